@@ -1,0 +1,55 @@
+// A *block file*: zstd frames that decode independently, then their index.
+//
+//   frame 0 | frame 1 | ... | skippable frame with the index
+//
+// Each frame is an ordinary zstd frame with content size and checksum, so `zstd -d FILE` gives the
+// concatenated content; decoders skip the index. The index frame (all little-endian):
+//   u32 0x184D2A5D, u32 size of what follows, "DYEB" u32 version = 1,
+//   n entries { u32 stored bytes, u32 raw bytes, u64 XXH3-64 of the stored bytes },
+//   u32 n, u32 low half of XXH3-64 of all index bytes from "DYEB" to n, "DYEI" (last 4 bytes).
+// Both data shards and checkpoint parts are block files.
+#ifndef BASE_CODEC_H
+#define BASE_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { BLOCK_RAW_MOST = 1 << 26 }; // 64 MiB: larger raw sizes in an index are refused
+
+typedef struct {
+    uint64_t bytes;   // of the whole file
+    uint64_t raw;     // of the decoded content
+    uint64_t hash;    // XXH3-64 of the whole file
+    uint32_t blocks;
+} BlockFileInfo;
+
+typedef struct BlockWriter BlockWriter;
+// Creates `path` (must not exist). level: zstd level. Errors: IO.
+Status block_writer_open(const char *path, int level, BlockWriter **out);
+Status block_writer_add(BlockWriter *writer, const void *raw, size_t bytes); // one frame
+// Writes the index, fsyncs, closes. The writer is gone also after a failure.
+Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info);
+void block_writer_discard(BlockWriter *writer); // closes and removes the file; NULL is fine
+
+typedef struct BlockReader BlockReader;
+// Opens and checks the index. Errors: NOT_FOUND, BAD_DATA (names the file and what is wrong).
+Status block_reader_open(const char *path, BlockReader **out);
+void block_reader_close(BlockReader *reader);
+int block_reader_count(const BlockReader *reader);
+size_t block_reader_raw_bytes(const BlockReader *reader, int block);
+uint64_t block_reader_total_raw(const BlockReader *reader);
+// Reads, checks and decodes one block into raw[block_reader_raw_bytes]. Memory is taken once, at
+// open. Errors: BAD_DATA names the file, the block and its byte range.
+Status block_reader_read(BlockReader *reader, int block, void *raw);
+// Checks every block and compares the whole file with `expected` (NULL: blocks only).
+Status block_file_verify(const char *path, const BlockFileInfo *expected);
+
+// Byte planes of little-endian words: in [n] words of `width` bytes -> out [width][n].
+void codec_split_planes(const void *in, size_t n, int width, void *out);
+void codec_join_planes(const void *in, size_t n, int width, void *out);
+
+uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
+
+#endif

@@ -1,0 +1,66 @@
+// Many ranks as one object. MPI is called from the main thread only.
+//
+// Two members: `mpi` (Open MPI) and `local` (one process, for sanitizers and plain tools). What the
+// trainer says to other ranks goes through these few calls and through comm/reduce.h.
+#ifndef COMM_COMM_H
+#define COMM_COMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct Comm Comm;
+
+// Opens `mpi` when a launcher started this process (mpirun, srun) or `kind` says so, else `local`.
+// kind: "auto", "mpi", "local". Errors: COMM.
+Status comm_open(const char *kind, Comm **out);
+// All ranks together: waits for the others, finalizes. A rank that fails alone calls comm_abort.
+void comm_close(Comm *comm);
+// Ends the whole job at once with this exit code. Usable from a bug hook; comm may be NULL.
+_Noreturn void comm_abort(Comm *comm, int exit_code);
+
+int comm_rank(const Comm *comm);
+int comm_world(const Comm *comm);
+int comm_local_rank(const Comm *comm);  // among the ranks on this host
+int comm_local_world(const Comm *comm);
+const char *comm_host(const Comm *comm);
+const char *comm_host_of(const Comm *comm, int rank);
+double comm_init_seconds(const Comm *comm); // time spent in MPI_Init
+const char *comm_description(const Comm *comm); // "Open MPI 4.1.4, 4 ranks on 1 host"
+
+// Agreement at a quiet point (start-up, end): all ranks return the worst status; *speaker is the
+// lowest rank that had it, which is the one that should print. Afterwards all may close politely.
+Status comm_agree(Comm *comm, Status status, int *speaker);
+
+Status comm_barrier(Comm *comm);
+Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root);
+// all[rank*bytes...] = each rank's `mine`, on all ranks.
+Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all);
+// The board: values[n] of which each entry is written by exactly one rank and zero elsewhere; the
+// sum is exact, so all ranks then hold every entry. One message per step carries losses, norms,
+// arrival times and proposed actions.
+Status comm_board(Comm *comm, double *values, int n);
+Status comm_sum_u64(Comm *comm, uint64_t *values, int n); // modulo 2^64
+
+// Point-to-point exchange of host memory, started and completed separately.
+typedef struct {
+    int peer;    // another rank, never this one
+    void *data;  // lent until comm_exchange_wait
+    size_t bytes;
+} Message;
+typedef struct Exchange Exchange;
+// Messages between two ranks match in the order given. `tag` tells concurrent exchanges apart
+// (0..1023). The Exchange belongs to comm and is valid until waited for.
+Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Message *receive,
+                           int receives, int tag, Exchange **out);
+// Completes it. Every `alarm` seconds without completion calls the hook set below with the ranks
+// that are still missing.
+Status comm_exchange_wait(Comm *comm, Exchange *exchange);
+
+// Called on each rank while a wait lasts longer than 10 s (again every 30 s): who is missing.
+void comm_set_alarm(Comm *comm, void (*alarm)(void *context, const char *what, double seconds,
+                                              const int *missing, int count),
+                    void *context);
+
+#endif

@@ -1,0 +1,84 @@
+// The ordered reduction: gradients of V grains summed along one fixed binary tree, whatever the
+// number of ranks and streams; ZeRO-1 ownership of parts; weights gathered back.
+//
+// Tree. Node (level, i) covers grains [i 2^level, (i+1) 2^level) below V; a node with one child in
+// range equals that child, else left + right in fp32. A run of grains [begin, end) is covered by a
+// unique shortest list of nodes, its *cover*; each rank holds its cover's sums, sends each owner the
+// owner's parts of them, and the owner finishes the tree. The result is the same bits for any W.
+//
+// Ownership. Parts are dealt in *buckets* of consecutive parts (about bucket_bytes); within a bucket
+// rank r owns the contiguous share [n r / W, n (r+1) / W), so that every bucket keeps all ranks busy.
+#ifndef COMM_REDUCE_H
+#define COMM_REDUCE_H
+
+#include "comm/comm.h"
+#include "model/backend.h"
+#include "model/params.h"
+
+// ---- the tree, pure functions -------------------------------------------------------------------
+
+typedef struct {
+    int level, index;
+} TreeNode;
+enum { TREE_COVER_MOST = 64 };
+
+// Grains of rank r: [V r / W, V (r+1) / W). W <= V.
+void grain_share(int grains, int world, int rank, int *begin, int *end);
+// The cover of [begin, end) among V grains, from left to right; returns its length.
+int tree_cover(int grains, int begin, int end, TreeNode cover[TREE_COVER_MOST]);
+
+// Sums the leaves begin..end-1 that arrive in order into their cover with as few buffers as
+// possible (a binary counter). Buffers are numbers 0..slots-1; the caller adds.
+typedef struct {
+    int grains, begin, end, next; // next leaf that is expected
+    int depth;                    // entries on the stack; after the last leaf: the cover
+    TreeNode node[TREE_COVER_MOST];
+    int slot[TREE_COVER_MOST];
+    uint64_t used;                // bit set of slots
+} TreeSum;
+void tree_sum_init(TreeSum *sum, int grains, int begin, int end);
+int tree_sum_slots(int grains, int begin, int end); // buffers needed
+int tree_sum_leaf(TreeSum *sum);                    // slot to put the next leaf's gradient into
+// After the leaf is there: performs merges; each one adds slot `from` into slot `to` (to = left +
+// right, left first) and frees `from`. Returns the number of merges.
+typedef struct {
+    int to, from;
+} TreeMerge;
+int tree_sum_merge(TreeSum *sum, TreeMerge merge[TREE_COVER_MOST]);
+
+// ---- ownership ----------------------------------------------------------------------------------
+
+typedef struct {
+    const Params *params; // borrowed
+    int world, buckets;
+    int bucket_parts; // parts in each bucket; the last may have fewer
+} Ownership;
+void ownership_init(Ownership *ownership, const Params *params, int world, size_t bucket_bytes);
+int ownership_owner(const Ownership *ownership, int part);
+// Parts of `rank` in `bucket`: [*begin, *end), maybe empty.
+void ownership_share(const Ownership *ownership, int bucket, int rank, int *begin, int *end);
+
+// ---- the reduction ------------------------------------------------------------------------------
+
+typedef struct Reducer Reducer;
+
+// All memory that it ever needs is taken here (reducer_host_bytes tells how much). `grains` = V.
+// Each rank's cover sums lie in device buffers given at start.
+Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int grains,
+                    Reducer **out);
+void reducer_close(Reducer *reducer);
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank);
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank);
+
+// Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
+// k-th node of this rank's cover; they are complete (streams waited for). The owner's result
+// overwrites its parts of cover[0]. Buckets may be started in any order, the same on all ranks.
+Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers);
+// Completes it: afterwards this rank's parts of cover[0] hold the full sum. May use `stream`.
+Status reducer_wait(Reducer *reducer, int bucket, Stream *stream);
+
+// Sends this rank's parts of `weights` (device, params.size) to all, receives theirs. Completed on
+// return; host-side order of buckets as above.
+Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream);
+
+#endif

@@ -1,0 +1,69 @@
+// A dataset folder: columns of items in compressed shards, described by index.json.
+// docs/dataset-format.md is the byte-by-byte specification.
+//
+//   index.json                      name, source, columns, splits, shards with counts and hashes
+//   train-image-00000.zst           block file (base/codec.h): one *group* of items a block
+//   train-label-00000.zst
+//
+// A column holds `count` items of one shape and type. Images and labels are one item a sample; a
+// text column's item is a symbol, and a sample is a run of `data.length` of them.
+#ifndef DATA_DATASET_H
+#define DATA_DATASET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { DATASET_COLUMNS_MOST = 4, DATASET_NAME_BYTES = 64, DATASET_ALPHABET_BYTES = 1024 };
+
+typedef enum { KIND_IMAGE, KIND_TEXT, KIND_VECTOR } DatasetKind;
+typedef enum { DTYPE_U8, DTYPE_F32 } Dtype;
+typedef enum {
+    FILTER_NONE,
+    FILTER_ROW_DELTA, // images: each row minus the row above, restarting at each sample
+    FILTER_PLANES,    // f32: byte planes of the group
+} Filter;
+
+typedef struct {
+    char name[16]; // "image", "label", "text", "vector"
+    Dtype dtype;
+    Filter filter;
+    int dims; // of one item; 0: a single number
+    int64_t dim[3];
+    int64_t group_items; // items in each block (the last of a split may have fewer)
+} Column;
+
+typedef struct {
+    char name[DATASET_NAME_BYTES];
+    DatasetKind kind;
+    Column column[DATASET_COLUMNS_MOST];
+    int columns;
+    int64_t items;                         // of the opened split
+    int32_t classes;                       // 0: no labels
+    char alphabet[DATASET_ALPHABET_BYTES]; // text: UTF-8, symbol i is the i-th character
+    int32_t symbols;                       // text: number of symbols
+    uint64_t identity; // hash of the index's content: names the data whatever its path
+} DatasetInfo;
+
+typedef struct Dataset Dataset;
+
+// Opens one split ("train", "valid", "test"). cache_bytes bounds the memory for decoded groups (at
+// least one group a column is kept); all of it is taken here. Errors: NOT_FOUND (names the folder,
+// and the splits that exist), BAD_DATA.
+Status dataset_open(const char *path, const char *split, size_t cache_bytes, Dataset **out);
+void dataset_close(Dataset *dataset);
+const DatasetInfo *dataset_info(const Dataset *dataset);
+int dataset_find_column(const Dataset *dataset, const char *name); // -1 if absent
+int64_t column_item_bytes(const Column *column);
+
+// Copies items [first, first + count) of a column, unfiltered, to `out`. One caller at a time.
+// A damaged group is BAD_DATA naming shard, group and items; it is never returned.
+Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, void *out);
+
+// Checks everything: index, every shard's size and hash, every group. The error names the file.
+Status dataset_verify(const char *path);
+// Prints index, splits, shards and, with item >= 0, that item (an image as characters).
+Status dataset_inspect(const char *path, const char *split, int64_t item);
+
+#endif

@@ -1,0 +1,89 @@
+// The seam between the mathematics and the hardware: a Device owns memory and Streams, a Stream
+// executes queued operations in order. A backend is one constant table; the rest of Dye never asks
+// which one runs.
+//
+//   Device *device;  TRY(device_open(&config, &device));
+//   Stream *s = device_stream(device, 0);
+//   linear_forward(s, (LinearForward){.x = x, .w = w, ...});      // queued
+//   stream_download(s, host, y, bytes);                           // queued
+//   TRY(stream_wait(s));                                          // now host[] may be read
+#ifndef MODEL_BACKEND_H
+#define MODEL_BACKEND_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "model/ops.h"
+
+typedef struct Device Device;
+typedef struct Stream Stream;
+typedef struct Backend Backend;
+
+typedef struct {
+    const char *backend;  // "cpu"; tests add "late"
+    int streams;          // CPU: worker threads; each executes one grain at a time
+    const int *core;      // [streams] core that worker i is pinned to, or NULL: not pinned
+    size_t scratch_bytes; // per stream, for operations that need room (network_scratch_bytes)
+} DeviceConfig;
+
+struct Backend {
+    const char *name;
+    Status (*open)(const DeviceConfig *config, Device **out);
+    void (*close)(Device *device); // waits for all streams
+    Status (*alloc)(Device *device, size_t bytes, void **out); // 64-byte aligned, zeroed
+    void (*release)(Device *device, void *memory);
+    void (*upload)(Stream *stream, void *device_to, const void *host_from, size_t bytes);
+    void (*download)(Stream *stream, void *host_to, const void *device_from, size_t bytes);
+    Status (*wait)(Stream *stream);
+#define BACKEND_ENTRY(name, Args, pointers) void (*name)(Stream * stream, const Args *args);
+    BACKEND_OPS(BACKEND_ENTRY)
+#undef BACKEND_ENTRY
+};
+
+// What every backend's own Device and Stream begin with.
+struct Device {
+    const Backend *backend;
+    int streams;
+    Stream *const *stream;
+    // One line for the log and the run folder: instruction set, matrix library and its kernel set.
+    // Runs are comparable bit for bit only where this is the same.
+    char description[160];
+};
+struct Stream {
+    const Backend *backend;
+    Device *device;
+    int index;
+};
+
+// Opens the backend that config->backend names. Errors: BAD_CONFIG (unknown, or not in this build),
+// NO_MEMORY, NOT_FOUND (a library that it needs).
+Status device_open(const DeviceConfig *config, Device **out);
+void device_close(Device *device); // NULL is fine
+// For tests: makes a further backend known by its name.
+void backend_register(const Backend *backend);
+
+static inline Stream *device_stream(Device *device, int index) { return device->stream[index]; }
+static inline Status device_alloc(Device *device, size_t bytes, void **out) {
+    return device->backend->alloc(device, bytes, out);
+}
+static inline void device_release(Device *device, void *memory) {
+    device->backend->release(device, memory);
+}
+// Queued: `host_from` must stay as it is until stream_wait.
+static inline void stream_upload(Stream *s, void *device_to, const void *host_from, size_t bytes) {
+    s->backend->upload(s, device_to, host_from, bytes);
+}
+// Queued: `host_to` may be read after stream_wait.
+static inline void stream_download(Stream *s, void *host_to, const void *device_from,
+                                   size_t bytes) {
+    s->backend->download(s, host_to, device_from, bytes);
+}
+// Returns when all that was queued has been executed, with the first error among it.
+static inline Status stream_wait(Stream *s) { return s->backend->wait(s); }
+
+#define BACKEND_CALL(name, Args, pointers)                                                         \
+    static inline void name(Stream *stream, Args args) { stream->backend->name(stream, &args); }
+BACKEND_OPS(BACKEND_CALL)
+#undef BACKEND_CALL
+
+#endif

@@ -1,0 +1,88 @@
+// A backbone: the function (x_t, time, label) -> out that a process trains.
+//
+// Two families share this interface: `dit`, a bidirectional transformer with adaLN-zero (Peebles and
+// Xie, arXiv 2212.09748) for images and token sequences, and `mlp` for vectors. A Network is a plan:
+// sizes and parameter offsets, no memory. Memory for one grain on one stream is an Activations block
+// planned by network_activation_bytes and allocated by the trainer before the first step.
+#ifndef MODEL_NETWORK_H
+#define MODEL_NETWORK_H
+
+#include "model/backend.h"
+#include "model/params.h"
+
+enum { TIME_FEATURES = 256 };
+
+typedef struct {
+    char family[8];        // "dit" or "mlp"
+    int32_t width, depth;  // D and number of blocks (mlp: hidden layers)
+    int32_t heads, patch;  // dit; patch 1 for tokens
+    int32_t mlp_ratio;     // hidden width of a block's MLP = mlp_ratio * width
+    float dropout;         // on both branches of every block
+    char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)
+} NetworkConfig;
+
+// What goes in and out, decided by the data set and the process.
+typedef struct {
+    bool tokens;                     // ids instead of numbers
+    int32_t channels, height, width; // image; a vector has channels = its dimension, 1 x 1
+    int32_t length, vocabulary;      // tokens: ids in [0, vocabulary)
+    int32_t out_channels;            // out [g, out_channels, height, width] or [g, length, out_channels]
+    int32_t classes;                 // label ids in [0, classes]; `classes` itself is the null class
+    bool time_input;                 // SUNDAE-like systems have none
+} NetworkShape;
+
+typedef struct Network Network;
+
+// Inputs of one grain in device memory, lent for the duration of forward and backward.
+typedef struct {
+    int64_t samples;         // at most the grain that the activations were planned for
+    const float *x;          // [samples, channels, height, width], NULL for tokens
+    const int32_t *ids;      // [samples, length], NULL for numbers
+    const float *time;       // [samples, TIME_FEATURES], from network_time_features
+    const int32_t *label;    // [samples]
+    const uint64_t *sample;  // [samples] global numbers, for dropout
+    RngKey dropout;          // step of the key: optimizer step; ignored when dropout_on is false
+    bool dropout_on;
+} NetworkInput;
+
+// Checks the config against the shape and adds the tensors to `params`. Errors: BAD_CONFIG.
+Status network_open(const NetworkConfig *config, const NetworkShape *shape, Params *params,
+                    Network **out);
+void network_close(Network *network);
+
+const NetworkShape *network_shape(const Network *network);
+int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
+int64_t network_out_item(const Network *network); // numbers of `out` for one sample
+// Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3 times.
+double network_forward_flops(const Network *network);
+
+// Bytes of activations for a grain of `samples`; `backward` false: inference only, less.
+size_t network_activation_bytes(const Network *network, int64_t samples, bool backward);
+size_t network_scratch_bytes(const Network *network); // for DeviceConfig
+// Constant tables (positions) that all streams share: bytes, and their values into host memory.
+size_t network_table_bytes(const Network *network);
+void network_table_fill(const Network *network, float *table);
+
+// Memory of one stream: all in device memory, sized as above.
+typedef struct {
+    const float *weights; // the flat parameter vector, or an EMA of it
+    const float *table;
+    void *activations;
+} NetworkMemory;
+
+// out [samples, network_out_item]. Keeps in `activations` what backward needs.
+void network_forward(const Network *network, Stream *stream, const NetworkMemory *memory,
+                     const NetworkInput *input, float *out);
+
+// Gradients of a preceding forward with the same arguments: written to grads[params.size] (added if
+// `accumulate`, for a further pass), and to dx [samples, in_item] if not NULL (numbers only).
+// dout may be overwritten.
+void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
+                      const NetworkInput *input, float *dout, float *grads, bool accumulate,
+                      float *dx);
+
+// features[k] = cos(time f_k), features[128+k] = sin(time f_k), k < 128, computed on the host in
+// float64; `time` is 1000 t for t in [0,1] (or the integer step of a 1000-step process).
+void network_time_features(const Network *network, double time, float features[TIME_FEATURES]);
+
+#endif

@@ -1,0 +1,346 @@
+// The operations of a backend: argument structs and the one list that every table is made from.
+//
+// Rules that all backends keep:
+// - An operation is queued on a Stream and executed in queue order; the host must not read or write
+//   memory that a queued operation touches before stream_wait() has returned.
+// - Arrays are row-major fp32 in device memory unless said otherwise. No output overlaps an input
+//   unless the comment allows it. In every struct all pointers come first, and BACKEND_OPS gives
+//   their number: a backend that moves memory translates them without knowing the operation.
+// - Each result is a function of the arguments only: same bits for any number of streams and ranks.
+//   Sums run in a fixed order over a fixed number of lanes.
+#ifndef MODEL_OPS_H
+#define MODEL_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/rng.h"
+
+typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh form
+
+// ---- dense layers -----------------------------------------------------------------------------
+
+// y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `pre` [rows,out] keeps the argument of act
+// (may be NULL when act is NONE; must not be y otherwise).
+typedef struct {
+    const float *x, *w, *bias;
+    float *pre, *y;
+    int64_t rows, in, out;
+    Activation act;
+} LinearForward;
+
+// dx[rows,in] = dy[rows,out] w[out,in]
+typedef struct {
+    const float *dy, *w;
+    float *dx;
+    int64_t rows, in, out;
+} LinearInputGrad;
+
+// dw[out,in] = dy^T x and dbias[out] = column sums of dy; added to what is there if `accumulate`.
+typedef struct {
+    const float *dy, *x;
+    float *dw, *dbias;
+    int64_t rows, in, out;
+    bool accumulate;
+} LinearWeightGrad;
+
+// y[n] = act(x[n])
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t n;
+    Activation act;
+} ActivationForward;
+
+// dx[n] = dy[n] act'(x[n]); dx may be dy. Added to dx if `accumulate` (then dx is not dy).
+typedef struct {
+    const float *x, *dy;
+    float *dx;
+    int64_t n;
+    Activation act;
+    bool accumulate;
+} ActivationGrad;
+
+// ---- transformer ------------------------------------------------------------------------------
+
+// One step of the residual stream and the modulated LayerNorm behind it (DiT's adaLN-zero):
+//   sum = x + gate * branch          (branch NULL: sum = x, and nothing is written to `sum`)
+//   y   = LN(sum) (1 + scale) + shift,   LN without weights, eps 1e-6
+// x, branch, sum, y [samples*tokens, width]; gate, shift, scale: row s at offset s*mod_stride, one
+// for each sample; stats [samples*tokens][2] = mean, 1/std. `sum` may be x.
+typedef struct {
+    const float *x, *branch, *gate, *shift, *scale;
+    float *sum, *y, *stats;
+    int64_t samples, tokens, width, mod_stride;
+} ResidualNormForward;
+
+// Its gradient. dsum holds the gradient with respect to `sum` that came from later layers and
+// receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate,
+// dshift, dscale (stride mod_stride, written, not added) are sums over tokens.
+// branch, gate, dbranch, dgate are NULL together.
+typedef struct {
+    const float *sum, *stats, *scale, *branch, *gate, *dy;
+    float *dsum, *dbranch, *dgate, *dshift, *dscale;
+    int64_t samples, tokens, width, mod_stride;
+} ResidualNormGrad;
+
+// Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
+// qkv [samples,tokens,3,heads,head_dim]; out [samples,tokens,heads*head_dim];
+// lse [samples,heads,tokens] = log of the softmax's denominator, kept for the gradient.
+// The tokens x tokens matrix exists for one head at a time.
+typedef struct {
+    const float *qkv;
+    float *out, *lse;
+    int64_t samples, tokens, heads, head_dim;
+} AttentionForward;
+
+typedef struct {
+    const float *qkv, *out, *lse, *dout;
+    float *dqkv;
+    int64_t samples, tokens, heads, head_dim;
+} AttentionGrad;
+
+// ---- inputs and outputs of a network ----------------------------------------------------------
+
+// y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added.
+typedef struct {
+    const int32_t *ids;
+    const float *table, *add;
+    float *y;
+    int64_t rows, width, add_rows;
+} EmbedForward;
+
+// dtable[ids[r]] += dy[r] in row order; dtable [entries,width] is zeroed first unless `accumulate`.
+typedef struct {
+    const int32_t *ids;
+    const float *dy;
+    float *dtable;
+    int64_t rows, width, entries;
+    bool accumulate;
+} EmbedGrad;
+
+// y[r] = x[r] + add[r % add_rows]; y may be x.
+typedef struct {
+    const float *x, *add;
+    float *y;
+    int64_t rows, width, add_rows;
+} AddRows;
+
+// Image [samples,channels,height,width] -> tokens [samples, (height/patch)*(width/patch),
+// channels*patch*patch], tokens row-major. Within a token the channel is the slowest index
+// (C, py, px: a convolution's order), or the fastest (py, px, C) if `channel_last` (DiT's output).
+// Patch back: the inverse.
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t samples, channels, height, width, patch;
+    bool channel_last;
+} PatchForward;
+
+typedef struct {
+    const float *y;
+    float *x;
+    int64_t samples, channels, height, width, patch;
+    bool channel_last;
+} PatchBack;
+
+// y = x * mask / (1 - rate), mask drawn by `key` for element e of sample[s] (block e/4, number e%4;
+// kept when rng_uniform >= rate). The same call on a gradient is the gradient. y may be x.
+typedef struct {
+    const float *x;
+    const uint64_t *sample;
+    float *y;
+    int64_t samples, item; // item: elements of one sample
+    float rate;
+    RngKey key;
+} Dropout;
+
+// ---- Gaussian diffusion -----------------------------------------------------------------------
+
+// Numbers of one sample at its noise level, computed in float64 on the host.
+//   x_t = keep x_0 + noise eps;   target = target_x0 x_0 + target_eps eps
+//   x0_hat = hat_x x_t + hat_out out;   loss = weight * sum (out - target)^2
+typedef struct {
+    float keep, noise, target_x0, target_eps, hat_x, hat_out, weight, std;
+} GaussianLevel;
+
+// eps of element e: rng_normal of block e/4, number e%4 of sample[s] under `key`.
+// x_0, x_t, target [samples,item]; level [samples]. target may be NULL.
+typedef struct {
+    const float *x_0;
+    const uint64_t *sample;
+    const GaussianLevel *level;
+    float *x_t, *target;
+    int64_t samples, item;
+    RngKey key;
+} GaussianCorrupt;
+
+// loss[s] = weight * sum (out - target)^2; dout = 2 weight (out - target), or dout NULL.
+typedef struct {
+    const float *out, *target;
+    const GaussianLevel *level;
+    float *dout, *loss;
+    int64_t samples, item;
+} GaussianLoss;
+
+// error[s] = sum (x_0 - x0_hat)^2 (float64), x0_hat limited to [-1,1] if `clip`.
+// With `decode` instead: error[s] = -sum log P(x_0) in nats of the discretised Gaussian with mean
+// x0_hat and standard deviation level.std over the 256 levels x = v/127.5 - 1, bins of half-width
+// 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13).
+typedef struct {
+    const float *x_0, *x_t, *out;
+    const GaussianLevel *level;
+    double *error;
+    int64_t samples, item;
+    bool clip, decode;
+} GaussianError;
+
+// One sampler step, the same for all samples of the call:
+//   x0_hat = hat_x x + hat_out out, limited to [-1,1] if clip
+//   next   = by_x x + by_x0 x0_hat + std z,   z keyed as in GaussianCorrupt (skipped if std is 0)
+// `x` may be `next`. x0_hat may be NULL.
+typedef struct {
+    const float *x, *out;
+    const uint64_t *sample;
+    float *next, *x0_hat;
+    int64_t samples, item;
+    double hat_x, hat_out, by_x, by_x0, std; // rounded to fp32 by the backend
+    bool clip;
+    RngKey key;
+} GaussianAdvance;
+
+// x[e] of sample[s] = std * normal: the start of a sampler.
+typedef struct {
+    const uint64_t *sample;
+    float *x;
+    int64_t samples, item;
+    float std;
+    RngKey key;
+} GaussianPrior;
+
+// ---- categorical diffusion --------------------------------------------------------------------
+
+// Numbers of one sample at its time for the uniform kernel, K classes (multinomial diffusion,
+// arXiv 2102.05379, eq. 10-15): q(x_t|x_0) = A_t x_0 + (1-A_t)/K.
+//   keep = A_t, step_keep = a_t, keep_before = A_{t-1}; first: t = 1; weight of the loss.
+typedef struct {
+    float keep, step_keep, keep_before, weight;
+    int32_t first;
+} CategoricalLevel;
+
+// Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (uniform, class). It stays when
+// rng_uniform < keep, else becomes rng_below(class, classes). ids in [0, classes).
+typedef struct {
+    const int32_t *x_0;
+    const uint64_t *sample;
+    const CategoricalLevel *level;
+    int32_t *x_t;
+    int64_t samples, item;
+    int32_t classes;
+    RngKey key;
+} CategoricalCorrupt;
+
+// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta(x_t, softmax logits)), for the
+// first step of -log theta(x_t, softmax logits)[x_0], where
+//   theta(x_t, p) = normalise( [a_t x_t + (1-a_t)/K] * [A_{t-1} p + (1-A_{t-1})/K] )
+// (plug-in form; A_0 = 1 makes the first step the code's decoder). dlogits likewise, or NULL.
+// logits, dlogits [samples,item,classes].
+typedef struct {
+    const float *logits;
+    const int32_t *x_0, *x_t;
+    const CategoricalLevel *level;
+    float *dlogits, *loss;
+    int64_t samples, item;
+    int32_t classes;
+} CategoricalLoss;
+
+// Draws next[e] from theta(x_t, softmax(logits)) by inversion with the uniform number e%4 of block
+// e/4 of sample[s]; level holds one entry for all samples. x_t may be next.
+typedef struct {
+    const float *logits;
+    const int32_t *x_t;
+    const uint64_t *sample;
+    int32_t *next;
+    int64_t samples, item;
+    int32_t classes;
+    CategoricalLevel level;
+    RngKey key;
+} CategoricalAdvance;
+
+// ids uniform in [0, classes): the start of a sampler (number e%4 of block e/4).
+typedef struct {
+    const uint64_t *sample;
+    int32_t *x;
+    int64_t samples, item;
+    int32_t classes;
+    RngKey key;
+} CategoricalPrior;
+
+// ---- vectors, optimizer -----------------------------------------------------------------------
+
+// y = a x + b y over n numbers (b = 0 ignores what y holds, NaN included). y may be x.
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t n;
+    float a, b;
+} Axpby;
+
+// sum[i] = sum of squares of x[i*chunk, min(n, (i+1)*chunk)) in float64.
+typedef struct {
+    const float *x;
+    double *sum;
+    int64_t n, chunk;
+} SumSquares;
+
+// sum[0] = sum modulo 2^64 of mix_element(first + i, bits of x[i]).
+typedef struct {
+    const float *x;
+    uint64_t *sum;
+    int64_t n;
+    uint64_t first;
+} Fingerprint;
+
+// AdamW with decoupled decay (arXiv 1711.05101) and two averages of the weights in one pass:
+//   g = grad_scale grad;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2
+//   w -= lr (m correct1 / (sqrt(v correct2) + eps) + decay w);  correct_i = 1/(1 - beta_i^step)
+//   ema_k = ema_k + ema_rate_k (w - ema_k)
+typedef struct {
+    const float *grad;
+    float *w, *m, *v, *ema_0, *ema_1;
+    int64_t n;
+    float lr, beta1, beta2, eps, decay, correct1, correct2, grad_scale, ema_rate_0, ema_rate_1;
+} AdamwEma;
+
+//      name, argument struct, number of leading pointers
+#define BACKEND_OPS(X)                                                                             \
+    X(linear_forward, LinearForward, 5)                                                            \
+    X(linear_input_grad, LinearInputGrad, 3)                                                       \
+    X(linear_weight_grad, LinearWeightGrad, 4)                                                     \
+    X(activation_forward, ActivationForward, 2)                                                    \
+    X(activation_grad, ActivationGrad, 3)                                                          \
+    X(residual_norm_forward, ResidualNormForward, 8)                                               \
+    X(residual_norm_grad, ResidualNormGrad, 11)                                                    \
+    X(attention_forward, AttentionForward, 3)                                                      \
+    X(attention_grad, AttentionGrad, 5)                                                            \
+    X(embed_forward, EmbedForward, 4)                                                              \
+    X(embed_grad, EmbedGrad, 3)                                                                    \
+    X(add_rows, AddRows, 3)                                                                        \
+    X(patch_forward, PatchForward, 2)                                                              \
+    X(patch_back, PatchBack, 2)                                                                    \
+    X(dropout, Dropout, 3)                                                                         \
+    X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
+    X(gaussian_loss, GaussianLoss, 5)                                                              \
+    X(gaussian_error, GaussianError, 5)                                                            \
+    X(gaussian_advance, GaussianAdvance, 5)                                                        \
+    X(gaussian_prior, GaussianPrior, 2)                                                            \
+    X(categorical_corrupt, CategoricalCorrupt, 4)                                                  \
+    X(categorical_loss, CategoricalLoss, 6)                                                        \
+    X(categorical_advance, CategoricalAdvance, 4)                                                  \
+    X(categorical_prior, CategoricalPrior, 2)                                                      \
+    X(axpby, Axpby, 2)                                                                             \
+    X(sum_squares, SumSquares, 2)                                                                  \
+    X(fingerprint, Fingerprint, 2)                                                                 \
+    X(adamw_ema, AdamwEma, 6)
+
+#endif

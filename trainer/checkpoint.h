@@ -1,0 +1,65 @@
+// Checkpoints that cannot be wrong. docs/checkpoint-format.md is the specification.
+//
+//   RUN/step-000000500/
+//     part-000.safetensors.zst ...   one file a part: weight, adam_m, adam_v, ema_0, ema_1
+//     manifest.json                  written last: step, samples, tensors, parts, hashes, facts
+//
+// A part file is a block file (base/codec.h) whose decoded content is one safetensors file. Each
+// tensor is F32 [n], or U8 [4,n] byte planes (named in __metadata__), whichever the format fixed;
+// every state kind starts a new block, so that one kind is read without the others.
+// Nothing in a checkpoint depends on the number of ranks that wrote it.
+//
+// Save: all ranks write their parts into RUN/.saving-STEP, fsync; rank 0 writes the manifest,
+// fsync, renames the folder, fsync; only then the oldest beyond `keep` are removed.
+#ifndef TRAINER_CHECKPOINT_H
+#define TRAINER_CHECKPOINT_H
+
+#include "base/file.h"
+#include "base/json.h"
+#include "comm/comm.h"
+#include "comm/reduce.h"
+#include "model/params.h"
+
+typedef enum { STATE_WEIGHT, STATE_ADAM_M, STATE_ADAM_V, STATE_EMA_0, STATE_EMA_1, STATE_KINDS } StateKind;
+const char *state_kind_name(StateKind kind); // "weight", "adam_m", ...
+
+// Where a part's numbers come from or go to: host memory lent by the callee until the next call.
+// `numbers` [n] of `kind`, elements [begin, begin + n) of the flat vector.
+typedef struct {
+    void *context;
+    Status (*get)(void *context, StateKind kind, int part, const float **numbers);
+    Status (*set)(void *context, StateKind kind, int part, const float *numbers);
+} StateAccess;
+
+typedef struct {
+    int64_t step, samples;
+    uint64_t fingerprint; // of the weights
+    json_t *facts;        // config, versions, data identity...: stored and returned as it is; owned
+} CheckpointMeta;
+
+// All ranks call it together; each writes the parts that it owns. Errors are agreed: every rank
+// returns the same status and a failed save leaves no folder behind but older checkpoints intact.
+Status checkpoint_save(Comm *comm, const char *run_dir, const Params *params,
+                       const Ownership *ownership, const CheckpointMeta *meta,
+                       const StateAccess *access, int keep);
+
+// Names of the checkpoints in a run folder, oldest first (free with folder_names_free).
+Status checkpoint_list(const char *run_dir, char ***names, int *count);
+
+// Chooses the newest good checkpoint. Rank 0 checks manifests from the newest on; every rank checks
+// and loads the parts that it owns; a damaged one is reported through `warn` and the one before it
+// is tried. *found is false only if the run folder holds no checkpoint at all. All broken: BAD_DATA
+// with the list of what was found. `meta->facts` is owned by the caller.
+Status checkpoint_load(Comm *comm, const char *run_dir, const Params *params,
+                       const Ownership *ownership, const StateAccess *access,
+                       void (*warn)(const char *message), CheckpointMeta *meta, bool *found);
+
+// Reads the manifest of one checkpoint folder and rebuilds what it says. Errors: BAD_DATA.
+Status checkpoint_read_meta(const char *folder, CheckpointMeta *meta);
+// Reads one kind of all parts into numbers[params->size] (sample, eval).
+Status checkpoint_read_kind(const char *folder, const Params *params, StateKind kind,
+                            float *numbers);
+// Checks manifest, sizes, hashes, every block and tensor of one checkpoint folder.
+Status checkpoint_verify(const char *folder);
+
+#endif
