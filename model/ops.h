@@ -66,22 +66,23 @@ typedef struct {
 // One step of the residual stream and the modulated LayerNorm behind it (DiT's adaLN-zero):
 //   sum = x + gate * branch          (branch NULL: sum = x, and nothing is written to `sum`)
 //   y   = LN(sum) (1 + scale) + shift,   LN without weights, eps 1e-6
-// x, branch, sum, y [samples*tokens, width]; gate, shift, scale: row s at offset s*mod_stride, one
-// for each sample; stats [samples*tokens][2] = mean, 1/std. `sum` may be x.
+// x, branch, sum, y [samples*tokens, width]; shift, scale: row s at offset s*mod_stride, one for
+// each sample; gate likewise at s*gate_stride, because it belongs to the layer before; stats
+// [samples*tokens][2] = mean, 1/std. `sum` may be x.
 typedef struct {
     const float *x, *branch, *gate, *shift, *scale;
     float *sum, *y, *stats;
-    int64_t samples, tokens, width, mod_stride;
+    int64_t samples, tokens, width, mod_stride, gate_stride;
 } ResidualNormForward;
 
 // Its gradient. dsum holds the gradient with respect to `sum` that came from later layers and
-// receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate,
-// dshift, dscale (stride mod_stride, written, not added) are sums over tokens.
+// receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate
+// (stride gate_stride), dshift, dscale (stride mod_stride) are sums over tokens: written, not added.
 // branch, gate, dbranch, dgate are NULL together.
 typedef struct {
     const float *sum, *stats, *scale, *branch, *gate, *dy;
     float *dsum, *dbranch, *dgate, *dshift, *dscale;
-    int64_t samples, tokens, width, mod_stride;
+    int64_t samples, tokens, width, mod_stride, gate_stride;
 } ResidualNormGrad;
 
 // Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
