@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/status.h"
 
@@ -63,7 +64,8 @@ Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, 
 
 // Checks everything: index, every shard's size and hash, every group. The error names the file.
 Status dataset_verify(const char *path);
-// Prints index, splits, shards and, with item >= 0, that item (an image as characters).
-Status dataset_inspect(const char *path, const char *split, int64_t item);
+// Writes index, splits and shards to `out` and, with item >= 0, that item of `split` (an image as
+// characters, text from that symbol on, points as numbers).
+Status dataset_inspect(const char *path, const char *split, int64_t item, FILE *out);
 
 #endif

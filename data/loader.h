@@ -23,7 +23,7 @@ typedef struct {
     const void *x;          // [count, item]: float (images scaled to v/127.5 - 1) or int32 (symbols)
     const int32_t *label;   // [count]; 0 where the set has no labels
     const uint64_t *sample; // [count] position p: the global sample number that keys noise
-    const uint64_t *index;  // [count] which item of the data set: for messages
+    const uint64_t *index;  // [count] which sample of the data set (text: symbols from index*length)
 } Batch;
 
 typedef struct Loader Loader;

@@ -1,0 +1,42 @@
+// Makes a dataset folder (data/dataset.h, docs/dataset-format.md) from what people have.
+//
+// The source is recognised by content:
+//   a folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]   images, splits train and test
+//   the file bible.data of Debian's bible-kjv-text                    text, train, valid and test
+//   any other file without NUL bytes                                  text, train, valid and test
+//   "swiss-roll", "two-moons", "checkerboard" (nothing of that name)  made-up points in the plane
+// Text is split by characters: the first 90 % train, half of the rest valid, the remainder test.
+#ifndef DATA_PACK_H
+#define DATA_PACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum {
+    FORM_DEFAULT,   // letters27 for the Bible, bytes for other text
+    FORM_LETTERS27, // a-z in lower case; each run of other characters one space; trimmed
+    FORM_BYTES,     // the bytes as they are
+} TextForm;
+
+typedef struct {
+    const char *source;  // folder, file or the name of a made-up set
+    const char *out;     // the dataset folder to make
+    const char *name;    // NULL: the last part of `out`
+    TextForm form;       // text only
+    bool force;          // replace `out` if it is a dataset already
+    int64_t train_items; // made-up sets: points in train (0: 50000); valid and test a tenth each
+    uint64_t seed;       // made-up sets
+    // Called now and then from the same thread with the share done in [0, 1]; NULL: silent.
+    void (*progress)(void *context, double fraction, const char *what);
+    void *context;
+} PackConfig;
+
+// Works in a temporary folder beside `out` and renames it at the end: an interrupted pack leaves
+// nothing that looks like a dataset. Memory is bounded whatever the source's size; the same source
+// gives the same bytes. Errors: NOT_FOUND, BAD_DATA (names source file and place), BAD_USAGE (`out`
+// exists), BUSY (another pack works on `out`), IO.
+Status pack(const PackConfig *config);
+
+#endif
