@@ -42,7 +42,7 @@ typedef struct {
     const int32_t *label;    // [samples]
     const uint64_t *sample;  // [samples] global numbers, for dropout
     RngKey dropout;          // step of the key: optimizer step; ignored when dropout_on is false
-    bool dropout_on;
+    bool dropout_on;         // sites: 2 i and 2 i + 1 of dit block i, i of mlp layer i
 } NetworkInput;
 
 // Checks the config against the shape and adds the tensors to `params`. Errors: BAD_CONFIG.
@@ -56,7 +56,8 @@ int64_t network_out_item(const Network *network); // numbers of `out` for one sa
 // Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3 times.
 double network_forward_flops(const Network *network);
 
-// Bytes of activations for a grain of `samples`; `backward` false: inference only, less.
+// Bytes of activations for a grain of `samples`; `backward` false: inference only, less. A smaller
+// grain needs no more.
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward);
 size_t network_scratch_bytes(const Network *network); // for DeviceConfig
 // Constant tables (positions) that all streams share: bytes, and their values into host memory.
@@ -68,15 +69,16 @@ typedef struct {
     const float *weights; // the flat parameter vector, or an EMA of it
     const float *table;
     void *activations;
+    bool backward; // activations were planned for backward and forward keeps what it needs
 } NetworkMemory;
 
-// out [samples, network_out_item]. Keeps in `activations` what backward needs.
+// out [samples, network_out_item]. What `activations` held before does not matter.
 void network_forward(const Network *network, Stream *stream, const NetworkMemory *memory,
                      const NetworkInput *input, float *out);
 
 // Gradients of a preceding forward with the same arguments: written to grads[params.size] (added if
 // `accumulate`, for a further pass), and to dx [samples, in_item] if not NULL (numbers only).
-// dout may be overwritten.
+// dout may be overwritten. Needs memory->backward.
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx);
