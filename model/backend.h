@@ -24,6 +24,7 @@ typedef struct {
     int streams;          // CPU: worker threads; each executes one grain at a time
     const int *core;      // [streams] core that worker i is pinned to, or NULL: not pinned
     size_t scratch_bytes; // per stream, for operations that need room (network_scratch_bytes)
+    const char *isa;      // CPU, for tests: "v2", "v3" or "v4" (x86-64 levels); NULL: the best here
 } DeviceConfig;
 
 struct Backend {

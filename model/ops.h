@@ -12,6 +12,7 @@
 #define MODEL_OPS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/rng.h"
@@ -88,7 +89,8 @@ typedef struct {
 // Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
 // qkv [samples,tokens,3,heads,head_dim]; out [samples,tokens,heads*head_dim];
 // lse [samples,heads,tokens] = log of the softmax's denominator, kept for the gradient.
-// The tokens x tokens matrix exists for one head at a time.
+// The tokens x tokens matrix exists for one head at a time, in the stream's scratch: a device that
+// executes attention is opened with scratch_bytes of at least attention_scratch_bytes.
 typedef struct {
     const float *qkv;
     float *out, *lse;
@@ -100,6 +102,13 @@ typedef struct {
     float *dqkv;
     int64_t samples, tokens, heads, head_dim;
 } AttentionGrad;
+
+// Two tokens x tokens matrices and one row, each rounded up to 64 bytes.
+static inline size_t attention_scratch_bytes(int64_t tokens) {
+    size_t row = ((size_t)tokens * sizeof(float) + 63) / 64 * 64;
+    size_t matrix = ((size_t)tokens * (size_t)tokens * sizeof(float) + 63) / 64 * 64;
+    return 2 * matrix + row;
+}
 
 // ---- inputs and outputs of a network ----------------------------------------------------------
 

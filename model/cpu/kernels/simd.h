@@ -1,0 +1,163 @@
+// Arithmetic for kernels that must give the same bits on every instruction set.
+//
+// Elementwise loops need nothing from here but exp_f32: plain C over `restrict` pointers is
+// vectorized by the compiler, and each element is the same IEEE operations whatever the width. A
+// logarithm is rng_log of base/rng.h. Sums need a fixed order: a v16 is 16 lanes of fp32 on every
+// machine (one register of v4, two of v3, four of v2), and v16_sum folds them in one fixed way:
+//
+//   v16 sum = v16_zero();
+//   for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
+//   float total = v16_sum(sum);
+#ifndef MODEL_CPU_KERNELS_SIMD_H
+#define MODEL_CPU_KERNELS_SIMD_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+enum { VEC_LANES = 16 };
+typedef __m512 vec;
+#elif defined(__AVX2__)
+enum { VEC_LANES = 8 };
+typedef __m256 vec;
+#else
+enum { VEC_LANES = 4 };
+typedef __m128 vec;
+#endif
+
+// The same at any address, over floats.
+typedef vec vec_loose __attribute__((aligned(4), may_alias));
+
+enum { V16_PARTS = 16 / VEC_LANES };
+
+typedef struct {
+    vec part[V16_PARTS];
+} v16;
+
+static inline vec vec_max(vec a, vec b) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(a, b);
+#else
+    return _mm_max_ps(a, b);
+#endif
+}
+
+static inline vec vec_fma(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+    return _mm256_fmadd_ps(a, b, c);
+#else
+    for (int i = 0; i < VEC_LANES; ++i) c[i] = fmaf(a[i], b[i], c[i]);
+    return c;
+#endif
+}
+
+#define V16_EACH(expression)                                                                       \
+    v16 out;                                                                                       \
+    for (int p = 0; p < V16_PARTS; ++p) out.part[p] = (expression);                                \
+    return out
+
+static inline v16 v16_set(float value) {
+    V16_EACH(value - (vec){0});
+}
+static inline v16 v16_zero(void) {
+    V16_EACH((vec){0});
+}
+static inline v16 v16_add(v16 a, v16 b) {
+    V16_EACH(a.part[p] + b.part[p]);
+}
+static inline v16 v16_sub(v16 a, v16 b) {
+    V16_EACH(a.part[p] - b.part[p]);
+}
+static inline v16 v16_mul(v16 a, v16 b) {
+    V16_EACH(a.part[p] * b.part[p]);
+}
+static inline v16 v16_max(v16 a, v16 b) {
+    V16_EACH(vec_max(a.part[p], b.part[p]));
+}
+// a b + c, rounded once.
+static inline v16 v16_fma(v16 a, v16 b, v16 c) {
+    V16_EACH(vec_fma(a.part[p], b.part[p], c.part[p]));
+}
+
+// x[0..15]; with fewer than 16 numbers `left` the other lanes are `fill`.
+static inline v16 v16_load_or(const float *x, int64_t left, float fill) {
+    float lane[16];
+    if (left < 16) {
+        for (int i = 0; i < 16; ++i) lane[i] = i < left ? x[i] : fill;
+        x = lane;
+    }
+    V16_EACH(*(const vec_loose *)(x + p * VEC_LANES));
+}
+static inline v16 v16_load(const float *x, int64_t left) {
+    return v16_load_or(x, left, 0.0f);
+}
+
+// x[0..15], or x[0..left-1] when that is fewer.
+static inline void v16_store(float *x, v16 a, int64_t left) {
+    float lane[16];
+    float *to = left < 16 ? lane : x;
+    for (int p = 0; p < V16_PARTS; ++p) *(vec_loose *)(to + p * VEC_LANES) = a.part[p];
+    for (int64_t i = 0; i < left && to == lane; ++i) x[i] = lane[i];
+}
+
+// Lane i meets lane i+8, then i+4, i+2, i+1.
+static inline float v16_sum(v16 a) {
+    float lane[16];
+    v16_store(lane, a, 16);
+    for (int i = 0; i < 8; ++i) lane[i] += lane[i + 8];
+    for (int i = 0; i < 4; ++i) lane[i] += lane[i + 4];
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+static inline float v16_largest(v16 a) {
+    float lane[16];
+    v16_store(lane, a, 16);
+    for (int i = 0; i < 8; ++i) lane[i] = lane[i] > lane[i + 8] ? lane[i] : lane[i + 8];
+    for (int i = 0; i < 4; ++i) lane[i] = lane[i] > lane[i + 4] ? lane[i] : lane[i + 4];
+    float even = lane[0] > lane[2] ? lane[0] : lane[2];
+    float odd = lane[1] > lane[3] ? lane[1] : lane[3];
+    return even > odd ? even : odd;
+}
+
+static inline float f32_of_bits(uint32_t bits) {
+    union {
+        uint32_t u;
+        float f;
+    } v = {bits};
+    return v.f;
+}
+
+static inline uint32_t bits_of_f32(float x) {
+    union {
+        float f;
+        uint32_t u;
+    } v = {x};
+    return v.u;
+}
+
+// e^x with relative error below 2e-7; 1 at 0; 0 below -87.7, infinity above 88.3; NaN stays NaN.
+// x = n ln 2 + r, |r| <= ln(2)/2, and a polynomial in r. Without branches, so that loops vectorize.
+static inline float exp_f32(float x) {
+    x = x < -88.0f ? -88.0f : x;
+    x = x > 88.72f ? 88.72f : x;
+    // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the sum.
+    float shifted = fmaf(x, 1.44269504f, 0x1.8p23f);
+    float n = shifted - 0x1.8p23f;
+    float r = fmaf(n, -0.693359375f, x); // ln 2 in two parts, the first with few bits
+    r = fmaf(n, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = fmaf(p, r, 1.3981999507e-3f);
+    p = fmaf(p, r, 8.3334519073e-3f);
+    p = fmaf(p, r, 4.1665795894e-2f);
+    p = fmaf(p, r, 1.6666665459e-1f);
+    p = fmaf(p, r, 5.0000001201e-1f);
+    p = fmaf(p * r, r, r) + 1.0f;
+    return p * f32_of_bits((bits_of_f32(shifted) + 127u) << 23);
+}
+
+#endif
