@@ -33,7 +33,7 @@ typedef enum {
     STATUS_LIST(STATUS_ENUM)
 #undef STATUS_ENUM
         STATUS_COUNT
-} __attribute__((warn_unused_result)) StatusCode;
+} StatusCode;
 
 typedef StatusCode Status;
 
