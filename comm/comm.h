@@ -22,45 +22,52 @@ _Noreturn void comm_abort(Comm *comm, int exit_code);
 
 int comm_rank(const Comm *comm);
 int comm_world(const Comm *comm);
-int comm_local_rank(const Comm *comm);  // among the ranks on this host
+int comm_local_rank(const Comm *comm); // among the ranks on this host
 int comm_local_world(const Comm *comm);
 const char *comm_host(const Comm *comm);
 const char *comm_host_of(const Comm *comm, int rank);
-double comm_init_seconds(const Comm *comm); // time spent in MPI_Init
+double comm_init_seconds(const Comm *comm);     // time spent in MPI_Init
 const char *comm_description(const Comm *comm); // "Open MPI 4.1.4, 4 ranks on 1 host"
 
 // Agreement at a quiet point (start-up, end): all ranks return the worst status; *speaker is the
 // lowest rank that had it, which is the one that should print. Afterwards all may close politely.
+// UNFINISHED is the mildest of the failures; of the others the later in STATUS_LIST is the worse.
+// *speaker is -1 where the agreement itself failed (COMM).
 Status comm_agree(Comm *comm, Status status, int *speaker);
 
 Status comm_barrier(Comm *comm);
 Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root);
-// all[rank*bytes...] = each rank's `mine`, on all ranks.
+// all[rank*bytes...] = each rank's `mine`, on all ranks. bytes < 1 GiB.
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all);
 // The board: values[n] of which each entry is written by exactly one rank and zero elsewhere; the
-// sum is exact, so all ranks then hold every entry. One message per step carries losses, norms,
-// arrival times and proposed actions.
+// sum is exact, so all ranks then hold every entry (-0 arrives as 0). One message per step carries
+// losses, norms, arrival times and proposed actions.
 Status comm_board(Comm *comm, double *values, int n);
 Status comm_sum_u64(Comm *comm, uint64_t *values, int n); // modulo 2^64
 
 // Point-to-point exchange of host memory, started and completed separately.
 typedef struct {
-    int peer;    // another rank, never this one
-    void *data;  // lent until comm_exchange_wait
+    int peer;   // another rank, never this one
+    void *data; // lent until comm_exchange_wait
     size_t bytes;
 } Message;
 typedef struct Exchange Exchange;
-// Messages between two ranks match in the order given. `tag` tells concurrent exchanges apart
-// (0..1023). The Exchange belongs to comm and is valid until waited for.
+// Messages between two ranks match in the order given; messages of 0 bytes do not travel. `tag`
+// tells concurrent exchanges apart (0..1023). The Exchange belongs to comm and is valid until
+// waited for. Memory is taken at open: at most EXCHANGES_MOST exchanges at a time, of at most 64 +
+// 4 world messages each, where every full GiB of a message counts as one more. Errors: COMM.
+enum { EXCHANGES_MOST = 16, EXCHANGE_TAGS = 1024 };
 Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Message *receive,
                            int receives, int tag, Exchange **out);
-// Completes it. Every `alarm` seconds without completion calls the hook set below with the ranks
-// that are still missing.
+// Completes it: data that was sent may be changed, data to receive is there.
 Status comm_exchange_wait(Comm *comm, Exchange *exchange);
 
-// Called on each rank while a wait lasts longer than 10 s (again every 30 s): who is missing.
-void comm_set_alarm(Comm *comm, void (*alarm)(void *context, const char *what, double seconds,
-                                              const int *missing, int count),
-                    void *context);
+// Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for
+// ("barrier", "exchange 12"); `missing` names the ranks whose messages, or whose readiness to take
+// ours, it waits for. In a collective they are not known: count 0.
+typedef void CommAlarm(void *context, const char *what, double seconds, const int *missing,
+                       int count);
+void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context);
+void comm_set_alarm_times(Comm *comm, double first, double again); // seconds; for tests
 
 #endif

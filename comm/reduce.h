@@ -2,12 +2,15 @@
 // number of ranks and streams; ZeRO-1 ownership of parts; weights gathered back.
 //
 // Tree. Node (level, i) covers grains [i 2^level, (i+1) 2^level) below V; a node with one child in
-// range equals that child, else left + right in fp32. A run of grains [begin, end) is covered by a
-// unique shortest list of nodes, its *cover*; each rank holds its cover's sums, sends each owner the
-// owner's parts of them, and the owner finishes the tree. The result is the same bits for any W.
+// range equals that child, else left + right in fp32. The root is the lowest node (level, 0) that
+// covers all. A run of grains [begin, end) is covered by a shortest list of nodes, its *cover*
+// (unique with each node at its highest level); each rank holds its cover's sums, sends each owner
+// the owner's parts of them, and the owner finishes the tree. The result is the same bits for any
+// W.
 //
-// Ownership. Parts are dealt in *buckets* of consecutive parts (about bucket_bytes); within a bucket
-// rank r owns the contiguous share [n r / W, n (r+1) / W), so that every bucket keeps all ranks busy.
+// Ownership. Parts are dealt in *buckets* of consecutive parts (about bucket_bytes, but a multiple
+// of W parts); within a bucket of n parts rank r owns the contiguous share [n r / W, n (r+1) / W),
+// so that every bucket keeps all ranks busy.
 #ifndef COMM_REDUCE_H
 #define COMM_REDUCE_H
 
@@ -21,29 +24,39 @@ typedef struct {
     int level, index;
 } TreeNode;
 enum { TREE_COVER_MOST = 64 };
+// One addition: slot `from` is added into slot `to` (to = left + right), then `from` is free.
+typedef struct {
+    int to, from;
+} TreeMerge;
 
 // Grains of rank r: [V r / W, V (r+1) / W). W <= V.
 void grain_share(int grains, int world, int rank, int *begin, int *end);
 // The cover of [begin, end) among V grains, from left to right; returns its length.
 int tree_cover(int grains, int begin, int end, TreeNode cover[TREE_COVER_MOST]);
 
-// Sums the leaves begin..end-1 that arrive in order into their cover with as few buffers as
-// possible (a binary counter). Buffers are numbers 0..slots-1; the caller adds.
+// Folds `*count` nodes that lie side by side, from left to right, into the cover of their grains:
+// node[] and slot[] (where each one's sum lies) shrink to the cover, merge[*count - 1 at most] is
+// what to add, in this order. Returns the number of merges. For joining the covers of streams or
+// ranks.
+int tree_fold(int grains, TreeNode *node, int *slot, int *count, TreeMerge *merge);
+
+// Sums the leaves begin..end-1 that arrive in order into their cover with as few buffers as this
+// order allows (a binary counter). Buffers are numbers 0..slots-1; the caller adds. For n leaves
+// log2(n) + 1 buffers where `begin` is a multiple of n = 2^k, up to 2 log2(n) + 1 elsewhere.
 typedef struct {
     int grains, begin, end, next; // next leaf that is expected
     int depth;                    // entries on the stack; after the last leaf: the cover
     TreeNode node[TREE_COVER_MOST];
     int slot[TREE_COVER_MOST];
-    uint64_t used;                // bit set of slots
+    uint64_t used; // bit set of slots
 } TreeSum;
 void tree_sum_init(TreeSum *sum, int grains, int begin, int end);
 int tree_sum_slots(int grains, int begin, int end); // buffers needed
-int tree_sum_leaf(TreeSum *sum);                    // slot to put the next leaf's gradient into
-// After the leaf is there: performs merges; each one adds slot `from` into slot `to` (to = left +
-// right, left first) and frees `from`. Returns the number of merges.
-typedef struct {
-    int to, from;
-} TreeMerge;
+// Slot to put the next leaf's gradient into. A caller may take several leaves before it merges (one
+// for each stream); every leaf beyond the first needs one buffer more than tree_sum_slots says.
+int tree_sum_leaf(TreeSum *sum);
+// After the leaves that were taken are there: the merges to perform, in order. Returns their
+// number.
 int tree_sum_merge(TreeSum *sum, TreeMerge merge[TREE_COVER_MOST]);
 
 // ---- ownership ----------------------------------------------------------------------------------
@@ -62,23 +75,27 @@ void ownership_share(const Ownership *ownership, int bucket, int rank, int *begi
 
 typedef struct Reducer Reducer;
 
-// All memory that it ever needs is taken here (reducer_host_bytes tells how much). `grains` = V.
-// Each rank's cover sums lie in device buffers given at start.
+// All memory that it ever needs is taken here (reducer_host_bytes and reducer_device_bytes tell how
+// much). `ownership` is borrowed, `grains` = V. Errors: BAD_CONFIG (W > V), NO_MEMORY.
 Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int grains,
                     Reducer **out);
-void reducer_close(Reducer *reducer);
+void reducer_close(Reducer *reducer); // NULL is fine
 size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank);
 size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank);
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
-// k-th node of this rank's cover; they are complete (streams waited for). The owner's result
-// overwrites its parts of cover[0]. Buckets may be started in any order, the same on all ranks.
+// k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until
+// reducer_wait. Buckets may be started in any order, the same on all ranks, each waited for before
+// it is started again. REDUCER_FLIGHTS of them travel at a time: starting one more first completes
+// the oldest. Uses stream 0 of the device.
+enum { REDUCER_FLIGHTS = 4 };
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers);
-// Completes it: afterwards this rank's parts of cover[0] hold the full sum. May use `stream`.
+// Completes it: afterwards this rank's parts of cover[0] hold the full sum, its parts of the other
+// covers anything. Uses `stream` and waits for it. The order of waits is free.
 Status reducer_wait(Reducer *reducer, int bucket, Stream *stream);
 
 // Sends this rank's parts of `weights` (device, params.size) to all, receives theirs. Completed on
-// return; host-side order of buckets as above.
+// return. No bucket may be on its way.
 Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream);
 
 #endif

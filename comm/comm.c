@@ -1,0 +1,133 @@
+// Which member runs, and what all members have in common.
+#include "comm/comm.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "comm/comm_impl.h"
+
+// Only what a launcher sets for each process. A batch shell's other SLURM_* are inherited by
+// anything.
+static bool launcher_present(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+        if (getenv(names[i]) != NULL) return true;
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    return tasks != NULL && atoi(tasks) > 1;
+}
+
+Status comm_open(const char *kind, Comm **out) {
+    bool mpi = strcmp(kind, "mpi") == 0;
+    bool automatic = strcmp(kind, "auto") == 0;
+    FAIL_IF(!mpi && !automatic && strcmp(kind, "local") != 0, COMM,
+            "unknown way to talk to other ranks '%s': use auto, mpi or local", kind);
+    if (mpi || (automatic && launcher_present()))
+        TRY(comm_mpi_open(out));
+    else
+        TRY(comm_local_open(out));
+    comm_set_alarm_times(*out, 10, 30);
+    return STATUS_OK;
+}
+
+void comm_close(Comm *comm) {
+    if (comm != NULL) comm->ops->close(comm);
+}
+
+_Noreturn void comm_abort(Comm *comm, int exit_code) {
+    (void)comm; // whether MPI runs is a fact of the process, also where comm_open failed half-way
+    comm_mpi_abort(exit_code);
+    _exit(exit_code);
+}
+
+int comm_rank(const Comm *comm) {
+    return comm->rank;
+}
+int comm_world(const Comm *comm) {
+    return comm->world;
+}
+int comm_local_rank(const Comm *comm) {
+    return comm->local_rank;
+}
+int comm_local_world(const Comm *comm) {
+    return comm->local_world;
+}
+const char *comm_host(const Comm *comm) {
+    return comm->hosts[comm->rank];
+}
+double comm_init_seconds(const Comm *comm) {
+    return comm->init_seconds;
+}
+const char *comm_description(const Comm *comm) {
+    return comm->description;
+}
+
+const char *comm_host_of(const Comm *comm, int rank) {
+    REQUIRE(rank >= 0 && rank < comm->world);
+    return comm->hosts[rank];
+}
+
+// UNFINISHED only asks for another start, so that any real failure outranks it.
+static uint64_t severity(Status status) {
+    if (status == STATUS_OK) return 0;
+    return status == STATUS_UNFINISHED ? 1 : 1 + (uint64_t)status;
+}
+
+static Status status_of(uint64_t severity) {
+    if (severity == 0) return STATUS_OK;
+    return severity == 1 ? STATUS_UNFINISHED : (Status)(severity - 1);
+}
+
+Status comm_agree(Comm *comm, Status status, int *speaker) {
+    uint64_t worst = severity(status) << 32 | (uint32_t)(comm->world - 1 - comm->rank);
+    *speaker = -1;
+    TRY(comm->ops->max_u64(comm, &worst));
+    *speaker = comm->world - 1 - (int)(uint32_t)worst;
+    return status_of(worst >> 32);
+}
+
+Status comm_barrier(Comm *comm) {
+    return comm->ops->barrier(comm);
+}
+
+Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root) {
+    REQUIRE(root >= 0 && root < comm->world);
+    return comm->ops->broadcast(comm, data, bytes, root);
+}
+
+Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all) {
+    REQUIRE(bytes < (size_t)1 << 30);
+    return comm->ops->gather(comm, mine, bytes, all);
+}
+
+Status comm_board(Comm *comm, double *values, int n) {
+    return comm->ops->sum_f64(comm, values, n);
+}
+
+Status comm_sum_u64(Comm *comm, uint64_t *values, int n) {
+    return comm->ops->sum_u64(comm, values, n);
+}
+
+Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Message *receive,
+                           int receives, int tag, Exchange **out) {
+    REQUIRE(tag >= 0 && tag < EXCHANGE_TAGS);
+    for (int i = 0; i < sends + receives; ++i) {
+        int peer = i < sends ? send[i].peer : receive[i - sends].peer;
+        REQUIRE(peer >= 0 && peer < comm->world && peer != comm->rank);
+    }
+    return comm->ops->exchange_start(comm, send, sends, receive, receives, tag, out);
+}
+
+Status comm_exchange_wait(Comm *comm, Exchange *exchange) {
+    return comm->ops->exchange_wait(comm, exchange);
+}
+
+void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context) {
+    comm->alarm = alarm;
+    comm->alarm_context = context;
+}
+
+void comm_set_alarm_times(Comm *comm, double first, double again) {
+    comm->alarm_first = first;
+    comm->alarm_again = again;
+}

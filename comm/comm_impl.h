@@ -1,0 +1,40 @@
+// What the members of comm/ share: the table that a Comm dispatches over. Nobody else includes
+// this.
+#ifndef COMM_COMM_IMPL_H
+#define COMM_COMM_IMPL_H
+
+#include "comm/comm.h"
+
+enum { HOST_BYTES = 64 };
+
+typedef struct {
+    void (*close)(Comm *comm); // frees `comm` too
+    Status (*barrier)(Comm *comm);
+    Status (*broadcast)(Comm *comm, void *data, size_t bytes, int root);
+    Status (*gather)(Comm *comm, const void *mine, size_t bytes, void *all);
+    Status (*sum_f64)(Comm *comm, double *values, int n);
+    Status (*sum_u64)(Comm *comm, uint64_t *values, int n);
+    Status (*max_u64)(Comm *comm, uint64_t *value);
+    Status (*exchange_start)(Comm *comm, const Message *send, int sends, const Message *receive,
+                             int receives, int tag, Exchange **out);
+    Status (*exchange_wait)(Comm *comm, Exchange *exchange);
+} CommOps;
+
+// What every member's own struct begins with.
+struct Comm {
+    const CommOps *ops;
+    int rank, world, local_rank, local_world;
+    char (*hosts)[HOST_BYTES]; // [world]
+    double init_seconds;
+    char description[128];
+    CommAlarm *alarm; // NULL: none
+    void *alarm_context;
+    double alarm_first, alarm_again; // seconds
+};
+
+Status comm_local_open(Comm **out);
+Status comm_mpi_open(Comm **out);
+// Ends the job through MPI if MPI runs in this process; returns otherwise.
+void comm_mpi_abort(int exit_code);
+
+#endif

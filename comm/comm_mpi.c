@@ -1,0 +1,332 @@
+// The comm of many ranks over MPI; the only file that knows mpi.h.
+//
+// Every wait polls a nonblocking operation. A blocking MPI call would spin without giving the core
+// away, and could not tell anybody that it waits: the poll yields, then naps, and rings the alarm.
+#include <limits.h>
+#include <mpi.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "comm/comm_impl.h"
+
+enum { PIECE_BYTES = 1 << 30 }; // MPI counts are int
+
+struct Exchange {
+    bool busy;
+    int count;            // requests in use
+    MPI_Request *request; // [requests_most]
+    int *peer;            // [requests_most]
+    char what[24];        // for the alarm
+};
+
+typedef struct {
+    Comm comm; // first
+    int requests_most;
+    Exchange exchange[EXCHANGES_MOST];
+    MPI_Request *requests; // backing of all exchanges
+    int *peers;
+    int *missing; // [world], for the alarm
+} CommMpi;
+
+static Status mpi_failure(int code, const char *what) {
+    char text[MPI_MAX_ERROR_STRING];
+    int length;
+    if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) strcpy(text, "unknown error");
+    FAIL(COMM, "%s: %s", what, text);
+}
+
+#define MPI_TRY(call, what)                                                                        \
+    do {                                                                                           \
+        int mpi_code_ = (call);                                                                    \
+        if (mpi_code_ != MPI_SUCCESS) return mpi_failure(mpi_code_, what);                         \
+    } while (0)
+
+// ---- waiting ------------------------------------------------------------------------------------
+
+typedef struct {
+    MPI_Request *request;
+    const int *peer; // NULL: a collective
+    int count;
+    const char *what;
+} Pending;
+
+// Who has not done its half yet, in rank order.
+static int find_missing(CommMpi *mpi, const Pending *pending) {
+    if (pending->peer == NULL) return 0;
+    int count = 0;
+    for (int rank = 0; rank < mpi->comm.world; ++rank) {
+        for (int i = 0; i < pending->count; ++i) {
+            int done = 0;
+            if (pending->peer[i] != rank) continue;
+            MPI_Request_get_status(pending->request[i], &done, MPI_STATUS_IGNORE);
+            if (done) continue;
+            mpi->missing[count++] = rank;
+            break;
+        }
+    }
+    return count;
+}
+
+// Short waits are answered at once; in long ones the core belongs to whoever has work.
+static void rest(double waited) {
+    if (waited < 2e-3) {
+        sched_yield();
+        return;
+    }
+    struct timespec nap = {0, waited < 0.1 ? 20000 : 100000};
+    nanosleep(&nap, NULL);
+}
+
+static Status wait_for(CommMpi *mpi, Pending pending) {
+    double start = 0, alarm_at = mpi->comm.alarm_first;
+    for (int polls = 0;; ++polls) {
+        int done = 0;
+        MPI_TRY(MPI_Testall(pending.count, pending.request, &done, MPI_STATUSES_IGNORE),
+                pending.what);
+        if (done) return STATUS_OK;
+        double now = clock_now();
+        if (polls == 0) start = now;
+        double waited = now - start;
+        if (waited >= alarm_at) {
+            alarm_at = waited + mpi->comm.alarm_again;
+            int count = find_missing(mpi, &pending);
+            if (mpi->comm.alarm != NULL)
+                mpi->comm.alarm(mpi->comm.alarm_context, pending.what, waited, mpi->missing, count);
+        }
+        rest(waited);
+    }
+}
+
+static Status wait_collective(Comm *comm, MPI_Request *request, const char *what) {
+    return wait_for((CommMpi *)comm, (Pending){request, NULL, 1, what});
+}
+
+// ---- collectives --------------------------------------------------------------------------------
+
+static Status mpi_barrier(Comm *comm) {
+    MPI_Request request;
+    MPI_TRY(MPI_Ibarrier(MPI_COMM_WORLD, &request), "barrier");
+    return wait_collective(comm, &request, "barrier");
+}
+
+static Status mpi_broadcast(Comm *comm, void *data, size_t bytes, int root) {
+    for (size_t at = 0; at < bytes; at += PIECE_BYTES) {
+        size_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        MPI_Request request;
+        MPI_TRY(MPI_Ibcast((char *)data + at, (int)piece, MPI_BYTE, root, MPI_COMM_WORLD, &request),
+                "broadcast");
+        TRY(wait_collective(comm, &request, "broadcast"));
+    }
+    return STATUS_OK;
+}
+
+static Status mpi_gather(Comm *comm, const void *mine, size_t bytes, void *all) {
+    MPI_Request request;
+    MPI_TRY(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD,
+                           &request),
+            "gather");
+    return wait_collective(comm, &request, "gather");
+}
+
+static Status mpi_sum_f64(Comm *comm, double *values, int n) {
+    MPI_Request request;
+    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD, &request),
+            "board");
+    return wait_collective(comm, &request, "board");
+}
+
+static Status mpi_sum_u64(Comm *comm, uint64_t *values, int n) {
+    MPI_Request request;
+    MPI_TRY(
+        MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD, &request),
+        "sum");
+    return wait_collective(comm, &request, "sum");
+}
+
+static Status mpi_max_u64(Comm *comm, uint64_t *value) {
+    MPI_Request request;
+    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, value, 1, MPI_UINT64_T, MPI_MAX, MPI_COMM_WORLD, &request),
+            "agreement");
+    return wait_collective(comm, &request, "agreement");
+}
+
+// ---- exchanges ----------------------------------------------------------------------------------
+
+static Status post(CommMpi *mpi, Exchange *exchange, const Message *message, bool send, int tag) {
+    for (size_t at = 0; at < message->bytes; at += PIECE_BYTES) {
+        size_t piece = message->bytes - at < PIECE_BYTES ? message->bytes - at : PIECE_BYTES;
+        FAIL_IF(exchange->count == mpi->requests_most, COMM,
+                "exchange %d has more than %d messages", tag, mpi->requests_most);
+        char *data = (char *)message->data + at;
+        MPI_Request *request = &exchange->request[exchange->count];
+        if (send)
+            MPI_TRY(
+                MPI_Isend(data, (int)piece, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD, request),
+                exchange->what);
+        else
+            MPI_TRY(
+                MPI_Irecv(data, (int)piece, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD, request),
+                exchange->what);
+        exchange->peer[exchange->count++] = message->peer;
+    }
+    return STATUS_OK;
+}
+
+static Status mpi_exchange_start(Comm *comm, const Message *send, int sends, const Message *receive,
+                                 int receives, int tag, Exchange **out) {
+    CommMpi *mpi = (CommMpi *)comm;
+    Exchange *exchange = mpi->exchange;
+    while (exchange < mpi->exchange + EXCHANGES_MOST && exchange->busy) ++exchange;
+    FAIL_IF(exchange == mpi->exchange + EXCHANGES_MOST, COMM,
+            "more than %d exchanges at a time (exchange %d)", EXCHANGES_MOST, tag);
+    exchange->busy = true;
+    exchange->count = 0;
+    snprintf(exchange->what, sizeof exchange->what, "exchange %d", tag);
+    // Receives first: what arrives then finds its place and is not copied twice.
+    for (int i = 0; i < receives; ++i) TRY(post(mpi, exchange, &receive[i], false, tag));
+    for (int i = 0; i < sends; ++i) TRY(post(mpi, exchange, &send[i], true, tag));
+    *out = exchange;
+    return STATUS_OK;
+}
+
+static Status mpi_exchange_wait(Comm *comm, Exchange *exchange) {
+    REQUIRE(exchange->busy);
+    TRY(wait_for((CommMpi *)comm,
+                 (Pending){exchange->request, exchange->peer, exchange->count, exchange->what}));
+    exchange->busy = false;
+    return STATUS_OK;
+}
+
+// ---- start and end ------------------------------------------------------------------------------
+
+static void mpi_free(CommMpi *mpi) {
+    free(mpi->requests);
+    free(mpi->peers);
+    free(mpi->missing);
+    free(mpi->comm.hosts);
+    free(mpi);
+}
+
+static void mpi_close(Comm *comm) {
+    MPI_Finalize();
+    mpi_free((CommMpi *)comm);
+}
+
+void comm_mpi_abort(int exit_code) {
+    int started = 0, finished = 0;
+    MPI_Initialized(&started);
+    MPI_Finalized(&finished);
+    if (started && !finished) MPI_Abort(MPI_COMM_WORLD, exit_code);
+}
+
+static const CommOps mpi_ops = {
+    .close = mpi_close,
+    .barrier = mpi_barrier,
+    .broadcast = mpi_broadcast,
+    .gather = mpi_gather,
+    .sum_f64 = mpi_sum_f64,
+    .sum_u64 = mpi_sum_u64,
+    .max_u64 = mpi_max_u64,
+    .exchange_start = mpi_exchange_start,
+    .exchange_wait = mpi_exchange_wait,
+};
+
+// Under `srun` without a PMI that this MPI speaks, N processes each believe to be alone.
+static Status check_launch(int world) {
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    bool alone = world == 1 && getenv("OMPI_COMM_WORLD_SIZE") == NULL;
+    FAIL_IF(alone && tasks != NULL && atoi(tasks) > 1, COMM,
+            "SLURM started %s tasks, but MPI knows of this one alone: srun gave it no PMI. "
+            "Start with 'srun --mpi=pmix' ('srun --mpi=list' shows what there is), or with mpirun",
+            tasks);
+    return STATUS_OK;
+}
+
+static Status find_neighbours(Comm *comm) {
+    MPI_Comm neighbours;
+    MPI_TRY(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL,
+                                &neighbours),
+            "ranks of this host");
+    MPI_TRY(MPI_Comm_rank(neighbours, &comm->local_rank), "ranks of this host");
+    MPI_TRY(MPI_Comm_size(neighbours, &comm->local_world), "ranks of this host");
+    MPI_TRY(MPI_Comm_free(&neighbours), "ranks of this host");
+    return STATUS_OK;
+}
+
+static Status gather_hosts(Comm *comm) {
+    char name[MPI_MAX_PROCESSOR_NAME] = "", mine[HOST_BYTES] = "";
+    int length;
+    MPI_TRY(MPI_Get_processor_name(name, &length), "host name");
+    memcpy(mine, name, length < HOST_BYTES ? (size_t)length : HOST_BYTES - 1);
+    return mpi_gather(comm, mine, HOST_BYTES, comm->hosts);
+}
+
+// "Open MPI v4.1.4, package: ..." becomes "Open MPI 4.1.4, 4 ranks on 1 host".
+static Status describe(Comm *comm) {
+    char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length;
+    MPI_TRY(MPI_Get_library_version(library, &length), "version of MPI");
+    library[strcspn(library, ",\n")] = 0;
+    char *v = strstr(library, " v");
+    if (v != NULL) memmove(v + 1, v + 2, strlen(v + 2) + 1);
+    uint64_t hosts = comm->local_rank == 0;
+    TRY(mpi_sum_u64(comm, &hosts, 1));
+    snprintf(comm->description, sizeof comm->description, "%.64s, %d rank%s on %d host%s", library,
+             comm->world, comm->world == 1 ? "" : "s", (int)hosts, hosts == 1 ? "" : "s");
+    return STATUS_OK;
+}
+
+static Status take_memory(CommMpi *mpi) {
+    size_t world = (size_t)mpi->comm.world;
+    mpi->requests_most = 64 + 4 * mpi->comm.world;
+    size_t requests = EXCHANGES_MOST * (size_t)mpi->requests_most;
+    mpi->requests = calloc(requests, sizeof *mpi->requests);
+    mpi->peers = calloc(requests, sizeof *mpi->peers);
+    mpi->missing = calloc(world, sizeof *mpi->missing);
+    mpi->comm.hosts = calloc(world, HOST_BYTES);
+    FAIL_IF(mpi->requests == NULL || mpi->peers == NULL || mpi->missing == NULL ||
+                mpi->comm.hosts == NULL,
+            NO_MEMORY, "no memory to talk to %d ranks", mpi->comm.world);
+    for (int i = 0; i < EXCHANGES_MOST; ++i) {
+        mpi->exchange[i].request = mpi->requests + (size_t)i * (size_t)mpi->requests_most;
+        mpi->exchange[i].peer = mpi->peers + (size_t)i * (size_t)mpi->requests_most;
+    }
+    return STATUS_OK;
+}
+
+static Status mpi_start(CommMpi *mpi) {
+    Comm *comm = &mpi->comm;
+    MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "start of MPI");
+    MPI_TRY(MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank), "start of MPI");
+    MPI_TRY(MPI_Comm_size(MPI_COMM_WORLD, &comm->world), "start of MPI");
+    TRY(check_launch(comm->world));
+    TRY(take_memory(mpi));
+    TRY(find_neighbours(comm));
+    TRY(gather_hosts(comm));
+    return describe(comm);
+}
+
+Status comm_mpi_open(Comm **out) {
+    int started = 0, provided = MPI_THREAD_SINGLE;
+    MPI_Initialized(&started);
+    FAIL_IF(started, COMM, "MPI can be started only once in a process");
+    double start = clock_now();
+    MPI_TRY(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "start of MPI");
+    double seconds = clock_now() - start;
+    FAIL_IF(provided < MPI_THREAD_FUNNELED, COMM, "this MPI cannot run in a process with threads");
+    CommMpi *mpi = calloc(1, sizeof *mpi);
+    FAIL_IF(mpi == NULL, NO_MEMORY, "no memory to talk to other ranks");
+    mpi->comm.ops = &mpi_ops;
+    mpi->comm.init_seconds = seconds;
+    Status status = mpi_start(mpi);
+    if (status != STATUS_OK) {
+        mpi_free(mpi); // MPI stays up: whoever fails here alone must end the job by comm_abort
+        return error_trail(status, __FILE__, __LINE__, __func__);
+    }
+    *out = &mpi->comm;
+    return STATUS_OK;
+}
