@@ -1,0 +1,117 @@
+// The model on its device behind trainer/engine.h.
+#include "trainer/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static NetworkShape shape_of(const EngineConfig *config) {
+    const DatasetInfo *data = config->data;
+    NetworkShape shape = {.classes = data->classes, .channels = 1, .height = 1, .width = 1};
+    const Column *column = &data->column[0];
+    switch (data->kind) {
+    case KIND_IMAGE:
+        shape.channels = (int32_t)column->dim[0];
+        shape.height = (int32_t)column->dim[1];
+        shape.width = (int32_t)column->dim[2];
+        break;
+    case KIND_TEXT:
+        shape.tokens = true;
+        shape.length = config->length;
+        shape.vocabulary = data->symbols;
+        break;
+    case KIND_VECTOR: shape.channels = (int32_t)column->dim[0]; break;
+    }
+    return shape;
+}
+
+static Status open_lane(Engine *engine, bool backward, EngineLane *lane) {
+    const Network *network = engine->network;
+    int64_t capacity = engine->capacity;
+    TRY(device_alloc(engine->device, network_activation_bytes(network, capacity, backward),
+                     &lane->activations));
+    TRY(device_alloc(engine->device, process_pass_bytes(engine->process, network, capacity),
+                     &lane->pass_memory));
+    lane->pass_host = calloc(1, process_pass_host_bytes(engine->process, capacity));
+    FAIL_IF(lane->pass_host == NULL, NO_MEMORY, "no memory for a grain's host rows");
+    process_pass_place(engine->process, network, capacity, lane->pass_memory, lane->pass_host,
+                       &lane->pass);
+    lane->null_label = malloc((size_t)capacity * sizeof *lane->null_label);
+    FAIL_IF(lane->null_label == NULL, NO_MEMORY, "no memory for a grain's labels");
+    for (int64_t i = 0; i < capacity; ++i) lane->null_label[i] = engine->shape.classes;
+    return STATUS_OK;
+}
+
+static Status upload_table(Engine *engine) {
+    size_t bytes = network_table_bytes(engine->network);
+    if (bytes == 0) return STATUS_OK;
+    void *memory;
+    TRY(device_alloc(engine->device, bytes, &memory));
+    engine->table = memory;
+    float *host = malloc(bytes);
+    FAIL_IF(host == NULL, NO_MEMORY, "no memory for the position table");
+    network_table_fill(engine->network, host);
+    stream_upload(engine->lane[0].stream, engine->table, host, bytes);
+    Status status = stream_wait(engine->lane[0].stream);
+    free(host);
+    return status;
+}
+
+Status engine_open(const EngineConfig *config, Engine *engine) {
+    *engine = (Engine){.shape = shape_of(config), .capacity = config->capacity};
+    params_init(&engine->params);
+    TRY(process_open(config->process, &engine->shape, &engine->process));
+    TRY(network_open(config->network, &engine->shape, &engine->params, &engine->network));
+    params_finish(&engine->params);
+
+    DeviceConfig device = config->device;
+    device.scratch_bytes = network_scratch_bytes(engine->network);
+    TRY(device_open(&device, &engine->device));
+    engine->lane = calloc((size_t)device.streams, sizeof *engine->lane);
+    FAIL_IF(engine->lane == NULL, NO_MEMORY, "no memory for %d streams", device.streams);
+    engine->lanes = device.streams;
+    for (int i = 0; i < engine->lanes; ++i) {
+        engine->lane[i].stream = device_stream(engine->device, i);
+        TRY(open_lane(engine, config->backward, &engine->lane[i]));
+    }
+    return upload_table(engine);
+}
+
+void engine_close(Engine *engine) {
+    if (engine->device != NULL) {
+        for (int i = 0; i < engine->lanes; ++i) (void)!stream_wait(engine->lane[i].stream);
+        for (int i = 0; i < engine->lanes; ++i) {
+            device_release(engine->device, engine->lane[i].activations);
+            device_release(engine->device, engine->lane[i].pass_memory);
+            free(engine->lane[i].pass_host);
+            free(engine->lane[i].null_label);
+        }
+        device_release(engine->device, engine->table);
+        device_close(engine->device);
+    }
+    free(engine->lane);
+    network_close(engine->network);
+    process_close(engine->process);
+    params_close(&engine->params);
+    memset(engine, 0, sizeof *engine);
+}
+
+void engine_plan(const Engine *engine, bool backward, Plan *plan) {
+    const Network *network = engine->network;
+    plan_add(plan, "activations", network_activation_bytes(network, engine->capacity, backward),
+             engine->lanes);
+    plan_add(plan, "batches",
+             process_pass_bytes(engine->process, network, engine->capacity) +
+                 process_pass_host_bytes(engine->process, engine->capacity),
+             engine->lanes);
+    plan_add(plan, "scratch", network_scratch_bytes(network), engine->lanes);
+    plan_add(plan, "positions", network_table_bytes(network), 1);
+}
+
+Status engine_wait(const Engine *engine) {
+    Status first = STATUS_OK;
+    for (int i = 0; i < engine->lanes; ++i) {
+        Status status = stream_wait(engine->lane[i].stream);
+        if (first == STATUS_OK) first = status;
+    }
+    return first;
+}

@@ -1,0 +1,52 @@
+// A model on a device: network, process and parameter table made from settings and data, and the
+// memory of each stream to run one grain. Training, evaluation and sampling all stand on it.
+#ifndef TRAINER_ENGINE_H
+#define TRAINER_ENGINE_H
+
+#include "data/dataset.h"
+#include "model/network.h"
+#include "model/process.h"
+#include "trainer/plan.h"
+
+typedef struct {
+    const NetworkConfig *network;
+    const ProcessConfig *process;
+    const DatasetInfo *data;
+    int32_t length;      // text: symbols of a sample
+    DeviceConfig device; // scratch_bytes is filled in
+    int64_t capacity;    // most samples in flight on one stream
+    bool backward;       // room for gradients of activations
+} EngineConfig;
+
+typedef struct {
+    Stream *stream;
+    void *activations, *pass_memory; // device
+    void *pass_host;
+    Pass pass;
+    int32_t *null_label; // host [capacity], all the null class: guidance's second pass
+} EngineLane;
+
+typedef struct {
+    Device *device;
+    NetworkShape shape;
+    Network *network;
+    Process *process;
+    Params params;
+    float *table; // device: positions
+    int64_t capacity;
+    EngineLane *lane;
+    int lanes;
+} Engine;
+
+// Opens everything but parameters' memory. Errors: BAD_CONFIG, NO_MEMORY. On failure, and for a
+// zeroed Engine, engine_close is fine.
+Status engine_open(const EngineConfig *config, Engine *engine);
+void engine_close(Engine *engine);
+
+void engine_plan(const Engine *engine, bool backward, Plan *plan); // adds what engine_open took
+Status engine_wait(const Engine *engine);                          // all streams
+
+// Host size of one sample's x: numbers of 4 bytes (float or int32).
+static inline int64_t engine_item(const Engine *engine) { return network_in_item(engine->network); }
+
+#endif

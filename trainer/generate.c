@@ -1,0 +1,190 @@
+// The sampling loop behind trainer/generate.h.
+#include "trainer/generate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/png.h"
+
+static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
+    int32_t classes = engine->shape.classes;
+    if (classes == 0 || request->label == LABEL_NONE) return classes; // the null class
+    if (request->label == LABEL_CYCLE) return (int32_t)(sample % (uint64_t)classes);
+    return request->label;
+}
+
+static void upload_labels(EngineLane *lane, const int32_t *label, int64_t samples) {
+    stream_upload(lane->stream, lane->pass.label, label, (size_t)samples * sizeof *label);
+}
+
+static void upload_time(const Engine *engine, EngineLane *lane, int64_t samples, double time) {
+    if (!engine->shape.time_input) return;
+    Pass *pass = &lane->pass;
+    for (int64_t i = 0; i < samples; ++i)
+        network_time_features(engine->network, time, pass->host_time + i * TIME_FEATURES);
+    stream_upload(lane->stream, pass->time, pass->host_time,
+                  (size_t)samples * TIME_FEATURES * sizeof *pass->time);
+}
+
+static void queue_forward(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
+                          int64_t samples, float *out) {
+    GrainBatch batch = {.samples = samples};
+    NetworkInput input;
+    process_network_input(engine->process, &lane->pass, &batch, false, &input);
+    NetworkMemory memory = {request->weights, engine->table, lane->activations};
+    network_forward(engine->network, lane->stream, &memory, &input, out);
+}
+
+// One step of one group. Guidance needs a second pass without the label: out = null + g (cond - null).
+static void queue_step(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
+                       int64_t samples, int step) {
+    Pass *pass = &lane->pass;
+    upload_time(engine, lane, samples,
+                sampler_time(request->sampler, step) * 1000 / process_steps(engine->process));
+    bool guided = request->guidance != 1 && engine->shape.classes > 0;
+    if (guided) {
+        upload_labels(lane, lane->null_label, samples);
+        queue_forward(engine, lane, request, samples, pass->dout);
+    }
+    upload_labels(lane, pass->host_label, samples);
+    queue_forward(engine, lane, request, samples, pass->out);
+    if (guided)
+        axpby(lane->stream, (Axpby){.x = pass->dout,
+                                    .y = pass->out,
+                                    .n = samples * network_out_item(engine->network),
+                                    .a = 1 - request->guidance,
+                                    .b = request->guidance});
+    sampler_advance(request->sampler, lane->stream, pass, samples, step, request->seed);
+}
+
+typedef struct {
+    int64_t first, count; // of the request's samples, from 0
+} Group;
+
+static void begin_group(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
+                        const Group *group) {
+    Pass *pass = &lane->pass;
+    for (int64_t i = 0; i < group->count; ++i) {
+        pass->host_sample[i] = (uint64_t)(request->first + group->first + i);
+        pass->host_label[i] = label_of(engine, request, pass->host_sample[i]);
+    }
+    stream_upload(lane->stream, pass->sample, pass->host_sample,
+                  (size_t)group->count * sizeof *pass->sample);
+    sampler_begin(request->sampler, lane->stream, pass, group->count, request->seed);
+}
+
+// Groups of this rank, one on each stream at a time.
+static Status run_groups(Engine *engine, const GenerateRequest *request, const Group *group,
+                         int groups, char *out) {
+    size_t item_bytes = (size_t)engine_item(engine) * 4;
+    for (int i = 0; i < groups; ++i)
+        begin_group(engine, &engine->lane[i], request, &group[i]);
+    TRY(engine_wait(engine));
+    for (int step = 0; step < sampler_steps(request->sampler); ++step) {
+        for (int i = 0; i < groups; ++i)
+            queue_step(engine, &engine->lane[i], request, group[i].count, step);
+        TRY(engine_wait(engine));
+    }
+    for (int i = 0; i < groups; ++i)
+        stream_download(engine->lane[i].stream, out + (size_t)group[i].first * item_bytes,
+                        engine->lane[i].pass.x_t, (size_t)group[i].count * item_bytes);
+    return engine_wait(engine);
+}
+
+Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out) {
+    int world = comm_world(comm), rank = comm_rank(comm);
+    int64_t capacity = engine->capacity;
+    int64_t groups = (request->count + capacity - 1) / capacity;
+    Group *mine = malloc((size_t)engine->lanes * sizeof *mine);
+    FAIL_IF(mine == NULL, NO_MEMORY, "no memory for %d groups", engine->lanes);
+    Status status = STATUS_OK;
+    int waiting = 0;
+    for (int64_t g = rank; g < groups && status == STATUS_OK; g += world) {
+        int64_t first = g * capacity, left = request->count - first;
+        mine[waiting++] = (Group){first, left < capacity ? left : capacity};
+        if (waiting < engine->lanes && g + world < groups) continue;
+        status = run_groups(engine, request, mine, waiting, out);
+        waiting = 0;
+    }
+    free(mine);
+    TRY(status);
+    // Four-byte numbers travel as they are: each group's words are zero on all ranks but one.
+    size_t words = (size_t)(request->count * engine_item(engine));
+    uint64_t *wide = calloc(words / 2 + 1, sizeof *wide);
+    FAIL_IF(wide == NULL, NO_MEMORY, "no memory to collect %lld samples",
+            (long long)request->count);
+    memcpy(wide, out, words * 4);
+    status = comm_sum_u64(comm, wide, (int)(words / 2 + 1));
+    memcpy(out, wide, words * 4);
+    free(wide);
+    return status;
+}
+
+// ---- pictures and texts -----------------------------------------------------------------------
+
+static Status write_grid(const Engine *engine, const float *x, int64_t count, const char *path) {
+    const NetworkShape *shape = &engine->shape;
+    FAIL_IF(shape->channels != 1 && shape->channels != 3, BAD_DATA,
+            "images of %d channels cannot be drawn as a PNG", shape->channels);
+    size_t n = (size_t)(count * engine_item(engine));
+    unsigned char *pixels = malloc(n);
+    FAIL_IF(pixels == NULL, NO_MEMORY, "no memory for a grid of %lld images", (long long)count);
+    for (size_t i = 0; i < n; ++i)
+        pixels[i] = (unsigned char)lrintf(fminf(fmaxf((x[i] + 1) * 127.5f, 0), 255));
+    int columns = (int)ceil(sqrt((double)count));
+    Status status = png_write_grid(path, &(PngGrid){.pixels = pixels,
+                                                    .count = count,
+                                                    .channels = shape->channels,
+                                                    .height = shape->height,
+                                                    .width = shape->width,
+                                                    .columns = columns,
+                                                    .scale = shape->width <= 32 ? 2 : 1});
+    free(pixels);
+    return status;
+}
+
+// Bytes of the UTF-8 character that starts at `text`.
+static int character_bytes(const char *text) {
+    unsigned char c = (unsigned char)text[0];
+    return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+}
+
+static void print_tokens(FILE *file, const DatasetInfo *data, const int32_t *ids, int64_t length) {
+    for (int64_t i = 0; i < length; ++i) {
+        const char *at = data->alphabet;
+        for (int32_t skip = ids[i]; skip > 0 && *at != '\0'; --skip) at += character_bytes(at);
+        fprintf(file, "%.*s", character_bytes(at), at);
+    }
+    fputc('\n', file);
+}
+
+static Status write_lines(const Engine *engine, const DatasetInfo *data, const void *samples,
+                          int64_t count, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *file = open_memstream(&text, &bytes);
+    FAIL_IF(file == NULL, NO_MEMORY, "no memory for %lld samples as text", (long long)count);
+    int64_t item = engine_item(engine);
+    for (int64_t i = 0; i < count; ++i) {
+        if (engine->shape.tokens) {
+            print_tokens(file, data, (const int32_t *)samples + i * item, item);
+            continue;
+        }
+        const float *x = (const float *)samples + i * item;
+        for (int64_t k = 0; k < item; ++k)
+            fprintf(file, "%.6g%c", (double)x[k], k + 1 < item ? '\t' : '\n');
+    }
+    fclose(file);
+    Status status = file_write_atomic(path, text, bytes);
+    free(text);
+    return status;
+}
+
+Status generate_write(const Engine *engine, const DatasetInfo *data, const void *samples,
+                      int64_t count, const char *path) {
+    if (data->kind == KIND_IMAGE) return write_grid(engine, samples, count, path);
+    return write_lines(engine, data, samples, count, path);
+}

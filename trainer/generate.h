@@ -1,0 +1,29 @@
+// Drawing samples: sample i depends on (seed, i), the weights and the sampler alone, never on how
+// many are drawn or by how many ranks.
+#ifndef TRAINER_GENERATE_H
+#define TRAINER_GENERATE_H
+
+#include "comm/comm.h"
+#include "trainer/engine.h"
+
+typedef struct {
+    const Sampler *sampler;
+    const float *weights; // device
+    uint64_t seed;
+    int64_t first, count; // sample numbers
+    int32_t label;        // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
+    float guidance;       // 1: none
+} GenerateRequest;
+
+enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
+
+// Writes all samples to out[count][in_item] (float or int32, 4 bytes each, zeroed by the caller) on
+// every rank.
+Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out);
+
+// A picture or text of drawn samples: images as a PNG grid (values limited to [-1,1]), token
+// samples one a line in the alphabet of `data`, vectors one a line as numbers.
+Status generate_write(const Engine *engine, const DatasetInfo *data, const void *samples,
+                      int64_t count, const char *path);
+
+#endif

@@ -1,0 +1,171 @@
+// What a run tells: the live line, metrics.jsonl, held-out loss, drawn samples.
+#include "trainer/trainer_impl.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+static bool is_rank_0(const Trainer *t) { return comm_rank(t->context.comm) == 0; }
+
+void report_say(const Trainer *t, const char *format, ...) {
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (is_rank_0(t)) t->context.say(line);
+}
+
+void report_reset(Trainer *t) {
+    double *arrival = t->totals.arrival, *sorted = t->totals.sorted;
+    memset(arrival, 0, (size_t)comm_world(t->context.comm) * sizeof *arrival);
+    t->totals = (StepTotals){.started = clock_now(), .arrival = arrival, .sorted = sorted};
+}
+
+// ---- metrics and the live line ----------------------------------------------------------------
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// The rank that arrives last at the reduction, and by how much over the median, per step.
+static int slowest_rank(const Trainer *t, double *excess) {
+    int world = comm_world(t->context.comm), slowest = 0;
+    for (int i = 0; i < world; ++i) {
+        t->totals.sorted[i] = t->totals.arrival[i];
+        if (t->totals.arrival[i] > t->totals.arrival[slowest]) slowest = i;
+    }
+    qsort(t->totals.sorted, (size_t)world, sizeof *t->totals.sorted, compare_doubles);
+    *excess = t->totals.arrival[slowest] - t->totals.sorted[(world - 1) / 2];
+    *excess /= (double)t->totals.steps;
+    return slowest;
+}
+
+// "step 1200 of 5000, 307200 samples, 24 %, ETA 3 min 20 s | 512 samples/s | loss 0.0412 ..."
+static void format_progress(const Trainer *t, const MetricsRecord *record, char *out, size_t bytes) {
+    int64_t steps = t->settings.train.steps;
+    double seconds = (double)((steps - t->step) * t->settings.train.batch);
+    char eta[32], saved[48] = "no checkpoint yet", slow[48] = "";
+    clock_format(record->samples_per_s > 0 ? seconds / record->samples_per_s : 0, eta, sizeof eta);
+    if (t->saved_step > 0 || t->step == 0) {
+        char age[32];
+        clock_format(clock_now() - t->last_save, age, sizeof age);
+        snprintf(saved, sizeof saved, "saved %s ago", age);
+    }
+    if (comm_world(t->context.comm) > 1)
+        snprintf(slow, sizeof slow, " | slowest rank %d +%.0f ms", record->slowest_rank,
+                 record->slowest_excess_s * 1e3);
+    snprintf(out, bytes,
+             "step %" PRId64 " of %" PRId64 ", %" PRId64 " samples, %.1f %%, ETA %s | %.0f samples/s"
+             " | loss %.5f | grad norm %.3f%s | %s",
+             t->step, steps, record->samples, 100.0 * (double)t->step / (double)steps, eta,
+             record->samples_per_s, record->loss, record->grad_norm, slow, saved);
+}
+
+static MetricsRecord make_record(const Trainer *t) {
+    MetricsRecord record = {
+        .step = t->step,
+        .samples = t->step * t->settings.train.batch,
+        .loss = t->totals.numerator / t->totals.denominator,
+        .grad_norm = t->totals.grad_norm / (double)t->totals.steps,
+        .lr = t->last_lr,
+        .data_wait_s = t->totals.data_wait,
+        .skipped = t->skipped,
+    };
+    double seconds = clock_now() - t->totals.started;
+    record.samples_per_s = (double)(t->totals.steps * t->settings.train.batch) / seconds;
+    record.slowest_rank = slowest_rank(t, &record.slowest_excess_s);
+    return record;
+}
+
+Status report_step(Trainer *t, bool last) {
+    const LogConfig *log = &t->settings.log;
+    bool stops = last || (t->agreed & ACTION_STOP) != 0;
+    bool print = stops || (log->fingerprint_every > 0 && t->step % log->fingerprint_every == 0);
+    if (print) TRY(state_fingerprint(t));
+    bool logged = print || (log->every > 0 && t->step % log->every == 0);
+    MetricsRecord record = make_record(t);
+    record.has_fingerprint = print;
+    record.fingerprint = t->fingerprint;
+    record.tensors = t->tensor_print;
+    if (is_rank_0(t)) {
+        char line[512];
+        format_progress(t, &record, line, sizeof line);
+        t->context.progress(line);
+        if (logged) TRY(metrics_write(t->metrics, &t->engine.params, &record));
+    }
+    if (logged) report_reset(t);
+    return STATUS_OK;
+}
+
+// ---- held-out loss ----------------------------------------------------------------------------
+
+static Status write_held_out(const Trainer *t, const HeldOutLoss *result) {
+    fprintf(t->eval_log, "{\"step\": %" PRId64 ", \"samples\": %" PRId64 ", \"loss\": %.9g, ",
+            t->step, result->samples, result->loss);
+    fputs("\"loss_by_level\": [", t->eval_log);
+    for (int level = 0; level < EVAL_LEVELS; ++level)
+        fprintf(t->eval_log, "%s%.9g", level == 0 ? "" : ", ", result->level_loss[level]);
+    fputs("]}\n", t->eval_log);
+    FAIL_IF(fflush(t->eval_log) != 0, IO, "cannot write %s/eval.jsonl", t->settings.run_dir);
+    return STATUS_OK;
+}
+
+Status report_held_out(Trainer *t) {
+    double started = clock_now();
+    t->last_eval = started;
+    if (t->held_out == NULL) return STATUS_OK;
+    TRY(state_gather_average(t, STATE_EMA_0));
+    EvalRequest request = {.data = t->held_out,
+                           .length = t->settings.data.length,
+                           .samples = t->settings.eval.samples,
+                           .draws = t->settings.eval.draws,
+                           .seed = t->settings.train.seed,
+                           .weights = t->average};
+    HeldOutLoss result;
+    TRY(evaluate_loss(&t->engine, t->context.comm, &request, &result));
+    if (is_rank_0(t)) TRY(write_held_out(t, &result));
+    char levels[EVAL_LEVELS * 12];
+    int used = 0;
+    for (int level = 0; level < EVAL_LEVELS; ++level)
+        used += snprintf(levels + used, sizeof levels - (size_t)used, " %.4g",
+                         result.level_loss[level]);
+    report_say(t, "held-out loss at step %" PRId64 ": %.5f; by noise level, least to most:%s"
+               " (%" PRId64 " samples, %.1f s)",
+               t->step, result.loss, levels, result.samples, clock_now() - started);
+    return STATUS_OK;
+}
+
+// ---- samples ----------------------------------------------------------------------------------
+
+Status report_samples(Trainer *t) {
+    double started = clock_now();
+    t->last_sample = started;
+    const SampleConfig *config = &t->settings.sample;
+    TRY(state_gather_average(t, STATE_EMA_0));
+    const DatasetInfo *info = dataset_info(t->data);
+    GenerateRequest request = {.sampler = t->sampler,
+                               .weights = t->average,
+                               .seed = t->settings.train.seed,
+                               .count = config->count,
+                               .label = LABEL_CYCLE,
+                               .guidance = config->sampler.guidance};
+    void *samples = calloc((size_t)(config->count * engine_item(&t->engine)), 4);
+    FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %d samples", config->count);
+    char path[PATH_BYTES];
+    Status status = generate(&t->engine, t->context.comm, &request, samples);
+    if (status == STATUS_OK)
+        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run_dir,
+                             t->step, info->kind == KIND_IMAGE ? "png" : "txt");
+    if (status == STATUS_OK && is_rank_0(t))
+        status = generate_write(&t->engine, info, samples, config->count, path);
+    free(samples);
+    TRY(status);
+    report_say(t, "%d samples in %s (%.1f s)", config->count, path, clock_now() - started);
+    return STATUS_OK;
+}

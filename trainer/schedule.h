@@ -1,0 +1,18 @@
+// Learning rate and averaging as functions of samples seen: never of ranks, steps or time.
+#ifndef TRAINER_SCHEDULE_H
+#define TRAINER_SCHEDULE_H
+
+#include <stdint.h>
+
+#include "trainer/trainer.h"
+
+// Linear warm-up to optim.lr over optim.warmup samples, then constant, or a cosine that ends at
+// lr * lr_final when all `total` samples have been seen.
+double schedule_lr(const OptimConfig *optim, int64_t samples, int64_t total);
+
+// Share of the way that average k moves towards the weights in a step of `batch` samples, after
+// `samples` samples: 1 - 2^(-batch / h), h = min(half-life, ema_ramp * samples) as in EDM
+// (arXiv 2206.00364, training code's ramp). 1 at the start: the average begins at the weights.
+double schedule_ema_rate(const OptimConfig *optim, int k, int64_t samples, int64_t batch);
+
+#endif

@@ -1,0 +1,302 @@
+// One optimizer step: grains -> gradient -> ordered reduction -> board -> update -> gather.
+#include "trainer/trainer_impl.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "trainer/schedule.h"
+
+// ---- grains -----------------------------------------------------------------------------------
+
+static NetworkMemory network_memory(const Trainer *t, int lane) {
+    return (NetworkMemory){.weights = t->weights,
+                           .table = t->engine.table,
+                           .activations = t->engine.lane[lane].activations};
+}
+
+static void sum_leaf(Trainer *t, Stream *stream, GradLane *lane) {
+    TreeMerge merge[TREE_COVER_MOST];
+    int merges = tree_sum_merge(&lane->sum, merge);
+    for (int i = 0; i < merges; ++i)
+        axpby(stream, (Axpby){.x = lane->slot[merge[i].from],
+                              .y = lane->slot[merge[i].to],
+                              .n = t->engine.params.size,
+                              .a = 1,
+                              .b = 1});
+}
+
+static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch) {
+    const Engine *engine = &t->engine;
+    GradLane *lane = &t->grad_lane[lane_index];
+    Stream *stream = engine->lane[lane_index].stream;
+    int local = grain - t->grain_begin;
+    int64_t first = local * t->grain_samples;
+    Pass *pass = &t->pass[local];
+    GrainBatch grain_batch = {
+        .seed = t->settings.train.seed,
+        .step = (uint64_t)batch->step,
+        .samples = t->grain_samples,
+        .x_0 = (const float *)batch->x + first * engine_item(engine), // 4 bytes either way
+        .label = batch->label + first,
+        .sample = batch->sample + first,
+    };
+    process_corrupt(engine->process, engine->network, stream, pass, &grain_batch);
+    NetworkInput input;
+    process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
+                          &input);
+    NetworkMemory memory = network_memory(t, lane_index);
+    network_forward(engine->network, stream, &memory, &input, pass->out);
+    process_loss(engine->process, stream, pass, t->grain_samples, true);
+    stream_download(stream, t->host_loss + first, pass->loss,
+                    (size_t)t->grain_samples * sizeof(float));
+    float *grads = lane->slot[tree_sum_leaf(&lane->sum)];
+    network_backward(engine->network, stream, &memory, &input, pass->dout, grads, false, NULL);
+    sum_leaf(t, stream, lane);
+}
+
+// Queues the grains of all streams in turn, so that every stream has work from the start.
+static Status run_grains(Trainer *t, const Batch *batch) {
+    int most = 0;
+    for (int i = 0; i < t->engine.lanes; ++i) {
+        GradLane *lane = &t->grad_lane[i];
+        tree_sum_init(&lane->sum, t->settings.train.grains, lane->begin, lane->end);
+        if (lane->end - lane->begin > most) most = lane->end - lane->begin;
+    }
+    for (int k = 0; k < most; ++k)
+        for (int i = 0; i < t->engine.lanes; ++i)
+            if (t->grad_lane[i].begin + k < t->grad_lane[i].end)
+                queue_grain(t, i, t->grad_lane[i].begin + k, batch);
+    return engine_wait(&t->engine);
+}
+
+// ---- reduction --------------------------------------------------------------------------------
+
+// Buffers of all streams under one number.
+static float *buffer_of(const Trainer *t, int number) {
+    return t->grad_lane[number / TREE_COVER_MOST].slot[number % TREE_COVER_MOST];
+}
+
+// The covers of all streams joined into this rank's cover.
+static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers) {
+    TreeNode node[TREE_COVER_MOST];
+    TreeMerge merge[TREE_COVER_MOST];
+    int number[TREE_COVER_MOST], count = 0;
+    for (int i = 0; i < t->engine.lanes; ++i) {
+        const TreeSum *sum = &t->grad_lane[i].sum;
+        for (int k = 0; k < sum->depth; ++k) {
+            REQUIRE(count < TREE_COVER_MOST);
+            node[count] = sum->node[k];
+            number[count++] = i * TREE_COVER_MOST + sum->slot[k];
+            int merges = tree_fold(t->settings.train.grains, node, number, &count, merge);
+            for (int m = 0; m < merges; ++m)
+                axpby(t->engine.lane[0].stream, (Axpby){.x = buffer_of(t, merge[m].from),
+                                                        .y = buffer_of(t, merge[m].to),
+                                                        .n = t->engine.params.size,
+                                                        .a = 1,
+                                                        .b = 1});
+        }
+    }
+    for (int k = 0; k < count; ++k) cover[k] = buffer_of(t, number[k]);
+    *covers = count;
+    return stream_wait(t->engine.lane[0].stream);
+}
+
+static Status reduce_gradients(Trainer *t, float **gradient) {
+    float *cover[TREE_COVER_MOST];
+    int covers;
+    TRY(join_lanes(t, cover, &covers));
+    // From the end: the order in which backward completes them.
+    for (int bucket = t->ownership.buckets - 1; bucket >= 0; --bucket)
+        TRY(reducer_start(t->reducer, bucket, cover, covers));
+    for (int bucket = t->ownership.buckets - 1; bucket >= 0; --bucket)
+        TRY(reducer_wait(t->reducer, bucket, t->engine.lane[0].stream));
+    *gradient = cover[0];
+    return STATUS_OK;
+}
+
+// Sums of squares of this rank's parts onto the board, 64 Ki elements at a time in their order.
+static Status put_norms(Trainer *t, const float *gradient) {
+    const Params *params = &t->engine.params;
+    int64_t chunks = params->part_size / PART_UNIT;
+    for (int part = 0; part < params->parts; ++part) {
+        if (t->own_slot[part] < 0) continue;
+        int64_t begin, end;
+        params_part(params, part, &begin, &end);
+        Stream *stream = t->engine.lane[part % t->engine.lanes].stream;
+        int64_t at = t->own_slot[part] * chunks;
+        sum_squares(stream, (SumSquares){.x = gradient + begin,
+                                         .sum = t->norm + at,
+                                         .n = end - begin,
+                                         .chunk = PART_UNIT});
+        stream_download(stream, t->host_norm + at, t->norm + at, (size_t)chunks * sizeof(double));
+    }
+    TRY(engine_wait(&t->engine));
+    for (int part = 0; part < params->parts; ++part) {
+        if (t->own_slot[part] < 0) continue;
+        int64_t begin, end;
+        params_part(params, part, &begin, &end);
+        double sum = 0;
+        for (int64_t c = 0; c * PART_UNIT < end - begin; ++c)
+            sum += t->host_norm[t->own_slot[part] * chunks + c];
+        t->board.square_sum[part] = sum;
+    }
+    return STATUS_OK;
+}
+
+static void put_losses(Trainer *t) {
+    for (int grain = t->grain_begin; grain < t->grain_end; ++grain) {
+        const float *row = t->host_loss + (grain - t->grain_begin) * t->grain_samples;
+        double sum = 0;
+        for (int64_t i = 0; i < t->grain_samples; ++i) sum += (double)row[i];
+        t->board.numerator[grain] = sum;
+        t->board.denominator[grain] =
+            (double)(t->grain_samples * process_loss_items(t->engine.process));
+    }
+}
+
+// ---- what follows from the board: the same on every rank --------------------------------------
+
+typedef struct {
+    double numerator, denominator, grad_norm;
+    bool finite;
+} StepResult;
+
+static StepResult read_board(Trainer *t) {
+    StepResult result = {0};
+    for (int i = 0; i < t->settings.train.grains; ++i) {
+        result.numerator += t->board.numerator[i];
+        result.denominator += t->board.denominator[i];
+    }
+    double squares = 0;
+    for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];
+    result.grad_norm = sqrt(squares) / result.denominator;
+    result.finite = isfinite(result.numerator) && isfinite(result.grad_norm);
+    t->agreed = 0;
+    t->seconds_left = 0;
+    for (int rank = 0; rank < comm_world(t->context.comm); ++rank) {
+        const double *fields = t->board.rank + rank * BOARD_RANK_FIELDS;
+        t->agreed |= (int)fields[BOARD_ACTIONS];
+        double left = fields[BOARD_SECONDS_LEFT];
+        if (left > 0 && (t->seconds_left == 0 || left < t->seconds_left)) t->seconds_left = left;
+        t->totals.arrival[rank] += fields[BOARD_ARRIVAL];
+        if (fields[BOARD_DATA_WAIT] > t->totals.data_wait)
+            t->totals.data_wait = fields[BOARD_DATA_WAIT];
+        if (fields[BOARD_SAVE_SECONDS] > t->save_seconds)
+            t->save_seconds = fields[BOARD_SAVE_SECONDS];
+    }
+    return result;
+}
+
+// Names where a non-finite number came from: the grain and its samples, or the tensors.
+static void name_bad_grain(const Trainer *t, int grain, const Batch *batch) {
+    char line[1024];
+    int used = snprintf(line, sizeof line,
+                        "step %" PRId64 ": the loss of grain %d is not finite; its samples of the"
+                        " data set:",
+                        t->step + 1, grain);
+    int64_t first = (grain - t->grain_begin) * t->grain_samples;
+    for (int64_t i = 0; i < t->grain_samples && used < (int)sizeof line - 24; ++i)
+        used += snprintf(line + used, sizeof line - (size_t)used, " %" PRIu64,
+                         batch->index[first + i]);
+    t->context.warn(line);
+}
+
+static Status skip_step(Trainer *t, const Batch *batch) {
+    bool named = false;
+    for (int grain = 0; grain < t->settings.train.grains; ++grain) {
+        if (isfinite(t->board.numerator[grain])) continue;
+        named = true;
+        if (grain >= t->grain_begin && grain < t->grain_end) name_bad_grain(t, grain, batch);
+    }
+    for (int i = 0; i < t->ranges && !named; ++i) {
+        const OwnRange *range = &t->range[i];
+        if (isfinite(t->board.square_sum[range->part])) continue;
+        char line[256];
+        snprintf(line, sizeof line, "step %" PRId64 ": the gradient is not finite in or near %s",
+                 t->step + 1, t->engine.params.list[range->tensor].name);
+        t->context.warn(line);
+        break;
+    }
+    ++t->skipped;
+    FAIL_IF(++t->skips_in_row > t->settings.optim.skips_most, NUMERIC,
+            "%d steps in a row were not finite, up to step %" PRId64
+            "; lower optim.lr or optim.clip, or look at the samples named above (the limit is"
+            " optim.skips_most)",
+            t->skips_in_row, t->step + 1);
+    return STATUS_OK;
+}
+
+static void queue_update(Trainer *t, const float *gradient, const StepResult *result) {
+    const OptimConfig *optim = &t->settings.optim;
+    int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
+    double scale = 1 / result->denominator;
+    if (optim->clip > 0 && result->grad_norm > optim->clip) scale *= optim->clip / result->grad_norm;
+    t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
+    double steps = (double)(t->step + 1);
+    for (int i = 0; i < t->ranges; ++i) {
+        const OwnRange *range = &t->range[i];
+        const Param *param = &t->engine.params.list[range->tensor];
+        adamw_ema(t->engine.lane[i % t->engine.lanes].stream,
+                  (AdamwEma){
+                      .grad = gradient + range->begin,
+                      .w = t->weights + range->begin,
+                      .m = t->own[STATE_ADAM_M] + range->own,
+                      .v = t->own[STATE_ADAM_V] + range->own,
+                      .ema_0 = t->own[STATE_EMA_0] + range->own,
+                      .ema_1 = t->own[STATE_EMA_1] + range->own,
+                      .n = range->end - range->begin,
+                      .lr = (float)t->last_lr,
+                      .beta1 = (float)optim->beta1,
+                      .beta2 = (float)optim->beta2,
+                      .eps = (float)optim->eps,
+                      .decay = param->decay ? (float)optim->decay : 0,
+                      .correct1 = (float)(1 / (1 - pow(optim->beta1, steps))),
+                      .correct2 = (float)(1 / (1 - pow(optim->beta2, steps))),
+                      .grad_scale = (float)scale,
+                      .ema_rate_0 = (float)schedule_ema_rate(optim, 0, samples, batch),
+                      .ema_rate_1 = (float)schedule_ema_rate(optim, 1, samples, batch),
+                  });
+    }
+}
+
+Status step_run(Trainer *t) {
+    Batch batch;
+    double waited = loader_wait_seconds(t->loader), started = clock_now();
+    TRY(loader_next(t->loader, &batch));
+    REQUIRE(batch.step == t->step);
+    TRY(run_grains(t, &batch));
+    double arrival = clock_now() - started;
+
+    float *gradient;
+    TRY(reduce_gradients(t, &gradient));
+    memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
+    put_losses(t);
+    TRY(put_norms(t, gradient));
+    double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
+    mine[BOARD_ACTIONS] = t->context.signals(&mine[BOARD_SECONDS_LEFT]) | t->due;
+    mine[BOARD_ARRIVAL] = arrival;
+    mine[BOARD_DATA_WAIT] = loader_wait_seconds(t->loader) - waited;
+    mine[BOARD_SAVE_SECONDS] = t->save_seconds;
+    TRY(comm_board(t->context.comm, t->board.values, t->board.count));
+
+    StepResult result = read_board(t);
+    t->last_loss = result.numerator / result.denominator;
+    t->last_norm = result.grad_norm;
+    if (result.finite) {
+        t->skips_in_row = 0;
+        queue_update(t, gradient, &result);
+        TRY(engine_wait(&t->engine));
+        TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
+        t->totals.numerator += result.numerator;
+        t->totals.denominator += result.denominator;
+    } else {
+        TRY(skip_step(t, &batch));
+    }
+    t->totals.grad_norm += result.grad_norm;
+    ++t->totals.steps;
+    ++t->step;
+    return STATUS_OK;
+}

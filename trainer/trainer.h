@@ -1,0 +1,119 @@
+// One training run: opened from plain values, stepped to its end, remembered in a run folder.
+//
+//   RUN/config.yaml       the resolved configuration        RUN/run.json   versions and machine
+//   RUN/metrics.jsonl     one object a logged step          RUN/eval.jsonl held-out loss
+//   RUN/step-000000500/   checkpoints                       RUN/samples/   grids or texts
+//
+// A step: load -> for each grain: corrupt, forward, loss, backward, tree sum -> ordered reduction ->
+// board (loss, norm, times, proposed actions) -> AdamW + EMA on own parts -> gather weights.
+#ifndef TRAINER_TRAINER_H
+#define TRAINER_TRAINER_H
+
+#include "base/schema.h"
+#include "data/dataset.h"
+#include "model/network.h"
+#include "model/process.h"
+#include "trainer/checkpoint.h"
+
+typedef struct {
+    char path[512];
+    int32_t length;     // text: symbols of a sample
+    char order[8];      // "full"
+    int64_t cache;      // bytes for decoded groups
+    int32_t read_ahead; // batches
+} DataConfig;
+
+typedef struct {
+    int64_t steps, batch;
+    int32_t grains;
+    uint64_t seed;
+} TrainConfig;
+
+typedef struct {
+    double lr, lr_final; // peak after warm-up; share of the peak that cosine ends at
+    char schedule[12];   // "cosine" or "constant"
+    int64_t warmup;      // samples
+    double beta1, beta2, eps, decay;
+    double clip;                   // global gradient norm; 0: off
+    int64_t ema_halflife[2];       // samples
+    double ema_ramp;               // half-life is at most this share of the samples seen
+    int32_t skips_most;            // non-finite steps in a row before the run stops
+    int64_t bucket;                // bytes of a reduction bucket
+} OptimConfig;
+
+typedef struct {
+    Interval every;
+    int32_t keep;
+} CheckpointConfig;
+
+typedef struct {
+    int64_t every, fingerprint_every; // steps
+    double plain_seconds;             // without a terminal: a progress line each so many seconds
+} LogConfig;
+
+typedef struct {
+    Interval every;
+    int64_t samples; // held-out samples, 0: all
+    int32_t draws;   // times drawn for each sample
+} EvalConfig;
+
+typedef struct {
+    Interval every;
+    int32_t count;
+    SamplerConfig sampler;
+} SampleConfig;
+
+typedef struct {
+    char backend[12];
+    int32_t threads; // per rank; 0: this rank's share of the cores that it may use
+} ComputeConfig;
+
+// Everything that a run is made of, without pointers: it can be copied, compared and broadcast.
+typedef struct {
+    char run_dir[512];
+    DataConfig data;
+    NetworkConfig model;
+    ProcessConfig process;
+    TrainConfig train;
+    OptimConfig optim;
+    CheckpointConfig checkpoint;
+    LogConfig log;
+    EvalConfig eval;
+    SampleConfig sample;
+    ComputeConfig device;
+} RunSettings;
+
+// What the outside world gives to a run. All pointers are borrowed.
+typedef struct {
+    Comm *comm;
+    DeviceConfig device;                  // scratch_bytes is filled in here
+    double start_seconds;                 // clock_now() at which this process began
+    const char *config_text;              // resolved YAML for RUN/config.yaml
+    json_t *facts;                        // versions, machine: stored in RUN/run.json
+    uint64_t fixed_hash;                  // of the keys that may not change
+    bool fresh;                           // start over: older checkpoints are removed
+    void (*say)(const char *line);        // one line for people; set on all ranks, told by rank 0
+    void (*warn)(const char *line);       // told by the rank that sees it
+    void (*progress)(const char *line);   // the live line
+    int (*signals)(double *seconds_left); // pending actions of this rank, see below
+    void (*good_checkpoint)(const char *path); // after each save and load: the last good one
+} RunContext;
+
+// Actions, proposed by any rank and agreed through the step's board.
+enum { ACTION_STOP = 1, ACTION_SAVE = 2, ACTION_EVAL = 4, ACTION_SAMPLE = 8 };
+
+typedef struct Trainer Trainer;
+
+// Opens data, network, process, memory, and resumes from the newest good checkpoint, or starts at
+// step 0 where the run folder holds none. Called by all ranks; errors are this rank's own and must
+// be agreed by the caller (comm_agree) before anybody leaves.
+Status trainer_open(const RunSettings *settings, const RunContext *context, Trainer **out);
+void trainer_close(Trainer *trainer);
+
+// Runs to train.steps or to an agreed stop. OK: finished. UNFINISHED: saved (or named the last good
+// checkpoint) and stopped early. Any other status is this rank's own: abort the job.
+Status trainer_run(Trainer *trainer);
+
+int64_t trainer_step(const Trainer *trainer); // completed steps
+
+#endif

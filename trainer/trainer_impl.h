@@ -1,0 +1,111 @@
+// The Trainer's inside, shared by trainer.c (life), step.c (one step) and state.c (what is kept).
+#ifndef TRAINER_TRAINER_IMPL_H
+#define TRAINER_TRAINER_IMPL_H
+
+#include "comm/reduce.h"
+#include "data/loader.h"
+#include "trainer/engine.h"
+#include "trainer/evaluate.h"
+#include "trainer/generate.h"
+#include "trainer/lock.h"
+#include "trainer/metrics.h"
+#include "trainer/trainer.h"
+
+// A run of one tensor inside one of this rank's parts: the unit of the optimizer and fingerprint.
+typedef struct {
+    int tensor, part;
+    int64_t begin, end; // elements of the flat vector
+    int64_t own;        // where `begin` lies in the own-state arrays
+} OwnRange;
+
+// One stream's share of this rank's grains and the buffers that its tree sum needs.
+typedef struct {
+    int begin, end;
+    float **slot; // device, params.size each
+    int slots;
+    TreeSum sum;
+} GradLane;
+
+// What ranks tell each other once a step; each entry is written by one rank.
+typedef struct {
+    double *values;
+    int count;
+    double *numerator, *denominator; // [grains]
+    double *square_sum;              // [parts] of the gradient
+    double *rank;                    // [world][BOARD_RANK_FIELDS]
+} Board;
+enum { BOARD_ACTIONS, BOARD_SECONDS_LEFT, BOARD_ARRIVAL, BOARD_DATA_WAIT, BOARD_SAVE_SECONDS,
+       BOARD_RANK_FIELDS };
+
+// Sums since the last metrics record.
+typedef struct {
+    int64_t steps;
+    double numerator, denominator, grad_norm, started, data_wait;
+    double *arrival, *sorted; // [world]
+} StepTotals;
+
+struct Trainer {
+    RunSettings settings;
+    RunContext context;
+    RunLock *lock; // rank 0
+    Dataset *data, *held_out;
+    Loader *loader;
+    Engine engine;
+    Ownership ownership;
+    Reducer *reducer;
+    Sampler *sampler; // previews
+    Plan plan;
+
+    int grain_begin, grain_end; // of this rank
+    int64_t grain_samples;
+    GradLane *grad_lane;
+    Pass *pass;       // [grains of this rank]: the lane's device memory, host rows of their own
+    void **pass_host; // [grains of this rank]
+    float *host_loss; // [grains of this rank][grain_samples]
+
+    float *weights, *average;             // device, params.size: all weights; a gathered EMA
+    float *own[STATE_KINDS];              // device, own parts one behind the other; no STATE_WEIGHT
+    int *own_slot;                        // [parts] place of an own part, or -1
+    int own_parts;
+    OwnRange *range;
+    int ranges;
+    double *norm, *host_norm;             // [own_parts * chunks in a part] sums of squares
+    uint64_t *print, *host_print;         // [ranges]
+    uint64_t *tensor_print;               // [tensors], all ranks
+    float *host_part;                     // [part_size]
+
+    Board board;
+    StepTotals totals;
+    FILE *metrics, *eval_log; // rank 0
+    int64_t step;             // completed
+    int64_t skipped;
+    int skips_in_row;
+    double last_loss, last_norm, last_lr;
+    uint64_t fingerprint;
+    double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
+    int64_t saved_step;
+    int due;             // actions that this rank proposes by the clock (rank 0)
+    int agreed;          // actions agreed in the last step
+    double seconds_left; // least over ranks, 0: no deadline
+};
+
+// ---- state.c ----
+Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
+void state_close(Trainer *t);
+Status state_draw(Trainer *t);                           // initial weights and averages
+Status state_fingerprint(Trainer *t);                    // all ranks; fills fingerprint, tensor_print
+Status state_save(Trainer *t);                           // a checkpoint of the completed step
+Status state_resume(Trainer *t, bool *found);            // the newest good one, if any
+Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA, on all ranks
+
+// ---- report.c ----
+void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report_reset(Trainer *t);            // start a new stretch of steps
+Status report_step(Trainer *t, bool last); // progress line, metrics, fingerprint when due
+Status report_held_out(Trainer *t);       // evaluation of the first average, on all ranks
+Status report_samples(Trainer *t);        // RUN/samples/step-..., drawn by all ranks
+
+// ---- step.c ----
+Status step_run(Trainer *t); // one optimizer step
+
+#endif
