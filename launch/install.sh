@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building (and, with --tests, testing) Dye needs.
+#
+#   launch/install.sh [--tests] [--no-install]
+#
+# Nothing is asked of the network when nothing is missing. --no-install names what is missing and
+# stops with exit code 69. Needs root or sudo for what is missing.
+set -euo pipefail
+
+# The one list. Debian 12 names.
+build=(gcc libc6-dev make cmake pkg-config openmpi-bin libopenmpi-dev libopenblas0-pthread
+    libzstd-dev libyaml-dev libjansson-dev libxxhash-dev libpng-dev zlib1g-dev)
+tests=(python3 python3-numpy clang libclang-rt-14-dev clang-format universal-ctags zstd procps
+    diffutils dataset-fashion-mnist bible-kjv-text)
+
+wanted=("${build[@]}")
+install=1
+for argument in "$@"; do
+    case $argument in
+    --tests) wanted+=("${tests[@]}") ;;
+    --no-install) install=0 ;;
+    *)
+        echo "install.sh: unknown argument $argument (known: --tests --no-install)" >&2
+        exit 2
+        ;;
+    esac
+done
+
+missing() {
+    local package
+    for package in "${wanted[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' ||
+            echo "$package"
+    done
+}
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "install.sh: this is no Debian system; install by hand what these packages hold:" \
+        "${wanted[*]}" >&2
+    exit 69
+fi
+mapfile -t absent < <(missing)
+if [ ${#absent[@]} -eq 0 ]; then
+    echo "all ${#wanted[@]} packages are installed"
+    exit 0
+fi
+if [ $install -eq 0 ]; then
+    echo "missing packages: ${absent[*]}" >&2
+    echo "install them with: apt-get install --no-install-recommends ${absent[*]}" >&2
+    exit 69
+fi
+if [ "$(id -u)" -eq 0 ]; then
+    sudo=()
+elif command -v sudo >/dev/null; then
+    sudo=(sudo)
+else
+    echo "install.sh: neither root nor sudo; as root: apt-get install --no-install-recommends" \
+        "${absent[*]}" >&2
+    exit 69
+fi
+echo "installing ${absent[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+if ! { "${sudo[@]}" apt-get update && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${absent[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    echo "install.sh: apt-get failed (above)" >&2
+    exit 69
+fi

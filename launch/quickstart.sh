@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# From a bare Debian 12 to a picture of generated clothes: install, build, train, sample.
+#
+#   launch/quickstart.sh [--no-install]
+#
+# Under ten minutes on two cores. The training is stopped on purpose half way and goes on with
+# another number of ranks. Run it twice and it goes on from what is there.
+# --no-install names missing packages and stops.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What makes the shipped configuration last about four minutes on two cores.
+budget=(train.steps=600 train.batch=128 checkpoint.every=100 log.every=50 eval.every=0
+    sample.every=0)
+run=runs/quickstart
+grid=$run/grid.png
+first_ranks=2
+second_ranks=4
+first_leg=90 # seconds
+
+began=$SECONDS
+step() { printf '\n== %3d s  %s\n' $((SECONDS - began)) "$*"; }
+stop() {
+    echo "quickstart.sh: $*" >&2
+    exit 1
+}
+
+if [ "$(id -u)" -eq 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+# Runs one leg; prints its lines and returns its exit code. With a number of seconds, asks it by
+# SIGUSR1 to save and stop when they are over.
+train() {
+    local ranks=$1 seconds=$2 code=0
+    mpirun --oversubscribe --bind-to none -n "$ranks" build/dye train configs/fashion-mnist.yaml \
+        run.dir=$run "${budget[@]}" </dev/null &
+    local job=$!
+    if [ "$seconds" -gt 0 ]; then
+        (sleep "$seconds" && kill -USR1 $job) 2>/dev/null &
+        local timer=$!
+        wait $job || code=$?
+        kill $timer 2>/dev/null || true
+    else
+        wait $job || code=$?
+    fi
+    return $code
+}
+
+step "packages"
+bash launch/install.sh "$@"
+
+step "build"
+mkdir -p build
+log=build/quickstart.log
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release >$log 2>&1 &&
+    cmake --build build -j "$(nproc)" --target dye >>$log 2>&1 ||
+    { tail -n 20 $log >&2 && stop "the build failed; the whole text is in $log"; }
+build/dye --version
+
+step "data: Fashion-MNIST"
+bash launch/get-data.sh fashion-mnist
+
+step "training with $first_ranks ranks, stopped after $first_leg s"
+code=0
+train $first_ranks "$first_leg" || code=$?
+case $code in
+0) step "finished already" ;;
+75)
+    step "saved but unfinished (exit code 75): the same command again, now with $second_ranks ranks"
+    train $second_ranks 0 || stop "the second leg failed with exit code $?"
+    ;;
+*) stop "training failed with exit code $code" ;;
+esac
+
+step "64 samples"
+build/dye sample $run -n 64 -o $grid.new.png
+mv $grid.new.png $grid
+
+step "done: look at $PWD/$grid"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Are all C files as clang-format leaves them? check_format.sh [CLANG-FORMAT]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tool=${1:-clang-format}
+mapfile -t files < <(find base data model comm trainer launch tests -name '*.[ch]' | sort)
+bad=()
+for file in "${files[@]}"; do
+    "$tool" --dry-run -Werror "$file" 2>/dev/null || bad+=("$file")
+done
+echo "${#files[@]} files, ${#bad[@]} not formatted"
+[ ${#bad[@]} -eq 0 ] || { printf '%s:1: run clang-format -i\n' "${bad[@]}" && exit 1; }

@@ -1,0 +1,41 @@
+# The tests that are no test_NAME.c: rules, format, ranks, whole runs, fuzzing.
+# Labels: house, mpi, run (whole programs), fuzz, long (left out unless asked for).
+
+find_program(PYTHON3 python3)
+find_program(CLANG_FORMAT NAMES clang-format clang-format-14)
+
+if(PYTHON3)
+  add_test(NAME house/rules COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/check_house.py)
+  add_test(NAME house/rules-find
+           COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/check_house.py --self-test)
+  set_tests_properties(house/rules house/rules-find PROPERTIES TIMEOUT 60 LABELS house)
+endif()
+if(CLANG_FORMAT)
+  add_test(NAME house/format
+           COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/check_format.sh ${CLANG_FORMAT})
+  set_tests_properties(house/format PROPERTIES TIMEOUT 60 LABELS house)
+endif()
+
+include(${CMAKE_CURRENT_SOURCE_DIR}/ranks.cmake OPTIONAL)
+
+# Whole runs of the program: tests/run/NAME.sh. They take all cores, hence one at a time.
+function(dye_run_test name script timeout labels)
+  add_test(NAME run/${name}
+           COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/run/${script} ${ARGN})
+  set_tests_properties(run/${name} PROPERTIES TIMEOUT ${timeout} LABELS "${labels}"
+                       SKIP_RETURN_CODE 77 RUN_SERIAL TRUE
+                       ENVIRONMENT "DYE=$<TARGET_FILE:dye>")
+endfunction()
+
+dye_run_test(worlds worlds.sh 300 "run;mpi")
+dye_run_test(kill kill.sh 240 "run;mpi" 5)
+dye_run_test(damage damage.sh 180 "run;mpi")
+dye_run_test(signals signals.sh 180 "run;mpi")
+dye_run_test(errors errors.sh 120 "run;mpi")
+dye_run_test(sample_eval sample_eval.sh 180 "run;mpi")
+dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
+dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
+
+if(DYE_FUZZ)
+  add_subdirectory(${CMAKE_CURRENT_SOURCE_DIR}/fuzz)
+endif()
