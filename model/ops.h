@@ -170,8 +170,11 @@ typedef struct {
 // Numbers of one sample at its noise level, computed in float64 on the host.
 //   x_t = keep x_0 + noise eps;   target = target_x0 x_0 + target_eps eps
 //   x0_hat = hat_x x_t + hat_out out;   loss = weight * sum (out - target)^2
+// The other numbers serve GaussianError only.
 typedef struct {
     float keep, noise, target_x0, target_eps, hat_x, hat_out, weight, std;
+    float error_scale, error_offset;
+    int32_t decode;
 } GaussianLevel;
 
 // eps of element e: rng_normal of block e/4, number e%4 of sample[s] under `key`.
@@ -193,16 +196,16 @@ typedef struct {
     int64_t samples, item;
 } GaussianLoss;
 
-// error[s] = sum (x_0 - x0_hat)^2 (float64), x0_hat limited to [-1,1] if `clip`.
-// With `decode` instead: error[s] = -sum log P(x_0) in nats of the discretised Gaussian with mean
-// x0_hat and standard deviation level.std over the 256 levels x = v/127.5 - 1, bins of half-width
-// 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13).
+// error[s] = error_offset + error_scale * sum (x_0 - x0_hat)^2 (float64), x0_hat limited to [-1,1]
+// if `clip`. Where the level says `decode` instead: error[s] = -sum log P(x_0) in nats of the
+// discretised Gaussian with mean x0_hat and standard deviation level.std over the 256 levels
+// x = v/127.5 - 1, bins of half-width 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13).
 typedef struct {
     const float *x_0, *x_t, *out;
     const GaussianLevel *level;
     double *error;
     int64_t samples, item;
-    bool clip, decode;
+    bool clip;
 } GaussianError;
 
 // One sampler step, the same for all samples of the call:
@@ -232,14 +235,16 @@ typedef struct {
 
 // Numbers of one sample at its time for the uniform kernel, K classes (multinomial diffusion,
 // arXiv 2102.05379, eq. 10-15): q(x_t|x_0) = A_t x_0 + (1-A_t)/K.
-//   keep = A_t, step_keep = a_t, keep_before = A_{t-1}; first: t = 1; weight of the loss.
+//   keep = A_t, step_keep = a_t, keep_before = A_{t-1}; weight of the loss.
+// float64, because a_t differs from 1 by less than 1e-5 and the difference is what counts.
 typedef struct {
-    float keep, step_keep, keep_before, weight;
-    int32_t first;
+    double keep, step_keep, keep_before, weight;
 } CategoricalLevel;
 
-// Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (uniform, class). It stays when
-// rng_uniform < keep, else becomes rng_below(class, classes). ids in [0, classes).
+enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
+
+// Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (stay, class). It stays when
+// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes). ids in [0, classes).
 typedef struct {
     const int32_t *x_0;
     const uint64_t *sample;
@@ -250,22 +255,23 @@ typedef struct {
     RngKey key;
 } CategoricalCorrupt;
 
-// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta(x_t, softmax logits)), for the
-// first step of -log theta(x_t, softmax logits)[x_0], where
+// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta(x_t, softmax logits)), where
 //   theta(x_t, p) = normalise( [a_t x_t + (1-a_t)/K] * [A_{t-1} p + (1-A_{t-1})/K] )
-// (plug-in form; A_0 = 1 makes the first step the code's decoder). dlogits likewise, or NULL.
-// logits, dlogits [samples,item,classes].
+// (plug-in form). At the first step A_0 = 1 makes it the decoder -log theta(x_t, softmax)[x_0].
+// logits, dlogits [samples,item,classes]; error = loss in float64. dlogits, loss and error may each
+// be NULL.
 typedef struct {
     const float *logits;
     const int32_t *x_0, *x_t;
     const CategoricalLevel *level;
     float *dlogits, *loss;
+    double *error;
     int64_t samples, item;
     int32_t classes;
 } CategoricalLoss;
 
-// Draws next[e] from theta(x_t, softmax(logits)) by inversion with the uniform number e%4 of block
-// e/4 of sample[s]; level holds one entry for all samples. x_t may be next.
+// Draws next[e] from theta(x_t, softmax(logits)) by inversion with rng_uniform_f64 of the numbers
+// 2(e%2), 2(e%2)+1 of block e/2 of sample[s]; one level for all samples. x_t may be next.
 typedef struct {
     const float *logits;
     const int32_t *x_t;
@@ -345,7 +351,7 @@ typedef struct {
     X(gaussian_advance, GaussianAdvance, 5)                                                        \
     X(gaussian_prior, GaussianPrior, 2)                                                            \
     X(categorical_corrupt, CategoricalCorrupt, 4)                                                  \
-    X(categorical_loss, CategoricalLoss, 6)                                                        \
+    X(categorical_loss, CategoricalLoss, 7)                                                        \
     X(categorical_advance, CategoricalAdvance, 4)                                                  \
     X(categorical_prior, CategoricalPrior, 2)                                                      \
     X(axpby, Axpby, 2)                                                                             \
