@@ -1,9 +1,10 @@
 // A backbone: the function (x_t, time, label) -> out that a process trains.
 //
-// Two families share this interface: `dit`, a bidirectional transformer with adaLN-zero (Peebles and
-// Xie, arXiv 2212.09748) for images and token sequences, and `mlp` for vectors. A Network is a plan:
-// sizes and parameter offsets, no memory. Memory for one grain on one stream is an Activations block
-// planned by network_activation_bytes and allocated by the trainer before the first step.
+// Two families share this interface: `dit`, a bidirectional transformer with adaLN-zero (Peebles
+// and Xie, arXiv 2212.09748) for images and token sequences, and `mlp` for vectors. A Network is a
+// plan: sizes and parameter offsets, no memory. Memory for one grain on one stream is an
+// Activations block planned by network_activation_bytes and allocated by the trainer before the
+// first step.
 #ifndef MODEL_NETWORK_H
 #define MODEL_NETWORK_H
 
@@ -26,23 +27,23 @@ typedef struct {
     bool tokens;                     // ids instead of numbers
     int32_t channels, height, width; // image; a vector has channels = its dimension, 1 x 1
     int32_t length, vocabulary;      // tokens: ids in [0, vocabulary)
-    int32_t out_channels;            // out [g, out_channels, height, width] or [g, length, out_channels]
-    int32_t classes;                 // label ids in [0, classes]; `classes` itself is the null class
-    bool time_input;                 // SUNDAE-like systems have none
+    int32_t out_channels; // out [g, out_channels, height, width] or [g, length, out_channels]
+    int32_t classes;      // label ids in [0, classes]; `classes` itself is the null class
+    bool time_input;      // SUNDAE-like systems have none
 } NetworkShape;
 
 typedef struct Network Network;
 
 // Inputs of one grain in device memory, lent for the duration of forward and backward.
 typedef struct {
-    int64_t samples;         // at most the grain that the activations were planned for
-    const float *x;          // [samples, channels, height, width], NULL for tokens
-    const int32_t *ids;      // [samples, length], NULL for numbers
-    const float *time;       // [samples, TIME_FEATURES], from network_time_features
-    const int32_t *label;    // [samples]
-    const uint64_t *sample;  // [samples] global numbers, for dropout
-    RngKey dropout;          // step of the key: optimizer step; ignored when dropout_on is false
-    bool dropout_on;         // sites: 2 i and 2 i + 1 of dit block i, i of mlp layer i
+    int64_t samples;        // at most the grain that the activations were planned for
+    const float *x;         // [samples, channels, height, width], NULL for tokens
+    const int32_t *ids;     // [samples, length], NULL for numbers
+    const float *time;      // [samples, TIME_FEATURES], from network_time_features
+    const int32_t *label;   // [samples]
+    const uint64_t *sample; // [samples] global numbers, for dropout
+    RngKey dropout;         // step of the key: optimizer step; ignored when dropout_on is false
+    bool dropout_on;        // sites: 2 i and 2 i + 1 of dit block i, i of mlp layer i
 } NetworkInput;
 
 // Checks the config against the shape and adds the tensors to `params`. Errors: BAD_CONFIG.
@@ -53,14 +54,16 @@ void network_close(Network *network);
 const NetworkShape *network_shape(const Network *network);
 int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
 int64_t network_out_item(const Network *network); // numbers of `out` for one sample
-// Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3 times.
+// Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3
+// times.
 double network_forward_flops(const Network *network);
 
 // Bytes of activations for a grain of `samples`; `backward` false: inference only, less. A smaller
 // grain needs no more.
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward);
 size_t network_scratch_bytes(const Network *network); // for DeviceConfig
-// Constant tables (positions) that all streams share: bytes, and their values into host memory.
+// Constant tables (positions) that all streams share: bytes (0: none), their values into host
+// memory.
 size_t network_table_bytes(const Network *network);
 void network_table_fill(const Network *network, float *table);
 
