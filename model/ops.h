@@ -103,11 +103,9 @@ typedef struct {
     int64_t samples, tokens, heads, head_dim;
 } AttentionGrad;
 
-// Two tokens x tokens matrices and one row, each rounded up to 64 bytes.
+// Two tokens x tokens matrices, each rounded up to 64 bytes.
 static inline size_t attention_scratch_bytes(int64_t tokens) {
-    size_t row = ((size_t)tokens * sizeof(float) + 63) / 64 * 64;
-    size_t matrix = ((size_t)tokens * (size_t)tokens * sizeof(float) + 63) / 64 * 64;
-    return 2 * matrix + row;
+    return 2 * (((size_t)tokens * (size_t)tokens * sizeof(float) + 63) / 64 * 64);
 }
 
 // ---- inputs and outputs of a network ----------------------------------------------------------

@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "model/backend.h"
+#include "model/cpu/queue.h"
 
 typedef struct {
 #define CPU_ENTRY(name, Args, pointers) void (*name)(Stream * stream, const Args *args);
@@ -24,14 +25,12 @@ typedef struct {
 
 extern const CpuKernels cpu_v2_kernels, cpu_v3_kernels, cpu_v4_kernels;
 
-typedef struct CpuQueue CpuQueue; // cpu_stream.c
-
 typedef struct {
     Stream base;
     const CpuKernels *kernels;
     void *scratch; // 64-byte aligned, of this stream alone; contents are lost between kernels
     size_t scratch_bytes;
-    CpuQueue *queue;
+    Queue *queue;
 } CpuStream;
 
 // Room for a kernel's intermediate results. Asking for more than DeviceConfig.scratch_bytes is a

@@ -1,0 +1,200 @@
+// Devices of the CPU backend: the choice of kernels, memory, and queued calls.
+#include "model/cpu/cpu.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "model/cpu/blas.h"
+#include "model/cpu/cpu_impl.h"
+
+enum { STREAMS_MOST = 1024, LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
+
+typedef struct {
+    Device base;
+    CpuStream *streams; // [base.streams]
+    Stream **pointers;  // [base.streams] what base.stream points to
+} CpuDevice;
+
+// ---- choice of kernels ------------------------------------------------------------------------
+
+typedef struct {
+    const char *name;
+    const CpuKernels *kernels;
+    bool here; // this processor can execute them
+} Isa;
+
+enum { ISAS = 3 };
+
+// Best first. What distinguishes the x86-64 levels on every processor that was built.
+static void isa_list(Isa list[ISAS]) {
+    __builtin_cpu_init();
+    bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
+    bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+    list[0] = (Isa){"v4", &cpu_v4_kernels, v4};
+    list[1] = (Isa){"v3", &cpu_v3_kernels, v3};
+    list[2] = (Isa){"v2", &cpu_v2_kernels, v2};
+}
+
+static Status isa_choose(const char *wanted, Isa *out) {
+    Isa list[ISAS];
+    isa_list(list);
+    for (int i = 0; i < ISAS; ++i) {
+        if (wanted != NULL && strcmp(wanted, list[i].name) != 0) continue;
+        if (list[i].here) {
+            *out = list[i];
+            return STATUS_OK;
+        }
+        FAIL_IF(wanted != NULL, BAD_CONFIG, "this processor cannot execute x86-64-%s", wanted);
+    }
+    FAIL_IF(wanted != NULL, BAD_CONFIG, "there is no instruction set \"%s\": v2, v3 or v4", wanted);
+    FAIL(BAD_CONFIG, "this processor is too old: Dye needs x86-64-v2 (SSE 4.2)");
+}
+
+// ---- memory -----------------------------------------------------------------------------------
+
+static Status memory_zeroed(size_t bytes, void **out) {
+    *out = NULL;
+    bool huge = bytes >= HUGE_PAGE_BYTES;
+    size_t unit = huge ? HUGE_PAGE_BYTES : LINE_BYTES;
+    FAIL_IF(bytes > SIZE_MAX - unit, NO_MEMORY, "no memory for %zu bytes", bytes);
+    size_t rounded = bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
+    void *memory = aligned_alloc(unit, rounded);
+    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for %zu bytes of the device", bytes);
+    if (huge) (void)madvise(memory, rounded, MADV_HUGEPAGE); // a wish: nothing depends on it
+    memset(memory, 0, rounded);
+    *out = memory;
+    return STATUS_OK;
+}
+
+static Status cpu_alloc(Device *device, size_t bytes, void **out) {
+    (void)device;
+    TRY(memory_zeroed(bytes, out));
+    return STATUS_OK;
+}
+
+static void cpu_release(Device *device, void *memory) {
+    (void)device;
+    free(memory);
+}
+
+// ---- queued calls -----------------------------------------------------------------------------
+
+static void call_queue(Stream *stream, void (*run)(void *, const void *), const void *args,
+                       size_t bytes) {
+    Queue *queue = ((CpuStream *)stream)->queue;
+    QueueRecord *record = queue_next(queue);
+    record->run = run;
+    memcpy(record->args, args, bytes);
+    queue_push(queue);
+}
+
+#define CALL(name, Args, pointers)                                                                 \
+    _Static_assert(sizeof(Args) <= QUEUE_ARGS_BYTES, #Args " does not fit a record");              \
+    static void run_##name(void *context, const void *args) {                                      \
+        CpuStream *stream = context;                                                               \
+        stream->kernels->name(&stream->base, args);                                                \
+    }                                                                                              \
+    static void queue_##name(Stream *stream, const Args *args) {                                   \
+        call_queue(stream, run_##name, args, sizeof *args);                                        \
+    }
+BACKEND_OPS(CALL)
+#undef CALL
+
+typedef struct {
+    void *to;
+    const void *from;
+    size_t bytes;
+} Copy;
+
+static void run_copy(void *context, const void *args) {
+    (void)context;
+    const Copy *copy = args;
+    if (copy->bytes > 0) memcpy(copy->to, copy->from, copy->bytes);
+}
+
+static void cpu_upload(Stream *stream, void *device_to, const void *host_from, size_t bytes) {
+    Copy copy = {device_to, host_from, bytes};
+    call_queue(stream, run_copy, &copy, sizeof copy);
+}
+
+static void cpu_download(Stream *stream, void *host_to, const void *device_from, size_t bytes) {
+    Copy copy = {host_to, device_from, bytes};
+    call_queue(stream, run_copy, &copy, sizeof copy);
+}
+
+static Status cpu_wait(Stream *stream) {
+    queue_drain(((CpuStream *)stream)->queue);
+    return STATUS_OK;
+}
+
+// ---- open and close ---------------------------------------------------------------------------
+
+static void cpu_close(Device *base) {
+    CpuDevice *device = (CpuDevice *)base;
+    for (int i = 0; device->streams != NULL && i < base->streams; ++i) {
+        queue_close(device->streams[i].queue);
+        free(device->streams[i].scratch);
+    }
+    free(device->pointers);
+    free(device->streams);
+    free(device);
+}
+
+static Status stream_open(CpuDevice *device, int index, const DeviceConfig *config,
+                          const CpuKernels *kernels) {
+    CpuStream *stream = &device->streams[index];
+    device->pointers[index] = &stream->base;
+    stream->base = (Stream){device->base.backend, &device->base, index};
+    stream->kernels = kernels;
+    stream->scratch_bytes = config->scratch_bytes;
+    TRY(memory_zeroed(config->scratch_bytes, &stream->scratch));
+    TRY(queue_open(config->core != NULL ? config->core[index] : -1, stream, &stream->queue));
+    return STATUS_OK;
+}
+
+static Status cpu_open(const DeviceConfig *config, Device **out) {
+    *out = NULL;
+    Isa isa;
+    FAIL_IF(config->streams > STREAMS_MOST, BAD_CONFIG, "%d streams are more than %d",
+            config->streams, STREAMS_MOST);
+    TRY(isa_choose(config->isa, &isa));
+    TRY(blas_open());
+    CpuDevice *device = calloc(1, sizeof *device);
+    FAIL_IF(device == NULL, NO_MEMORY, "no memory for a device");
+    Status status;
+    device->base.backend = &cpu_backend;
+    device->base.streams = config->streams;
+    device->streams = calloc((size_t)config->streams, sizeof *device->streams);
+    device->pointers = calloc((size_t)config->streams, sizeof *device->pointers);
+    if (device->streams == NULL || device->pointers == NULL)
+        FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
+    device->base.stream = device->pointers;
+    snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s", isa.name,
+             blas_description());
+    for (int i = 0; i < config->streams; ++i)
+        TRY_OR(failed, status, stream_open(device, i, config, isa.kernels));
+    *out = &device->base;
+    return STATUS_OK;
+failed:
+    cpu_close(&device->base);
+    return status;
+}
+
+#define ENTRY(name, Args, pointers) .name = queue_##name,
+const Backend cpu_backend = {.name = "cpu",
+                             .open = cpu_open,
+                             .close = cpu_close,
+                             .alloc = cpu_alloc,
+                             .release = cpu_release,
+                             .upload = cpu_upload,
+                             .download = cpu_download,
+                             .wait = cpu_wait,
+                             BACKEND_OPS(ENTRY)};
+#undef ENTRY

@@ -1,0 +1,41 @@
+// Tables looked up by id, and rows added to rows.
+#include <string.h>
+
+#include "model/cpu/cpu_impl.h"
+
+static void row_add(const float *x, const float *restrict add, float *y, int64_t n) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] + add[i];
+}
+
+void CPU_KERNEL(embed_forward)(Stream *stream, const EmbedForward *args) {
+    (void)stream;
+    int64_t width = args->width;
+    for (int64_t r = 0; r < args->rows; ++r) {
+        const float *row = args->table + args->ids[r] * width;
+        if (args->add != NULL)
+            row_add(row, args->add + r % args->add_rows * width, args->y + r * width, width);
+        else
+            memcpy(args->y + r * width, row, (size_t)width * sizeof *row);
+    }
+}
+
+void CPU_KERNEL(embed_grad)(Stream *stream, const EmbedGrad *args) {
+    (void)stream;
+    int64_t width = args->width;
+    if (!args->accumulate)
+        memset(args->dtable, 0, (size_t)(args->entries * width) * sizeof *args->dtable);
+    for (int64_t r = 0; r < args->rows; ++r) {
+        REQUIRE(args->ids[r] >= 0 && args->ids[r] < args->entries);
+        float *row = args->dtable + args->ids[r] * width;
+        row_add(row, args->dy + r * width, row, width);
+    }
+}
+
+void CPU_KERNEL(add_rows)(Stream *stream, const AddRows *args) {
+    (void)stream;
+    int64_t width = args->width;
+    for (int64_t r = 0; r < args->rows; ++r)
+        row_add(args->x + r * width, args->add + r % args->add_rows * width, args->y + r * width,
+                width);
+}
