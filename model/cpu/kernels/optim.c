@@ -1,0 +1,85 @@
+// Kernels over long vectors: sums, norm, fingerprint, dropout, the optimizer.
+#include <string.h>
+
+#include "model/cpu/cpu_impl.h"
+#include "model/cpu/kernels/f64.h"
+#include "model/cpu/kernels/noise.h"
+#include "model/cpu/kernels/simd.h"
+
+static void add_scaled(const float *x, float *y, int64_t n, float a, float b) {
+    if (b == 0.0f)
+        for (int64_t i = 0; i < n; ++i) y[i] = a * x[i];
+    else
+        for (int64_t i = 0; i < n; ++i) y[i] = fmaf(a, x[i], b * y[i]);
+}
+
+void CPU_KERNEL(axpby)(Stream *stream, const Axpby *args) {
+    (void)stream;
+    add_scaled(args->x, args->y, args->n, args->a, args->b);
+}
+
+static double square_sum(const float *x, int64_t n) {
+    double lane[F64_LANES] = {0};
+    int64_t i = 0;
+    for (; i + F64_LANES <= n; i += F64_LANES)
+        for (int l = 0; l < F64_LANES; ++l) lane[l] += (double)x[i + l] * (double)x[i + l];
+    for (int l = 0; i + l < n; ++l) lane[l] += (double)x[i + l] * (double)x[i + l];
+    return f64_fold(lane);
+}
+
+void CPU_KERNEL(sum_squares)(Stream *stream, const SumSquares *args) {
+    (void)stream;
+    for (int64_t i = 0; i * args->chunk < args->n; ++i) {
+        int64_t begin = i * args->chunk, left = args->n - begin;
+        args->sum[i] = square_sum(args->x + begin, left < args->chunk ? left : args->chunk);
+    }
+}
+
+void CPU_KERNEL(fingerprint)(Stream *stream, const Fingerprint *args) {
+    (void)stream;
+    const float *x = args->x;
+    uint64_t first = args->first, sum = 0;
+    for (int64_t i = 0; i < args->n; ++i)
+        sum += mix_element(first + (uint64_t)i, bits_of_f32(x[i]));
+    args->sum[0] = sum;
+}
+
+void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
+    (void)stream;
+    float rate = args->rate, scale = 1.0f / (1.0f - rate), x[NOISE_CHUNK];
+    uint32_t bits[NOISE_CHUNK];
+    for (int64_t s = 0; s < args->samples; ++s)
+        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+            int64_t at = s * args->item + e, left = args->item - e;
+            int64_t n = left < NOISE_CHUNK ? left : NOISE_CHUNK;
+            noise_bits(args->key, args->sample[s], e / 4, bits);
+            if (n < NOISE_CHUNK) memset(x, 0, sizeof x);
+            memcpy(x, args->x + at, (size_t)n * sizeof *x);
+            for (int i = 0; i < NOISE_CHUNK; ++i)
+                x[i] = rng_uniform(bits[i]) >= rate ? x[i] * scale : 0.0f;
+            memcpy(args->y + at, x, (size_t)n * sizeof *x);
+        }
+}
+
+static void update(const AdamwEma a, const float *restrict grad, float *restrict w,
+                   float *restrict m, float *restrict v, float *restrict ema_0,
+                   float *restrict ema_1) {
+    float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2;
+    for (int64_t i = 0; i < a.n; ++i) {
+        float g = a.grad_scale * grad[i];
+        float m_new = fmaf(a.beta1, m[i], rest1 * g);
+        float v_new = fmaf(a.beta2, v[i], rest2 * g * g);
+        float direction = m_new * a.correct1 / (sqrtf(v_new * a.correct2) + a.eps);
+        float w_new = fmaf(-a.lr, fmaf(a.decay, w[i], direction), w[i]);
+        m[i] = m_new;
+        v[i] = v_new;
+        w[i] = w_new;
+        ema_0[i] = fmaf(a.ema_rate_0, w_new - ema_0[i], ema_0[i]);
+        ema_1[i] = fmaf(a.ema_rate_1, w_new - ema_1[i], ema_1[i]);
+    }
+}
+
+void CPU_KERNEL(adamw_ema)(Stream *stream, const AdamwEma *args) {
+    (void)stream;
+    update(*args, args->grad, args->w, args->m, args->v, args->ema_0, args->ema_1);
+}
