@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Sample i is the same however many are asked for; evaluation is the same for any number of ranks.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+make_points
+run 0 2 train "${small[@]}" run.dir="$work/points-run"
+
+run 0 0 sample "$work/points-run" -n 4 --seed 3 -o "$work/4.txt"
+run 0 0 sample "$work/points-run" -n 8 --seed 3 -o "$work/8.txt"
+run 0 0 sample "$work/points-run" -n 8 --seed 3 -o "$work/8b.txt"
+run 0 0 sample "$work/points-run" -n 8 --seed 4 -o "$work/8c.txt"
+cmp "$work/8.txt" "$work/8b.txt" || die "sampling twice gives other points"
+head -n "$(wc -l <"$work/4.txt")" "$work/8.txt" | cmp - "$work/4.txt" ||
+    die "the first 4 of 8 points are not the 4 points"
+! cmp -s "$work/8.txt" "$work/8c.txt" || die "another seed gives the same points"
+same "$(wc -l <"$work/8.txt")" 8 "lines for 8 points"
+checked "points: 4 are the first of 8, again the same, another seed others"
+
+# numbers FILE: the objects without what depends on time.
+numbers() { sed 's/"[a-z_]*\(seconds\|per_s\|_s\)": *[^,}]*//g' "$1"; }
+
+for ranks in 0 1 2 3; do
+    run 0 $ranks eval "$work/points-run" --limit 100 --json
+    grep '^{' "$log" >"$work/eval-$ranks"
+    numbers "$work/eval-$ranks" | cmp - <(numbers "$work/eval-0") ||
+        die "evaluation on $ranks ranks differs"
+done
+for key in v event step split samples loss; do
+    grep -q "\"$key\"" "$work/eval-0" || die "--json lacks \"$key\""
+done
+checked "evaluation of points: the same on 0, 1, 2, 3 ranks"
+
+make_pictures
+run 0 2 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" run.dir="$work/clothes" \
+    train.steps=4 train.batch=16 train.grains=8 eval.every=0 sample.every=0
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 2 -o "$work/a.png"
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 2 -o "$work/b.png"
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 4 --guidance 2 -o "$work/c.png"
+cmp "$work/a.png" "$work/b.png" || die "sampling twice gives other pictures"
+! cmp -s "$work/a.png" "$work/c.png" || die "another label gives the same picture"
+same "$(head -c 8 "$work/a.png" | od -An -tx1 | tr -d ' ')" 89504e470d0a1a0a "PNG signature"
+run fail 0 sample "$work/clothes" -n 1 --label 10 -o "$work/d.png"
+said "label" "a label that is not there"
+run 0 2 eval "$work/clothes" --limit 8 --json
+grep '^{' "$log" >"$work/clothes-2"
+run 0 0 eval "$work/clothes" --limit 8 --json
+grep '^{' "$log" >"$work/clothes-0"
+numbers "$work/clothes-2" | cmp - <(numbers "$work/clothes-0") || die "evaluation differs"
+grep -q bits_per_dim "$work/clothes-0" || die "evaluation of pictures lacks bits_per_dim"
+checked "pictures: sampling repeats, labels matter; evaluation equal on 1 and 2 ranks"

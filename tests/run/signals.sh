@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# A signal to mpirun or to one rank: all ranks save and stop at the same step with exit code 75, and
+# the same command goes on to the end of the undisturbed run.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+make_points
+# Only the last step's checkpoint would be written: any other is the signal's.
+small+=(train.steps=4000 checkpoint.every=1000000)
+run 0 2 train "${small[@]}" run.dir="$work/whole"
+expected=$(fingerprint "$work/whole")
+checked "undisturbed: $expected"
+
+# stop_by SIGNAL WHOM RANKS: WHOM is mpirun, rank0, rank-last or alone (no mpirun).
+stop_by() {
+    local signal=$1 whom=$2 ranks=$3 dir=$work/$1-$2 pids target step
+    start "$ranks" train "${small[@]}" run.dir="$dir"
+    wait_for 60 grep -q '"step"' "$dir/metrics.jsonl"
+    mapfile -t pids < <(ranks_of "$job" | sort -n)
+    case $whom in
+    mpirun | alone) target=$job ;;
+    rank0) target=${pids[0]} ;;
+    rank-last) target=${pids[-1]} ;;
+    esac
+    kill -"$signal" "$target" || die "the run was over before the signal"
+    finish 75
+    same "$(checkpoints "$dir" | wc -l)" 1 "$signal to $whom: number of checkpoints"
+    step=$(newest "$dir")
+    [ "$(step_number "$step")" -lt 4000 ] || die "$signal to $whom came after the last step"
+    said "step $(step_number "$step") " "$signal to $whom: the step is not told"
+    run 0 0 verify "$dir/$step"
+    run 0 $((ranks % 4 + 1)) train "${small[@]}" run.dir="$dir"
+    said "resumed from .*$step" "resume"
+    same "$(fingerprint "$dir")" "$expected" "after $signal to $whom"
+    checked "SIG$signal to $whom of $ranks: saved at $(step_number "$step"), exit 75, same end"
+}
+
+stop_by USR1 mpirun 3
+stop_by USR1 rank-last 2
+stop_by TERM rank-last 3
+stop_by TERM rank0 2
+stop_by USR1 alone 0
+stop_by TERM alone 0
+stop_by INT alone 0
