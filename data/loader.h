@@ -9,21 +9,21 @@
 typedef struct {
     Dataset *dataset; // borrowed; read by the loader's thread alone from now on
     uint64_t seed;
-    int64_t length;     // text: symbols of a sample; 0 otherwise
-    int64_t batch;      // global, in samples
+    int64_t length;                 // text: symbols of a sample; 0 otherwise
+    int64_t batch;                  // global, in samples
     int64_t share_begin, share_end; // this rank's samples within the batch
-    int64_t step;       // first step to deliver
-    int depth;          // batches read ahead
-    bool in_order;      // evaluation: sample p itself, one pass, the last batch may be short
+    int64_t step;                   // first step to deliver
+    int depth;                      // batches read ahead
+    bool in_order; // evaluation: sample p itself, one pass, the last batch may be short
 } LoaderConfig;
 
 typedef struct {
     int64_t step;
-    int64_t count;          // samples: share_end - share_begin, fewer at the end of an in_order pass
-    const void *x;          // [count, item]: float (images scaled to v/127.5 - 1) or int32 (symbols)
-    const int32_t *label;   // [count]; 0 where the set has no labels
+    int64_t count;        // samples: share_end - share_begin, fewer at the end of an in_order pass
+    const void *x;        // [count, item]: float (images scaled to v/127.5 - 1) or int32 (symbols)
+    const int32_t *label; // [count]; 0 where the set has no labels
     const uint64_t *sample; // [count] position p: the global sample number that keys noise
-    const uint64_t *index;  // [count] which sample of the data set (text: symbols from index*length)
+    const uint64_t *index; // [count] which sample of the data set (text: symbols from index*length)
 } Batch;
 
 typedef struct Loader Loader;

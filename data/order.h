@@ -13,7 +13,7 @@ typedef struct {
 
 // The permutation of [0, n), 1 <= n <= 2^62, for one epoch.
 void order_init(Order *order, uint64_t n, uint64_t seed, uint64_t epoch);
-uint64_t order_at(const Order *order, uint64_t position);    // sample at a position
-uint64_t order_where(const Order *order, uint64_t sample);   // its inverse
+uint64_t order_at(const Order *order, uint64_t position);  // sample at a position
+uint64_t order_where(const Order *order, uint64_t sample); // its inverse
 
 #endif

@@ -1,0 +1,65 @@
+// index.json in memory: read as hostile input, written readable. docs/dataset-format.md has every
+// key.
+#ifndef DATA_DATASET_INDEX_H
+#define DATA_DATASET_INDEX_H
+
+#include "base/codec.h"
+#include "data/dataset.h"
+
+enum {
+    INDEX_SPLITS_MOST = 8,
+    INDEX_SOURCES_MOST = 8,
+    INDEX_SHARDS_MOST = 1 << 20,
+    INDEX_FILE_BYTES = 64, // of a shard's file name
+};
+
+typedef struct {
+    char file[INDEX_FILE_BYTES]; // plain name beside index.json
+    int split, column;
+    int64_t first, items; // of the split
+    BlockFileInfo file_info;
+} IndexShard;
+
+typedef struct {
+    char name[16];
+    int64_t items;
+    uint64_t content[DATASET_COLUMNS_MOST]; // content hash of each column, unfiltered
+} IndexSplit;
+
+typedef struct {
+    char file[DATASET_NAME_BYTES];
+    int64_t bytes; // decoded
+    uint64_t hash; // content hash of the decoded bytes
+} IndexSource;
+
+typedef struct {
+    DatasetInfo info; // items: 0
+    IndexSource source[INDEX_SOURCES_MOST];
+    int sources;
+    IndexSplit split[INDEX_SPLITS_MOST];
+    int splits;
+    IndexShard *shard; // owned; those of a split's column in order of `first`, without gaps
+    int shards, shard_room;
+} DatasetIndex;
+
+// Reads PATH/index.json and checks that it is consistent with itself, whoever wrote it; nothing
+// else is opened. Errors: NOT_FOUND (no dataset there), BAD_DATA (names file, entry and key).
+Status dataset_index_load(const char *path, DatasetIndex *out);
+// The same from memory; `what` names it in errors.
+Status dataset_index_parse(const char *text, size_t bytes, const char *what, DatasetIndex *out);
+// Sets info.identity and writes PATH/index.json.
+Status dataset_index_save(const char *path, DatasetIndex *index);
+void dataset_index_close(DatasetIndex *index); // frees the shards; a zeroed index is fine
+
+Status dataset_index_add_shard(DatasetIndex *index, const IndexShard *shard);
+int dataset_index_find_split(const DatasetIndex *index, const char *name); // -1 if absent
+// Hash of kind, columns, classes, alphabet, counts and contents; not of names, filters and shards.
+uint64_t dataset_index_identity(const DatasetIndex *index);
+// The line of NumPy that turns a shard decoded by `zstd -d` (bytes `raw`) into items.
+void dataset_index_numpy(const Column *column, char *out, size_t bytes);
+
+extern const char *const dataset_kind_names[3];
+extern const char *const dataset_dtype_names[2];
+extern const char *const dataset_filter_names[3];
+
+#endif
