@@ -1,0 +1,64 @@
+// The reduction on all ranks: every bit as the definition says, whatever W.
+#include "support_gradients.h"
+#include "tests/test.h"
+
+static Comm *comm;
+
+static uint64_t check_case(const GradientCase *config) {
+    int64_t wrong = -1;
+    uint64_t hash = 0, all[64];
+    EXPECT_OK(gradients_check(comm, config, &wrong, &hash));
+    EXPECT_EQ(wrong, 0);
+    EXPECT_OK(comm_gather(comm, &hash, sizeof hash, all));
+    for (int r = 0; r < comm_world(comm); ++r) EXPECT(all[r] == hash);
+    return hash;
+}
+
+static void test_grains_and_buckets(void) {
+    static const int grains[] = {8, 9, 12, 13, 31, 32};
+    for (size_t i = 0; i < sizeof grains / sizeof *grains; ++i) {
+        for (int at_once = 0; at_once <= 1; ++at_once) {
+            GradientCase config = {.parts = 37,
+                                   .part_size = 30,
+                                   .bucket_parts = 3,
+                                   .grains = grains[i],
+                                   .rounds = 3,
+                                   .at_once = at_once};
+            check_case(&config);
+        }
+    }
+}
+
+// Fewer parts than ranks: some own nothing.
+static void test_few_parts(void) {
+    for (int parts = 1; parts <= 3; ++parts) {
+        GradientCase config = {
+            .parts = parts, .part_size = 100, .bucket_parts = 1, .grains = 11, .rounds = 2};
+        check_case(&config);
+    }
+}
+
+// Long messages travel by another protocol than short ones.
+static void test_long_messages(void) {
+    GradientCase config = {
+        .parts = 17, .part_size = 20000, .bucket_parts = 8, .grains = 10, .rounds = 2};
+    check_case(&config);
+}
+
+// The number of ranks is not in the result: one value, taken from W = 1, for every W.
+static void test_known_result(void) {
+    GradientCase config = {
+        .parts = 13, .part_size = 64, .bucket_parts = 4, .grains = 21, .rounds = 2};
+    uint64_t hash = check_case(&config);
+    EXPECT_EQ(hash, 0x53789f5ad13cd384);
+}
+
+int main(void) {
+    EXPECT_OK(comm_open("auto", &comm));
+    RUN(test_grains_and_buckets);
+    RUN(test_few_parts);
+    RUN(test_long_messages);
+    RUN(test_known_result);
+    comm_close(comm);
+    return test_report();
+}

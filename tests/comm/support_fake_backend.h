@@ -1,0 +1,13 @@
+// A device for tests of comm/: copies and axpby only, executed as late as the contract allows, in
+// stream_wait, so that a forgotten wait is seen.
+#ifndef TESTS_COMM_SUPPORT_FAKE_BACKEND_H
+#define TESTS_COMM_SUPPORT_FAKE_BACKEND_H
+
+#include "model/backend.h"
+
+// Close with device_release-ing callers first: fake_device_close fails the process if memory is
+// left.
+Status fake_device_open(int streams, Device **out);
+void fake_device_close(Device *device);
+
+#endif

@@ -1,0 +1,17 @@
+// Made-up gradients, their sum by definition, and one rank's way there through the Reducer.
+#ifndef TESTS_COMM_SUPPORT_GRADIENTS_H
+#define TESTS_COMM_SUPPORT_GRADIENTS_H
+
+#include "comm/reduce.h"
+
+// What to run: how many parts of how many elements (the last one ragged), grains, rounds.
+typedef struct {
+    int parts, part_size, bucket_parts, grains, rounds;
+    bool at_once; // start all buckets, then wait backwards; else one ahead
+} GradientCase;
+
+// Reduces and gathers: *wrong counts elements that differ from the definition in any bit, *hash is
+// the fingerprint of all rounds' results. The same on all ranks.
+Status gradients_check(Comm *comm, const GradientCase *config, int64_t *wrong, uint64_t *hash);
+
+#endif
