@@ -1,5 +1,6 @@
 # The tests that are no test_NAME.c: rules, format, ranks, whole runs, fuzzing.
-# Labels: house, mpi, run (whole programs), fuzz, long (left out unless asked for).
+# Labels: house, mpi, run (whole programs), smoke (a small one of these, also under the sanitizers),
+# fuzz, long (left out unless asked for).
 
 find_program(PYTHON3 python3)
 find_program(CLANG_FORMAT NAMES clang-format clang-format-14)
@@ -27,6 +28,7 @@ function(dye_run_test name script timeout labels)
                        ENVIRONMENT "DYE=$<TARGET_FILE:dye>")
 endfunction()
 
+dye_run_test(smoke smoke.sh 120 "run;mpi;smoke")
 dye_run_test(worlds worlds.sh 300 "run;mpi")
 dye_run_test(kill kill.sh 240 "run;mpi" 5)
 dye_run_test(damage damage.sh 180 "run;mpi")
