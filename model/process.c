@@ -1,0 +1,259 @@
+// What all processes share: tables, the memory of a pass, times, labels and uploads.
+#include "model/process.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/process_impl.h"
+
+enum { PROCESS_STEPS_MOST = 100000 };
+
+static const ProcessFamily *const families[] = {&process_gaussian, &process_multinomial};
+enum { FAMILIES = sizeof families / sizeof families[0] };
+
+// ---- opening ----------------------------------------------------------------------------------
+
+Status process_check_choice(const char *key, const char *name, const char *const *choices, int n) {
+    char list[128] = "";
+    size_t used = 0;
+    for (int i = 0; i < n; ++i) {
+        if (strcmp(name, choices[i]) == 0) return STATUS_OK;
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "",
+                                     choices[i]);
+    }
+    FAIL(BAD_CONFIG, "%s is \"%s\"; choose one of: %s", key, name, list);
+}
+
+static Status find_family(const char *name, const ProcessFamily **out) {
+    const char *names[FAMILIES];
+    for (int i = 0; i < FAMILIES; ++i) {
+        names[i] = families[i]->name;
+        *out = families[i];
+        if (strcmp(name, names[i]) == 0) return STATUS_OK;
+    }
+    return process_check_choice("process.name", name, names, FAMILIES);
+}
+
+static void table_complete(NoiseTable *table, int steps) {
+    table->step_noise[0] = 0;
+    table->keep[0] = 1;
+    table->noise[0] = 0;
+    for (int t = 1; t <= steps; ++t) {
+        double kept = table->keep[t - 1];
+        table->keep[t] = kept * (1 - table->step_noise[t]);
+        table->noise[t] = table->noise[t - 1] + kept * table->step_noise[t];
+    }
+}
+
+static Status table_open(Process *process) {
+    size_t n = (size_t)process->config.steps + 1;
+    double *memory = calloc(3 * n, sizeof *memory);
+    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for a schedule of %d steps",
+            process->config.steps);
+    process->table = (NoiseTable){memory, memory + n, memory + 2 * n};
+    process->family->fill(&process->config, process->table.step_noise);
+    table_complete(&process->table, process->config.steps);
+    return STATUS_OK;
+}
+
+Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out) {
+    *out = NULL;
+    const ProcessFamily *family;
+    TRY(find_family(config->name, &family));
+    FAIL_IF(config->steps < 1 || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
+            "process.steps is %d; choose 1 to %d", config->steps, PROCESS_STEPS_MOST);
+    FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
+            "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
+    TRY(family->check(config, shape));
+    shape->time_input = true;
+
+    Process *process = calloc(1, sizeof *process);
+    FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process");
+    process->family = family;
+    process->config = *config;
+    process->items =
+        shape->tokens ? shape->length : (int64_t)shape->channels * shape->height * shape->width;
+    process->vocabulary = shape->tokens ? shape->vocabulary : 0;
+    process->null_label = shape->classes;
+    process->image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    Status status = table_open(process);
+    if (status != STATUS_OK) process_close(process);
+    TRY(status);
+    *out = process;
+    return STATUS_OK;
+}
+
+void process_close(Process *process) {
+    if (process == NULL) return;
+    free(process->table.step_noise);
+    free(process);
+}
+
+bool process_is_tokens(const Process *process) {
+    return process->vocabulary > 0;
+}
+
+int process_steps(const Process *process) {
+    return process->config.steps;
+}
+
+const char *process_bound_unit(const Process *process) {
+    return process_is_tokens(process) ? "bits_per_token" : "bits_per_dim";
+}
+
+int64_t process_loss_items(const Process *process) {
+    return process->items;
+}
+
+int64_t process_bound_items(const Process *process) {
+    return process->items;
+}
+
+// ---- memory of a pass -------------------------------------------------------------------------
+
+// Hands out 64-byte aligned pieces of a block; without a block it only counts.
+typedef struct {
+    char *base;
+    size_t used;
+} Layout;
+
+static void *layout_take(Layout *layout, int64_t count, size_t bytes_each) {
+    size_t at = layout->used;
+    layout->used += ((size_t)count * bytes_each + 63) / 64 * 64;
+    return layout->base == NULL ? NULL : layout->base + at;
+}
+
+static size_t place_device(const Process *process, const Network *network, Pass *pass,
+                           void *memory) {
+    Layout layout = {memory, 0};
+    int64_t n = pass->capacity, in = n * network_in_item(network);
+    int64_t out = n * network_out_item(network);
+    pass->x_0 = layout_take(&layout, in, 4);
+    pass->x_t = layout_take(&layout, in, 4);
+    pass->target = process->family->target ? layout_take(&layout, in, 4) : NULL;
+    pass->out = layout_take(&layout, out, 4);
+    pass->dout = layout_take(&layout, out, 4);
+    pass->level = layout_take(&layout, n, process->family->level_bytes);
+    pass->time = layout_take(&layout, n * TIME_FEATURES, sizeof *pass->time);
+    pass->label = layout_take(&layout, n, sizeof *pass->label);
+    pass->sample = layout_take(&layout, n, sizeof *pass->sample);
+    pass->loss = layout_take(&layout, n, sizeof *pass->loss);
+    pass->error = layout_take(&layout, n, sizeof *pass->error);
+    return layout.used;
+}
+
+static size_t place_host(const Process *process, Pass *pass, void *memory) {
+    Layout layout = {memory, 0};
+    int64_t n = pass->capacity;
+    pass->host_level = layout_take(&layout, n, process->family->level_bytes);
+    pass->host_time = layout_take(&layout, n * TIME_FEATURES, sizeof *pass->host_time);
+    pass->host_label = layout_take(&layout, n, sizeof *pass->host_label);
+    pass->host_sample = layout_take(&layout, n, sizeof *pass->host_sample);
+    return layout.used;
+}
+
+size_t process_pass_bytes(const Process *process, const Network *network, int64_t capacity) {
+    Pass pass = {.capacity = capacity};
+    return place_device(process, network, &pass, NULL);
+}
+
+size_t process_pass_host_bytes(const Process *process, int64_t capacity) {
+    Pass pass = {.capacity = capacity};
+    return place_host(process, &pass, NULL);
+}
+
+void process_pass_place(const Process *process, const Network *network, int64_t capacity,
+                        void *device_memory, void *host_memory, Pass *out) {
+    *out = (Pass){.capacity = capacity};
+    place_device(process, network, out, device_memory);
+    place_host(process, out, host_memory);
+}
+
+// ---- training ---------------------------------------------------------------------------------
+
+double process_draw_time(const Process *process, uint64_t seed, uint64_t step, uint64_t sample) {
+    uint32_t bits[4];
+    rng_block(rng_key(seed, RNG_TIME, step), sample, 0, bits);
+    return 1 + floor(rng_uniform_f64(bits[0], bits[1]) * process->config.steps);
+}
+
+static int32_t draw_label(const Process *process, const GrainBatch *batch, int64_t i) {
+    uint32_t bits[4];
+    rng_block(rng_key(batch->seed, RNG_LABEL_DROP, batch->step), batch->sample[i], 0, bits);
+    bool dropped = rng_uniform(bits[0]) < process->config.label_drop;
+    return dropped ? process->null_label : batch->label[i];
+}
+
+// Sample i of the grain at time t, into the host rows.
+static void fill_row(const Process *process, const Network *network, Pass *pass, int64_t i,
+                     double time) {
+    int t = (int)time;
+    REQUIRE(t >= 1 && t <= process->config.steps && t == time);
+    char *level = pass->host_level;
+    process->family->level(process, t, level + (size_t)i * process->family->level_bytes);
+    network_time_features(network, time * 1000 / process->config.steps,
+                          pass->host_time + i * TIME_FEATURES);
+}
+
+static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pass,
+                               const GrainBatch *batch, RngKey key) {
+    size_t n = (size_t)batch->samples;
+    memcpy(pass->host_sample, batch->sample, n * sizeof *pass->host_sample);
+    stream_upload(stream, pass->x_0, batch->x_0, n * (size_t)process->items * 4);
+    stream_upload(stream, pass->sample, pass->host_sample, n * sizeof *pass->sample);
+    stream_upload(stream, pass->label, pass->host_label, n * sizeof *pass->label);
+    stream_upload(stream, pass->level, pass->host_level, n * process->family->level_bytes);
+    stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
+    process->family->corrupt(process, stream, pass, batch->samples, key);
+}
+
+void process_corrupt(const Process *process, const Network *network, Stream *stream, Pass *pass,
+                     const GrainBatch *batch) {
+    REQUIRE(batch->samples <= pass->capacity);
+    for (int64_t i = 0; i < batch->samples; ++i) {
+        fill_row(process, network, pass, i,
+                 process_draw_time(process, batch->seed, batch->step, batch->sample[i]));
+        pass->host_label[i] = draw_label(process, batch, i);
+    }
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step));
+}
+
+void process_corrupt_at(const Process *process, const Network *network, Stream *stream, Pass *pass,
+                        const GrainBatch *batch, const double *time, uint64_t draw) {
+    REQUIRE(batch->samples <= pass->capacity);
+    for (int64_t i = 0; i < batch->samples; ++i) {
+        fill_row(process, network, pass, i, time[i]);
+        pass->host_label[i] = batch->label[i];
+    }
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_EVAL_NOISE, draw));
+}
+
+void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
+                           bool dropout_on, NetworkInput *out) {
+    *out = (NetworkInput){
+        .samples = batch->samples,
+        .x = process_is_tokens(process) ? NULL : pass->x_t,
+        .ids = process_is_tokens(process) ? pass->x_t : NULL,
+        .time = pass->time,
+        .label = pass->label,
+        .sample = pass->sample,
+        .dropout = rng_key(batch->seed, RNG_DROPOUT, batch->step),
+        .dropout_on = dropout_on,
+    };
+}
+
+void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                  bool gradient) {
+    process->family->loss(process, stream, pass, samples, gradient);
+}
+
+void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
+    process->family->bound_terms(process, stream, pass, samples);
+}
+
+double process_bound_prior(const Process *process, const void *x_0_host) {
+    return process->family->bound_prior(process, x_0_host);
+}

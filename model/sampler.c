@@ -1,0 +1,64 @@
+// The plan of a sampler run: which times, and each step's random numbers.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/process_impl.h"
+
+// Time i of n kept ones, rising from i = 0. DDIM's own grid begins at 1 and ends T/n short of T;
+// the others include both ends, as improved DDPM's respacing does.
+static int kept_time(const char *solver, int steps, int n, int i) {
+    if (strcmp(solver, "ddim") == 0) return 1 + (int)((int64_t)i * steps / n);
+    if (n == 1) return steps;
+    return 1 + (int)llround((double)i * (steps - 1) / (n - 1));
+}
+
+Status sampler_open(const Process *process, const SamplerConfig *config, Sampler **out) {
+    *out = NULL;
+    int steps = process->config.steps;
+    FAIL_IF(config->steps < 0 || config->steps > steps, BAD_CONFIG,
+            "sampler.steps is %d; choose 1 to process.steps = %d, or 0 for all of them",
+            config->steps, steps);
+    FAIL_IF(!isfinite(config->guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
+    TRY(process->family->sampler_check(config));
+    int n = config->steps > 0 ? config->steps : steps;
+    Sampler *sampler = calloc(1, sizeof *sampler);
+    int *time = calloc((size_t)n + 1, sizeof *time);
+    if (sampler == NULL || time == NULL) {
+        free(sampler);
+        free(time);
+        FAIL(NO_MEMORY, "no memory for a sampler of %d steps", n);
+    }
+    for (int i = 0; i < n; ++i) time[n - 1 - i] = kept_time(config->solver, steps, n, i);
+    *sampler = (Sampler){process, *config, n, time};
+    *out = sampler;
+    return STATUS_OK;
+}
+
+void sampler_close(Sampler *sampler) {
+    if (sampler == NULL) return;
+    free(sampler->time);
+    free(sampler);
+}
+
+int sampler_steps(const Sampler *sampler) {
+    return sampler->steps;
+}
+
+double sampler_time(const Sampler *sampler, int i) {
+    REQUIRE(i >= 0 && i < sampler->steps);
+    return sampler->time[i];
+}
+
+void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                   uint64_t seed) {
+    sampler->process->family->begin(sampler, stream, pass, samples, rng_key(seed, RNG_PRIOR, 0));
+}
+
+void sampler_advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int i,
+                     uint64_t seed) {
+    REQUIRE(i >= 0 && i < sampler->steps);
+    sampler->process->family->advance(sampler, stream, pass, samples, sampler->time[i],
+                                      sampler->time[i + 1],
+                                      rng_key(seed, RNG_ANCESTRAL, (uint64_t)i));
+}
