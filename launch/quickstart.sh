@@ -28,22 +28,12 @@ stop() {
 if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
-# Runs one leg; prints its lines and returns its exit code. With a number of seconds, asks it by
-# SIGUSR1 to save and stop when they are over.
+
+# train RANKS SECONDS: when the seconds are over (0: never), SIGUSR1 asks the run to save and stop.
 train() {
-    local ranks=$1 seconds=$2 code=0
-    mpirun --oversubscribe --bind-to none -n "$ranks" build/dye train configs/fashion-mnist.yaml \
-        run.dir=$run "${budget[@]}" </dev/null &
-    local job=$!
-    if [ "$seconds" -gt 0 ]; then
-        (sleep "$seconds" && kill -USR1 $job) 2>/dev/null &
-        local timer=$!
-        wait $job || code=$?
-        kill $timer 2>/dev/null || true
-    else
-        wait $job || code=$?
-    fi
-    return $code
+    timeout --foreground --preserve-status -s USR1 "$2" \
+        mpirun --oversubscribe --bind-to none -n "$1" build/dye train configs/fashion-mnist.yaml \
+        run.dir=$run "${budget[@]}" </dev/null
 }
 
 step "packages"
