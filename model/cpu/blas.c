@@ -80,9 +80,9 @@ static Status symbol_find(void *handle, const char *name, void *function_pointer
 }
 
 static Status library_bind(void *handle) {
-    void (*set_num_threads)(int);
-    char *(*get_config)(void);
-    char *(*get_corename)(void);
+    void (*set_num_threads)(int) = NULL;
+    char *(*get_config)(void) = NULL;
+    char *(*get_corename)(void) = NULL;
     TRY(symbol_find(handle, "cblas_sgemm", &library.sgemm));
     TRY(symbol_find(handle, "openblas_set_num_threads", &set_num_threads));
     TRY(symbol_find(handle, "openblas_get_config", &get_config));

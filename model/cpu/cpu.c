@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
@@ -63,10 +64,12 @@ static Status memory_zeroed(size_t bytes, void **out) {
     *out = NULL;
     bool huge = bytes >= HUGE_PAGE_BYTES;
     size_t unit = huge ? HUGE_PAGE_BYTES : LINE_BYTES;
-    FAIL_IF(bytes > SIZE_MAX - unit, NO_MEMORY, "no memory for %zu bytes", bytes);
+    size_t most = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    FAIL_IF(bytes > most, NO_MEMORY, "the device is asked for %zu bytes; this machine has %zu",
+            bytes, most);
     size_t rounded = bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
     void *memory = aligned_alloc(unit, rounded);
-    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for %zu bytes of the device", bytes);
+    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for %zu bytes of the device", rounded);
     if (huge) (void)madvise(memory, rounded, MADV_HUGEPAGE); // a wish: nothing depends on it
     memset(memory, 0, rounded);
     *out = memory;
@@ -161,7 +164,7 @@ static Status stream_open(CpuDevice *device, int index, const DeviceConfig *conf
 
 static Status cpu_open(const DeviceConfig *config, Device **out) {
     *out = NULL;
-    Isa isa;
+    Isa isa = {0};
     FAIL_IF(config->streams > STREAMS_MOST, BAD_CONFIG, "%d streams are more than %d",
             config->streams, STREAMS_MOST);
     TRY(isa_choose(config->isa, &isa));

@@ -1,0 +1,223 @@
+// Dense layers and activations against sums and derivatives in float64.
+#include "model/cpu/kernels/activation.h"
+#include "tests/model/support_ops.h"
+#include "tests/test.h"
+
+static double act_reference(Activation act, double x) {
+    if (act == ACT_SILU) return x / (1 + exp(-x));
+    if (act == ACT_GELU) return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    return x;
+}
+
+static double act_slope_reference(Activation act, double x) {
+    double h = 1e-5;
+    return (act_reference(act, x + h) - act_reference(act, x - h)) / (2 * h);
+}
+
+// ---- functions of one number ------------------------------------------------------------------
+
+static void test_exp_is_accurate(void) {
+    double worst = 0;
+    for (float x = -87.3f; x < 88.3f; x += 3.1e-4f) {
+        double expected = exp((double)x);
+        worst = fmax(worst, fabs((double)exp_f32(x) - expected) / expected);
+    }
+    EXPECT(worst < 2e-7);
+    EXPECT(exp_f32(0.0f) == 1.0f && exp_f32(-0.0f) == 1.0f);
+    EXPECT(exp_f32(-88.0f) == 0.0f && exp_f32(-INFINITY) == 0.0f);
+    EXPECT(isinf(exp_f32(89.0f)) && isinf(exp_f32(INFINITY)));
+    EXPECT(isnan(exp_f32(NAN)) && isnan(exp_f32(-NAN)));
+}
+
+static void test_tails_of_activations(void) {
+    EXPECT(silu_f32(-1e30f) == 0.0f && silu_f32(1e30f) == 1e30f);
+    EXPECT(gelu_f32(-30.0f) == 0.0f && gelu_f32(30.0f) == 30.0f);
+    EXPECT(isnan(gelu_f32(NAN)) && isnan(silu_f32(NAN)));
+    EXPECT(gelu_slope_f32(-30.0f) == 0.0f && gelu_slope_f32(30.0f) == 1.0f);
+    EXPECT(silu_slope_f32(-1e30f) == 0.0f && silu_slope_f32(1e30f) == 1.0f);
+    // The lower tail keeps its digits: x (1 + tanh) would have lost them all.
+    double expected = act_reference(ACT_SILU, -20);
+    EXPECT_NEAR((double)silu_f32(-20.0f) / expected, 1, 1e-6);
+}
+
+// ---- activations ------------------------------------------------------------------------------
+
+typedef struct {
+    int64_t n;
+    Activation act;
+    bool accumulate, in_place;
+} ActShape;
+
+static void call_activation_forward(Stream *stream, OpBuffer *b, const void *shape) {
+    const ActShape *s = shape;
+    activation_forward(
+        stream, (ActivationForward){.x = b[0].device, .y = b[1].device, .n = s->n, .act = s->act});
+}
+
+static void call_activation_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    const ActShape *s = shape;
+    activation_grad(stream, (ActivationGrad){.x = b[0].device,
+                                             .dy = s->in_place ? b[2].device : b[1].device,
+                                             .dx = b[2].device,
+                                             .n = s->n,
+                                             .act = s->act,
+                                             .accumulate = s->accumulate});
+}
+
+static void activation_case(const ActShape *s) {
+    float *x = ops_numbers(s->n, 1), *y = ops_memory(s->n, sizeof *y);
+    float *dy = ops_numbers(s->n, 2), *dx = ops_numbers(s->n, s->in_place ? 2 : 3);
+    double *expected = ops_memory(s->n, sizeof *expected);
+    double *slope = ops_memory(s->n, sizeof *slope);
+    for (int64_t i = 0; i < s->n; ++i) {
+        x[i] *= i % 2 == 0 ? 3 : 12;
+        expected[i] = act_reference(s->act, x[i]);
+        slope[i] = dy[i] * act_slope_reference(s->act, x[i]) + (s->accumulate ? dx[i] : 0);
+    }
+    OpBuffer forward[] = {{x, s->n, OP_IN, NULL}, {y, s->n, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("activation_forward", call_activation_forward, s, forward, 2), 0);
+    EXPECT_ALL_NEAR(y, expected, s->n, 1e-6);
+    OpKind kind = s->accumulate || s->in_place ? OP_INOUT : OP_OUT;
+    OpBuffer grad[] = {{x, s->n, OP_IN, NULL}, {dy, s->n, OP_IN, NULL}, {dx, s->n, kind, NULL}};
+    EXPECT_EQ(ops_run("activation_grad", call_activation_grad, s, grad, 3), 0);
+    EXPECT_ALL_NEAR(dx, slope, s->n, 2e-6);
+    free(x), free(y), free(dy), free(dx), free(expected), free(slope);
+}
+
+static void test_activations(void) {
+    static const int64_t sizes[] = {1, 15, 16, 1003};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
+        for (Activation act = ACT_NONE; act <= ACT_GELU; ++act) {
+            activation_case(&(ActShape){sizes[i], act, false, false});
+            activation_case(&(ActShape){sizes[i], act, false, true});
+            activation_case(&(ActShape){sizes[i], act, true, false});
+        }
+    }
+}
+
+// ---- dense layers -----------------------------------------------------------------------------
+
+typedef struct {
+    int64_t rows, in, out;
+    Activation act;
+    bool pre, accumulate;
+} LinearShape;
+
+static void call_linear_forward(Stream *stream, OpBuffer *b, const void *shape) {
+    const LinearShape *s = shape;
+    linear_forward(stream, (LinearForward){.x = b[0].device,
+                                           .w = b[1].device,
+                                           .bias = b[2].device,
+                                           .pre = b[3].device,
+                                           .y = b[4].device,
+                                           .rows = s->rows,
+                                           .in = s->in,
+                                           .out = s->out,
+                                           .act = s->act});
+}
+
+static void call_linear_input_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    const LinearShape *s = shape;
+    linear_input_grad(stream, (LinearInputGrad){.dy = b[0].device,
+                                                .w = b[1].device,
+                                                .dx = b[2].device,
+                                                .rows = s->rows,
+                                                .in = s->in,
+                                                .out = s->out});
+}
+
+static void call_linear_weight_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    const LinearShape *s = shape;
+    linear_weight_grad(stream, (LinearWeightGrad){.dy = b[0].device,
+                                                  .x = b[1].device,
+                                                  .dw = b[2].device,
+                                                  .dbias = b[3].device,
+                                                  .rows = s->rows,
+                                                  .in = s->in,
+                                                  .out = s->out,
+                                                  .accumulate = s->accumulate});
+}
+
+static void linear_forward_case(const LinearShape *s) {
+    int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
+    float *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2), *bias = ops_numbers(s->out, 3);
+    float *pre = s->pre ? ops_memory(ny, sizeof *pre) : NULL, *y = ops_memory(ny, sizeof *y);
+    double *sum = ops_memory(ny, sizeof *sum), *value = ops_memory(ny, sizeof *value);
+    for (int64_t i = 0; i < ny; ++i) {
+        sum[i] = bias[i % s->out];
+        for (int64_t k = 0; k < s->in; ++k)
+            sum[i] += (double)x[i / s->out * s->in + k] * w[i % s->out * s->in + k];
+        value[i] = act_reference(s->act, sum[i]);
+    }
+    OpBuffer buffers[] = {{x, nx, OP_IN, NULL},
+                          {w, nw, OP_IN, NULL},
+                          {bias, s->out, OP_IN, NULL},
+                          {pre, ny, OP_OUT, NULL},
+                          {y, ny, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("linear_forward", call_linear_forward, s, buffers, 5), 0);
+    if (s->pre) EXPECT_ALL_NEAR(pre, sum, ny, 4e-6);
+    EXPECT_ALL_NEAR(y, value, ny, 4e-6);
+    free(x), free(w), free(bias), free(pre), free(y), free(sum), free(value);
+}
+
+static void linear_input_grad_case(const LinearShape *s) {
+    int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
+    float *dy = ops_numbers(ny, 4), *w = ops_numbers(nw, 2), *dx = ops_memory(nx, sizeof *dx);
+    double *expected = ops_memory(nx, sizeof *expected);
+    for (int64_t i = 0; i < nx; ++i)
+        for (int64_t o = 0; o < s->out; ++o)
+            expected[i] += (double)dy[i / s->in * s->out + o] * w[o * s->in + i % s->in];
+    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL}, {w, nw, OP_IN, NULL}, {dx, nx, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("linear_input_grad", call_linear_input_grad, s, buffers, 3), 0);
+    EXPECT_ALL_NEAR(dx, expected, nx, 4e-6);
+    free(dy), free(w), free(dx), free(expected);
+}
+
+static void linear_weight_grad_case(const LinearShape *s) {
+    int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
+    float *dy = ops_numbers(ny, 4), *x = ops_numbers(nx, 1);
+    float *dw = ops_numbers(nw, 5), *dbias = ops_numbers(s->out, 6);
+    double *expected = ops_memory(nw, sizeof *expected);
+    double *expected_bias = ops_memory(s->out, sizeof *expected_bias);
+    for (int64_t i = 0; i < nw; ++i) {
+        expected[i] = s->accumulate ? dw[i] : 0;
+        for (int64_t r = 0; r < s->rows; ++r)
+            expected[i] += (double)dy[r * s->out + i / s->in] * x[r * s->in + i % s->in];
+    }
+    for (int64_t o = 0; o < s->out; ++o) {
+        expected_bias[o] = s->accumulate ? dbias[o] : 0;
+        for (int64_t r = 0; r < s->rows; ++r) expected_bias[o] += dy[r * s->out + o];
+    }
+    OpKind kind = s->accumulate ? OP_INOUT : OP_OUT;
+    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},
+                          {x, nx, OP_IN, NULL},
+                          {dw, nw, kind, NULL},
+                          {dbias, s->out, kind, NULL}};
+    EXPECT_EQ(ops_run("linear_weight_grad", call_linear_weight_grad, s, buffers, 4), 0);
+    EXPECT_ALL_NEAR(dw, expected, nw, 4e-6);
+    EXPECT_ALL_NEAR(dbias, expected_bias, s->out, 4e-6);
+    free(dy), free(x), free(dw), free(dbias), free(expected), free(expected_bias);
+}
+
+static const LinearShape linear_shapes[] = {
+    {1, 8, 8, ACT_NONE, false, false},    {7, 24, 192, ACT_SILU, true, false},
+    {49, 192, 24, ACT_GELU, true, true},  {98, 40, 50, ACT_NONE, true, true},
+    {1, 256, 96, ACT_SILU, true, true},   {5, 3, 1, ACT_GELU, true, false},
+    {130, 96, 96, ACT_GELU, true, false}, {3, 1, 17, ACT_NONE, false, true},
+};
+
+static void test_linear(void) {
+    for (size_t i = 0; i < sizeof linear_shapes / sizeof *linear_shapes; ++i) {
+        linear_forward_case(&linear_shapes[i]);
+        linear_input_grad_case(&linear_shapes[i]);
+        linear_weight_grad_case(&linear_shapes[i]);
+    }
+}
+
+int main(void) {
+    RUN(test_exp_is_accurate);
+    RUN(test_tails_of_activations);
+    RUN(test_activations);
+    RUN(test_linear);
+    return test_report();
+}
