@@ -24,10 +24,10 @@ static NetworkShape shape_of(const EngineConfig *config) {
     return shape;
 }
 
-static Status open_lane(Engine *engine, bool backward, EngineLane *lane) {
+static Status open_lane(Engine *engine, EngineLane *lane) {
     const Network *network = engine->network;
     int64_t capacity = engine->capacity;
-    TRY(device_alloc(engine->device, network_activation_bytes(network, capacity, backward),
+    TRY(device_alloc(engine->device, network_activation_bytes(network, capacity, engine->backward),
                      &lane->activations));
     TRY(device_alloc(engine->device, process_pass_bytes(engine->process, network, capacity),
                      &lane->pass_memory));
@@ -57,7 +57,7 @@ static Status upload_table(Engine *engine) {
 }
 
 Status engine_open(const EngineConfig *config, Engine *engine) {
-    *engine = (Engine){.shape = shape_of(config), .capacity = config->capacity};
+    *engine = (Engine){.shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
     params_init(&engine->params);
     TRY(process_open(config->process, &engine->shape, &engine->process));
     TRY(network_open(config->network, &engine->shape, &engine->params, &engine->network));
@@ -71,7 +71,7 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     engine->lanes = device.streams;
     for (int i = 0; i < engine->lanes; ++i) {
         engine->lane[i].stream = device_stream(engine->device, i);
-        TRY(open_lane(engine, config->backward, &engine->lane[i]));
+        TRY(open_lane(engine, &engine->lane[i]));
     }
     return upload_table(engine);
 }
@@ -95,10 +95,9 @@ void engine_close(Engine *engine) {
     memset(engine, 0, sizeof *engine);
 }
 
-void engine_plan(const Engine *engine, bool backward, Plan *plan) {
+void engine_plan(const Engine *engine, Plan *plan) {
     const Network *network = engine->network;
-    plan_add(plan, "activations", network_activation_bytes(network, engine->capacity, backward),
-             engine->lanes);
+    plan_add(plan, "activations", network_activation_bytes(network, engine->capacity, engine->backward), engine->lanes);
     plan_add(plan, "batches",
              process_pass_bytes(engine->process, network, engine->capacity) +
                  process_pass_host_bytes(engine->process, engine->capacity),
@@ -114,4 +113,11 @@ Status engine_wait(const Engine *engine) {
         if (first == STATUS_OK) first = status;
     }
     return first;
+}
+
+NetworkMemory engine_memory(const Engine *engine, int lane, const float *weights) {
+    return (NetworkMemory){.weights = weights,
+                           .table = engine->table,
+                           .activations = engine->lane[lane].activations,
+                           .backward = engine->backward};
 }

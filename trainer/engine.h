@@ -34,6 +34,7 @@ typedef struct {
     Params params;
     float *table; // device: positions
     int64_t capacity;
+    bool backward; // what activations were planned for
     EngineLane *lane;
     int lanes;
 } Engine;
@@ -43,8 +44,10 @@ typedef struct {
 Status engine_open(const EngineConfig *config, Engine *engine);
 void engine_close(Engine *engine);
 
-void engine_plan(const Engine *engine, bool backward, Plan *plan); // adds what engine_open took
-Status engine_wait(const Engine *engine);                          // all streams
+void engine_plan(const Engine *engine, Plan *plan); // adds what engine_open took
+Status engine_wait(const Engine *engine);            // all streams
+// What a forward pass of lane i reads, with these weights.
+NetworkMemory engine_memory(const Engine *engine, int lane, const float *weights);
 
 // Host size of one sample's x: numbers of 4 bytes (float or int32).
 static inline int64_t engine_item(const Engine *engine) { return network_in_item(engine->network); }

@@ -38,10 +38,10 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
                        work->time, (uint64_t)visit);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &work->batch, false, &input);
-    NetworkMemory memory = {walk->request->weights, engine->table, lane->activations};
+    NetworkMemory memory = engine_memory(engine, lane_index, walk->request->weights);
     network_forward(engine->network, lane->stream, &memory, &input, lane->pass.out);
     if (walk->bound) {
-        process_bound_terms(engine->process, lane->stream, &lane->pass, samples, work->time);
+        process_bound_terms(engine->process, lane->stream, &lane->pass, samples);
         stream_download(lane->stream, work->error, lane->pass.error,
                         (size_t)samples * sizeof(double));
     } else {

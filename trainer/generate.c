@@ -34,7 +34,7 @@ static void queue_forward(const Engine *engine, EngineLane *lane, const Generate
     GrainBatch batch = {.samples = samples};
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &batch, false, &input);
-    NetworkMemory memory = {request->weights, engine->table, lane->activations};
+    NetworkMemory memory = engine_memory(engine, (int)(lane - engine->lane), request->weights);
     network_forward(engine->network, lane->stream, &memory, &input, out);
 }
 

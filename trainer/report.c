@@ -112,7 +112,7 @@ static Status write_held_out(const Trainer *t, const HeldOutLoss *result) {
     for (int level = 0; level < EVAL_LEVELS; ++level)
         fprintf(t->eval_log, "%s%.9g", level == 0 ? "" : ", ", result->level_loss[level]);
     fputs("]}\n", t->eval_log);
-    FAIL_IF(fflush(t->eval_log) != 0, IO, "cannot write %s/eval.jsonl", t->settings.run_dir);
+    FAIL_IF(fflush(t->eval_log) != 0, IO, "cannot write %s/eval.jsonl", t->settings.run.dir);
     return STATUS_OK;
 }
 
@@ -154,13 +154,13 @@ Status report_samples(Trainer *t) {
                                .seed = t->settings.train.seed,
                                .count = config->count,
                                .label = LABEL_CYCLE,
-                               .guidance = config->sampler.guidance};
+                               .guidance = t->settings.sampler.guidance};
     void *samples = calloc((size_t)(config->count * engine_item(&t->engine)), 4);
     FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %d samples", config->count);
     char path[PATH_BYTES];
     Status status = generate(&t->engine, t->context.comm, &request, samples);
     if (status == STATUS_OK)
-        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run_dir,
+        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir,
                              t->step, info->kind == KIND_IMAGE ? "png" : "txt");
     if (status == STATUS_OK && is_rank_0(t))
         status = generate_write(&t->engine, info, samples, config->count, path);

@@ -137,7 +137,7 @@ Status state_open(Trainer *t) {
                  reducer_device_bytes(&t->ownership, grains, rank),
              1);
     plan_add(&t->plan, "read-ahead", loader_bytes(t->loader), 1);
-    engine_plan(&t->engine, true, &t->plan);
+    engine_plan(&t->engine, &t->plan);
     return STATUS_OK;
 }
 
@@ -238,7 +238,7 @@ Status state_fingerprint(Trainer *t) {
 
 static Status tell_good(Trainer *t) {
     char path[PATH_BYTES];
-    TRY(path_format(path, "%s/step-%09" PRId64, t->settings.run_dir, t->saved_step));
+    TRY(path_format(path, "%s/step-%09" PRId64, t->settings.run.dir, t->saved_step));
     t->context.good_checkpoint(path);
     t->last_save = clock_now();
     return STATUS_OK;
@@ -258,7 +258,7 @@ Status state_save(Trainer *t) {
                            json_hex64(dataset_info(t->data)->identity), "skipped",
                            (json_int_t)t->skipped),
     };
-    Status status = checkpoint_save(t->context.comm, t->settings.run_dir, &t->engine.params,
+    Status status = checkpoint_save(t->context.comm, t->settings.run.dir, &t->engine.params,
                                     &t->ownership, &meta, &access, t->settings.checkpoint.keep);
     json_decref(meta.facts);
     TRY(status);
@@ -270,7 +270,7 @@ Status state_save(Trainer *t) {
 Status state_resume(Trainer *t, bool *found) {
     StateAccess access = state_access(t);
     CheckpointMeta meta = {0};
-    TRY(checkpoint_load(t->context.comm, t->settings.run_dir, &t->engine.params, &t->ownership,
+    TRY(checkpoint_load(t->context.comm, t->settings.run.dir, &t->engine.params, &t->ownership,
                         &access, t->context.warn, &meta, found));
     if (!*found) return STATUS_OK;
     int64_t skipped = 0;
@@ -295,7 +295,7 @@ Status state_resume(Trainer *t, bool *found) {
     FAIL_IF(t->fingerprint != meta.fingerprint, BAD_DATA,
             "the weights that were loaded from step %" PRId64 " have fingerprint %016" PRIx64
             ", but %016" PRIx64 " was saved; run `dye verify %s`",
-            meta.step, t->fingerprint, meta.fingerprint, t->settings.run_dir);
+            meta.step, t->fingerprint, meta.fingerprint, t->settings.run.dir);
     return tell_good(t);
 }
 

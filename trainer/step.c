@@ -11,12 +11,6 @@
 
 // ---- grains -----------------------------------------------------------------------------------
 
-static NetworkMemory network_memory(const Trainer *t, int lane) {
-    return (NetworkMemory){.weights = t->weights,
-                           .table = t->engine.table,
-                           .activations = t->engine.lane[lane].activations};
-}
-
 static void sum_leaf(Trainer *t, Stream *stream, GradLane *lane) {
     TreeMerge merge[TREE_COVER_MOST];
     int merges = tree_sum_merge(&lane->sum, merge);
@@ -47,7 +41,7 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
     NetworkInput input;
     process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
                           &input);
-    NetworkMemory memory = network_memory(t, lane_index);
+    NetworkMemory memory = engine_memory(engine, lane_index, t->weights);
     network_forward(engine->network, stream, &memory, &input, pass->out);
     process_loss(engine->process, stream, pass, t->grain_samples, true);
     stream_download(stream, t->host_loss + first, pass->loss,

@@ -61,7 +61,7 @@ static Status open_engine(Trainer *t) {
     int grains = t->grain_end - t->grain_begin;
     if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
-    return sampler_open(t->engine.process, &s->sample.sampler, &t->sampler);
+    return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
 static Status open_loader(Trainer *t, int64_t step) {
@@ -110,7 +110,7 @@ static Status check_same(Trainer *t) {
 
 // Rank 0 only: folder, lock, and with --fresh the old checkpoints out of the way.
 static Status prepare_folder(Trainer *t) {
-    const char *run_dir = t->settings.run_dir;
+    const char *run_dir = t->settings.run.dir;
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/samples", run_dir));
     TRY(folder_make(path));
@@ -130,7 +130,7 @@ static Status prepare_folder(Trainer *t) {
 
 // Rank 0 only, once the run is known to go on: what it is made of, and logs cut back to the step.
 static Status write_records(Trainer *t) {
-    const char *run_dir = t->settings.run_dir;
+    const char *run_dir = t->settings.run.dir;
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/config.yaml", run_dir));
     TRY(file_write_atomic(path, t->context.config_text, strlen(t->context.config_text)));
@@ -158,7 +158,7 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
     report_say(t, "memory of a rank: %s", plan);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
-            t->settings.run_dir, t->step, t->fingerprint);
+            t->settings.run.dir, t->step, t->fingerprint);
     double now = clock_now(), mpi = comm_init_seconds(t->context.comm);
     report_say(t, "start-up %.2f s = MPI_Init %.2f + program, data and model %.2f + %s %.2f",
         now - t->context.start_seconds, mpi, opened - t->context.start_seconds - mpi,

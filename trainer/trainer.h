@@ -60,7 +60,6 @@ typedef struct {
 typedef struct {
     Interval every;
     int32_t count;
-    SamplerConfig sampler;
 } SampleConfig;
 
 typedef struct {
@@ -70,7 +69,9 @@ typedef struct {
 
 // Everything that a run is made of, without pointers: it can be copied, compared and broadcast.
 typedef struct {
-    char run_dir[512];
+    struct {
+        char dir[512];
+    } run;
     DataConfig data;
     NetworkConfig model;
     ProcessConfig process;
@@ -80,6 +81,7 @@ typedef struct {
     LogConfig log;
     EvalConfig eval;
     SampleConfig sample;
+    SamplerConfig sampler;
     ComputeConfig device;
 } RunSettings;
 

@@ -1,0 +1,97 @@
+// dye eval: the variational bound of a run on held-out data.
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "data/loader.h"
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/options.h"
+#include "launch/session.h"
+#include "launch/trained.h"
+#include "trainer/evaluate.h"
+
+typedef struct {
+    TrainedConfig config;
+    int64_t limit, draws;
+    bool json;
+    Trained trained;
+} EvalCommand;
+
+static Status parse(int argc, char **argv, EvalCommand *command) {
+    static const struct option options[] = {{"limit", required_argument, NULL, 'l'},
+                                            {"draws", required_argument, NULL, 'd'},
+                                            {"split", required_argument, NULL, 's'},
+                                            {"average", required_argument, NULL, 'a'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {0}};
+    int64_t average = 0;
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'l': TRY(option_i64("--limit", optarg, 1, INT64_MAX, &command->limit)); break;
+        case 'd': TRY(option_i64("--draws", optarg, 1, 100000, &command->draws)); break;
+        case 's': command->config.split = optarg; break;
+        case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'j': command->json = true; break;
+        default: FAIL(BAD_USAGE, "see `dye help eval`");
+        }
+    }
+    FAIL_IF(optind >= argc, BAD_USAGE, "which run? usage: dye eval RUN [--limit N] [--json]");
+    command->config.run_dir = argv[optind];
+    command->config.overrides = argv + optind + 1;
+    command->config.override_count = argc - optind - 1;
+    command->config.average = (int)average;
+    return STATUS_OK;
+}
+
+static Status start(void *context, Comm *comm) {
+    EvalCommand *command = context;
+    return trained_open(&command->config, comm, console_warn, &command->trained);
+}
+
+static void print_bound(const EvalCommand *command, const Bound *bound, double seconds) {
+    const Trained *trained = &command->trained;
+    const char *unit = process_bound_unit(trained->engine.process);
+    if (command->json) {
+        printf("{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
+               " \"average\": %d, \"draws\": %lld}\n",
+               unit, bound->bits, bound->standard_error, (long long)bound->count,
+               command->config.split, (long long)trained->step, command->config.average,
+               (long long)command->draws);
+        return;
+    }
+    printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld draws each,"
+           " %.1f s)\n",
+           unit, bound->bits, bound->standard_error, (long long)bound->count,
+           command->config.split, (long long)trained->step, command->config.average,
+           (long long)command->draws, seconds);
+}
+
+static Status run(void *context, Comm *comm) {
+    EvalCommand *command = context;
+    Trained *trained = &command->trained;
+    EvalRequest request = {.data = trained->data,
+                           .length = trained->settings.data.length,
+                           .samples = command->limit,
+                           .draws = (int)command->draws,
+                           .seed = trained->settings.train.seed,
+                           .weights = trained->weights};
+    Bound bound;
+    double started = clock_now();
+    TRY(evaluate_bound(&trained->engine, comm, &request, &bound));
+    if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
+    return STATUS_OK;
+}
+
+static void finish(void *context) {
+    EvalCommand *command = context;
+    trained_close(&command->trained);
+}
+
+Status cmd_eval(int argc, char **argv) {
+    EvalCommand command = {.config = {.split = "test", .capacity = 16}, .draws = 4};
+    TRY(parse(argc, argv, &command));
+    return session_run("auto", &(Session){&command, start, run, finish});
+}

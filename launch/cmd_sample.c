@@ -1,0 +1,133 @@
+// dye sample: pictures or text from a run.
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/options.h"
+#include "launch/session.h"
+#include "launch/trained.h"
+#include "trainer/generate.h"
+
+typedef struct {
+    TrainedConfig config;
+    const char *out, *solver;
+    int64_t count, first, seed, steps, label;
+    double guidance; // < 0: as configured
+    Trained trained;
+    Sampler *sampler;
+} SampleCommand;
+
+static Status parse(int argc, char **argv, SampleCommand *command) {
+    static const struct option options[] = {
+        {"count", required_argument, NULL, 'n'},    {"out", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 's'},     {"first", required_argument, NULL, 'f'},
+        {"steps", required_argument, NULL, 'k'},    {"solver", required_argument, NULL, 'S'},
+        {"label", required_argument, NULL, 'l'},    {"guidance", required_argument, NULL, 'g'},
+        {"average", required_argument, NULL, 'a'},  {0}};
+    int64_t average = 0;
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
+        switch (option) {
+        case 'n': TRY(option_i64("-n", optarg, 1, 1000000, &command->count)); break;
+        case 'o': command->out = optarg; break;
+        case 's': TRY(option_i64("--seed", optarg, 0, INT64_MAX, &command->seed)); break;
+        case 'f': TRY(option_i64("--first", optarg, 0, INT64_C(1) << 40, &command->first)); break;
+        case 'k': TRY(option_i64("--steps", optarg, 1, 1000000, &command->steps)); break;
+        case 'S': command->solver = optarg; break;
+        case 'l': TRY(option_i64("--label", optarg, 0, 1000000, &command->label)); break;
+        case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
+        case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        default: FAIL(BAD_USAGE, "see `dye help sample`");
+        }
+    }
+    FAIL_IF(optind >= argc, BAD_USAGE, "which run? usage: dye sample RUN [-n N] [-o FILE]");
+    command->config.run_dir = argv[optind];
+    command->config.overrides = argv + optind + 1;
+    command->config.override_count = argc - optind - 1;
+    command->config.average = (int)average;
+    return STATUS_OK;
+}
+
+static Status open_sampler(SampleCommand *command) {
+    SamplerConfig config = command->trained.settings.sampler;
+    if (command->steps > 0) config.steps = (int32_t)command->steps;
+    if (command->guidance >= 0) config.guidance = (float)command->guidance;
+    command->guidance = (double)config.guidance;
+    if (command->solver != NULL)
+        snprintf(config.solver, sizeof config.solver, "%s", command->solver);
+    return sampler_open(command->trained.engine.process, &config, &command->sampler);
+}
+
+static Status start(void *context, Comm *comm) {
+    SampleCommand *command = context;
+    TRY(trained_open(&command->config, comm, console_warn, &command->trained));
+    int32_t classes = command->trained.engine.shape.classes;
+    FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
+            "--label %lld: this run knows %d classes", (long long)command->label, classes);
+    return open_sampler(command);
+}
+
+static Status print_lines(const char *path) {
+    char *text;
+    size_t bytes;
+    TRY(file_read(path, (size_t)1 << 30, &text, &bytes));
+    fwrite(text, 1, bytes, stdout);
+    free(text);
+    return STATUS_OK;
+}
+
+// Text without -o goes to stdout, through a file of its own name beside nothing that matters.
+static Status deliver(const SampleCommand *command, const void *samples) {
+    const Trained *trained = &command->trained;
+    const DatasetInfo *info = dataset_info(trained->data);
+    char path[PATH_BYTES];
+    bool image = info->kind == KIND_IMAGE;
+    if (command->out != NULL)
+        TRY(path_format(path, "%s", command->out));
+    else
+        TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
+                        image ? "png" : "txt"));
+    TRY(generate_write(&trained->engine, info, samples, command->count, path));
+    if (command->out == NULL && !image) return print_lines(path);
+    printf("%lld samples of step %lld in %s\n", (long long)command->count,
+           (long long)trained->step, path);
+    return STATUS_OK;
+}
+
+static Status run(void *context, Comm *comm) {
+    SampleCommand *command = context;
+    Engine *engine = &command->trained.engine;
+    void *samples = calloc((size_t)(command->count * engine_item(engine)), 4);
+    FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %lld samples", (long long)command->count);
+    GenerateRequest request = {.sampler = command->sampler,
+                               .weights = command->trained.weights,
+                               .seed = (uint64_t)command->seed,
+                               .first = command->first,
+                               .count = command->count,
+                               .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
+                               .guidance = (float)command->guidance};
+    Status status = generate(engine, comm, &request, samples);
+    if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
+    free(samples);
+    return status;
+}
+
+static void finish(void *context) {
+    SampleCommand *command = context;
+    sampler_close(command->sampler);
+    trained_close(&command->trained);
+}
+
+Status cmd_sample(int argc, char **argv) {
+    SampleCommand command = {.config = {.split = "train", .capacity = 16},
+                             .count = 16,
+                             .label = -1,
+                             .guidance = -1};
+    TRY(parse(argc, argv, &command));
+    return session_run("auto", &(Session){&command, start, run, finish});
+}

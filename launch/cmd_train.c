@@ -1,0 +1,112 @@
+// dye train: configuration, ranks, cores, signals; then the trainer.
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/cores.h"
+#include "launch/run_config.h"
+#include "launch/session.h"
+#include "launch/signals.h"
+#include "launch/version.h"
+#include "trainer/trainer.h"
+
+typedef struct {
+    const char *config_path;
+    char **overrides;
+    int override_count;
+    bool fresh;
+    double started;
+    RunSettings settings;
+    char *config_text;
+    json_t *facts;
+    Cores cores;
+    Trainer *trainer;
+} TrainCommand;
+
+static Status parse(int argc, char **argv, TrainCommand *command) {
+    static const struct option options[] = {{"fresh", no_argument, NULL, 'f'}, {0}};
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        FAIL_IF(option != 'f', BAD_USAGE, "usage: dye train CONFIG.yaml [key=value ...] [--fresh]");
+        command->fresh = true;
+    }
+    FAIL_IF(optind >= argc, BAD_USAGE,
+            "which configuration? usage: dye train CONFIG.yaml [key=value ...] [--fresh]");
+    command->config_path = argv[optind];
+    command->overrides = argv + optind + 1;
+    command->override_count = argc - optind - 1;
+    return STATUS_OK;
+}
+
+// Rank 0 reads the file; everybody gets the values, so that all ranks see the same text.
+static Status read_config(TrainCommand *command, Comm *comm) {
+    Status status = STATUS_OK;
+    if (comm_rank(comm) == 0)
+        status = run_config_read(command->config_path, command->overrides,
+                                 command->override_count, &command->settings);
+    int speaker;
+    TRY(comm_agree(comm, status, &speaker));
+    TRY(comm_broadcast(comm, &command->settings, sizeof command->settings, 0));
+    return run_config_format(&command->settings, &command->config_text);
+}
+
+static Status start(void *context, Comm *comm) {
+    TrainCommand *command = context;
+    TRY(read_config(command, comm));
+    const RunSettings *settings = &command->settings;
+    console_set_plain_seconds(settings->log.plain_seconds);
+    if (!command->fresh) {
+        Status status = STATUS_OK;
+        if (comm_rank(comm) == 0) status = run_config_check_resume(settings);
+        int speaker;
+        TRY(comm_agree(comm, status, &speaker));
+    }
+    TRY(cores_choose(comm, settings->device.threads, &command->cores));
+    TRY(signals_open(comm_rank(comm) == 0));
+    command->facts = version_facts();
+    if (comm_rank(comm) == 0) {
+        char line[512];
+        snprintf(line, sizeof line, "dye %s, %s; %s", version_text(), comm_description(comm),
+                 command->cores.description);
+        console_say(line);
+    }
+    RunContext run = {
+        .comm = comm,
+        .device = {.backend = settings->device.backend,
+                   .streams = command->cores.threads,
+                   .core = command->cores.pinned ? command->cores.core : NULL},
+        .start_seconds = command->started,
+        .config_text = command->config_text,
+        .facts = command->facts,
+        .fixed_hash = run_config_fixed_hash(settings),
+        .fresh = command->fresh,
+        .say = console_say,
+        .warn = console_warn,
+        .progress = console_progress,
+        .signals = signals_pending,
+        .good_checkpoint = signals_good_checkpoint,
+    };
+    return trainer_open(settings, &run, &command->trainer);
+}
+
+static Status run(void *context, Comm *comm) {
+    (void)comm;
+    TrainCommand *command = context;
+    return trainer_run(command->trainer);
+}
+
+static void finish(void *context) {
+    TrainCommand *command = context;
+    trainer_close(command->trainer);
+    json_decref(command->facts);
+    free(command->config_text);
+}
+
+Status cmd_train(int argc, char **argv) {
+    TrainCommand command = {.started = clock_process_start()};
+    TRY(parse(argc, argv, &command));
+    return session_run("auto", &(Session){&command, start, run, finish});
+}

@@ -1,0 +1,18 @@
+// The subcommands of `dye`. Each gets its own arguments (argv[0] is its name) and returns a Status;
+// main prints the error record and turns the status into the exit code.
+#ifndef LAUNCH_COMMAND_H
+#define LAUNCH_COMMAND_H
+
+#include "base/status.h"
+
+typedef Status (*Command)(int argc, char **argv);
+
+Status cmd_pack(int argc, char **argv);
+Status cmd_inspect(int argc, char **argv);
+Status cmd_verify(int argc, char **argv);
+Status cmd_train(int argc, char **argv);
+Status cmd_sample(int argc, char **argv);
+Status cmd_eval(int argc, char **argv);
+Status cmd_compare(int argc, char **argv);
+
+#endif

@@ -1,0 +1,18 @@
+// The only place that prints for people: lines, the live progress line, errors with their trail.
+#ifndef LAUNCH_CONSOLE_H
+#define LAUNCH_CONSOLE_H
+
+#include "comm/comm.h"
+
+// Who is speaking; before it is called messages carry no rank. comm may be NULL.
+void console_open(const Comm *comm);
+// Seconds between progress lines where stderr is no terminal.
+void console_set_plain_seconds(double seconds);
+
+void console_say(const char *line);      // stdout, a plain line
+void console_warn(const char *line);     // stderr, with this rank's name
+void console_progress(const char *line); // a live line on a terminal; else a line now and then
+// The calling thread's error record: "[rank 1/4 host] error BAD_DATA: text (what it means)", trail.
+void console_error(void);
+
+#endif

@@ -1,0 +1,21 @@
+// This rank's share of the cores that its host and launcher allow.
+#ifndef LAUNCH_CORES_H
+#define LAUNCH_CORES_H
+
+#include "comm/comm.h"
+
+enum { CORES_MOST = 1024 };
+
+typedef struct {
+    int threads;            // streams to run
+    bool pinned;            // core[] holds a core for each
+    int core[CORES_MOST];
+    char description[160];  // "2 threads on cores 0-1 (of 2 that this host has)"
+} Cores;
+
+// threads: wanted number, 0 = the share. Ranks of a host that are bound to the same cores split
+// them; ranks with cores of their own keep them; of two hardware threads of a core one is used.
+// With more ranks than cores each gets one thread, unpinned. All ranks call it together.
+Status cores_choose(Comm *comm, int threads, Cores *out);
+
+#endif

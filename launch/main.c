@@ -1,0 +1,93 @@
+// dye: how a job starts and ends.
+#include <stdio.h>
+#include <string.h>
+
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/run_config.h"
+#include "launch/version.h"
+
+typedef struct {
+    const char *name;
+    Command run;
+    const char *usage, *help;
+} CommandRow;
+
+static const CommandRow commands[] = {
+    {"pack", cmd_pack,
+     "SOURCE -o DIR [--form letters27|bytes] [--name NAME] [--items N] [--seed S] [--force]",
+     "make a data set folder from IDX images, a text, or a made-up set"},
+    {"inspect", cmd_inspect, "DIR [--split S] [--item I]", "print a data set, or one item of it"},
+    {"verify", cmd_verify, "PATH", "check a data set, a checkpoint, or all checkpoints of a run"},
+    {"train", cmd_train, "CONFIG.yaml [key=value ...] [--fresh]",
+     "train, or go on from the newest good checkpoint"},
+    {"sample", cmd_sample,
+     "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
+     " [--guidance G] [--average 0|1] [key=value ...]",
+     "draw samples: a PNG grid, or lines of text"},
+    {"eval", cmd_eval, "RUN [--limit N] [--draws K] [--split S] [--average 0|1] [--json] [key=value ...]",
+     "the variational bound in bits, with its standard error"},
+    {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},
+};
+
+static void print_help(FILE *out) {
+    fprintf(out, "dye %s: diffusion training, the same bits on any number of ranks\n\n",
+            version_text());
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; ++i)
+        fprintf(out, "  dye %s %s\n      %s\n", commands[i].name, commands[i].usage,
+                commands[i].help);
+    fputs("  dye help [config]\n      this text, or every configuration key\n"
+          "  dye --version\n      versions of dye and of its libraries\n\n"
+          "train and eval run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+          "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
+          "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 2 wrong usage.\n",
+          out);
+}
+
+static const CommandRow *find_command(const char *name) {
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; ++i)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+static Status run_help(const char *topic) {
+    if (topic == NULL) {
+        print_help(stdout);
+        return STATUS_OK;
+    }
+    if (strcmp(topic, "config") == 0) {
+        run_config_print_help(stdout);
+        return STATUS_OK;
+    }
+    const CommandRow *row = find_command(topic);
+    FAIL_IF(row == NULL, BAD_USAGE, "there is no help on '%s'; try `dye help`", topic);
+    printf("dye %s %s\n    %s\n", row->name, row->usage, row->help);
+    return STATUS_OK;
+}
+
+static Status run(int argc, char **argv) {
+    if (argc < 2) {
+        print_help(stderr);
+        FAIL(BAD_USAGE, "no command given");
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return run_help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "--version") == 0) {
+        version_print(stdout);
+        return STATUS_OK;
+    }
+    const CommandRow *row = find_command(name);
+    FAIL_IF(row == NULL, BAD_USAGE, "there is no command '%s'; try `dye help`", name);
+    if (argc > 2 && strcmp(argv[2], "--help") == 0) return run_help(name);
+    return row->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv) {
+    Status status = run(argc, argv);
+    if (status == STATUS_UNFINISHED)
+        console_say(error_get()->text);
+    else if (status != STATUS_OK && error_get()->status != STATUS_OK)
+        console_error();
+    return status_exit_code(status);
+}

@@ -1,0 +1,174 @@
+// Every key of a run in one table, and the rules between keys.
+#include "launch/run_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+#define NUMBER(field, text, least, most, unit, resume, help)                                       \
+    SCHEMA_NUMBER(RunSettings, field, text, least, most, UNIT_##unit, SCHEMA_##resume, help)
+#define CHOICE(field, text, choices, resume, help)                                                 \
+    SCHEMA_CHOICE(RunSettings, field, text, choices, SCHEMA_##resume, help)
+#define TEXT(field, text, resume, help) SCHEMA_TEXT(RunSettings, field, text, SCHEMA_##resume, help)
+#define INTERVAL(field, text, resume, help)                                                        \
+    SCHEMA_INTERVAL(RunSettings, field, text, SCHEMA_##resume, help)
+
+static const SchemaRow rows[] = {
+    TEXT(run.dir, "runs/unnamed", FREE, "folder of this run: checkpoints, metrics, samples"),
+
+    TEXT(data.path, "", FREE, "data set folder, made by dye pack; at a resume the same data"),
+    NUMBER(data.length, "0", 0, 65536, NONE, FIXED, "text: symbols of a sample"),
+    CHOICE(data.order, "full", "full", FIXED, "order of samples: a full permutation each epoch"),
+    NUMBER(data.cache, "1G", 0, 0x1p50, BYTES, FREE, "memory for decoded groups"),
+    NUMBER(data.read_ahead, "4", 1, 1024, NONE, FREE, "batches read ahead of the step"),
+
+    CHOICE(model.family, "dit", "dit|mlp", FIXED, "backbone: transformer, or MLP for vectors"),
+    NUMBER(model.width, "192", 4, 65536, NONE, FIXED, "width of the residual stream"),
+    NUMBER(model.depth, "6", 1, 1000, NONE, FIXED, "number of blocks (mlp: hidden layers)"),
+    NUMBER(model.heads, "6", 1, 1024, NONE, FIXED, "attention heads"),
+    NUMBER(model.patch, "4", 1, 256, NONE, FIXED, "side of an image patch that is one token"),
+    NUMBER(model.mlp_ratio, "4", 1, 64, NONE, FIXED, "hidden width of a block's MLP over width"),
+    NUMBER(model.dropout, "0", 0, 0.9, NONE, FIXED, "dropout on both branches of each block"),
+    CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
+           "time frequencies as in diffusers (127) or the original DiT (128)"),
+
+    CHOICE(process.name, "gaussian", "gaussian|multinomial", FIXED, "diffusion process"),
+    NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
+    CHOICE(process.schedule, "cosine", "cosine|linear", FIXED, "noise schedule"),
+    CHOICE(process.head, "eps", "eps|x0|v", FIXED, "gaussian: what the network predicts"),
+    CHOICE(process.variance, "fixed-small", "fixed-small|fixed-large", FIXED,
+           "gaussian: variance of the reverse steps"),
+    NUMBER(process.label_drop, "0.1", 0, 1, NONE, FIXED,
+           "share of labels that training replaces by the null class"),
+
+    NUMBER(train.steps, "10000", 1, 0x1p50, NONE, FREE, "optimizer steps of the whole run"),
+    NUMBER(train.batch, "256", 1, 0x1p30, SAMPLES, FIXED, "global batch, over all ranks"),
+    NUMBER(train.grains, "16", 1, 65536, NONE, FIXED,
+           "equal pieces that the batch is cut into, shared by ranks and threads"),
+    NUMBER(train.seed, "0", 0, 0x1p64, NONE, FIXED, "seed of weights, order, times and noise"),
+
+    NUMBER(optim.lr, "1e-3", 0, 10, NONE, FIXED, "peak learning rate of AdamW"),
+    CHOICE(optim.schedule, "cosine", "cosine|constant", FIXED, "learning rate after warm-up"),
+    NUMBER(optim.lr_final, "0.05", 0, 1, NONE, FIXED, "share of lr that cosine ends at"),
+    NUMBER(optim.warmup, "20k", 0, 0x1p50, SAMPLES, FIXED, "linear warm-up"),
+    NUMBER(optim.beta1, "0.9", 0, 0.99999, NONE, FIXED, "AdamW: decay of the mean"),
+    NUMBER(optim.beta2, "0.99", 0, 0.99999, NONE, FIXED, "AdamW: decay of the square"),
+    NUMBER(optim.eps, "1e-8", 1e-20, 1, NONE, FIXED, "AdamW: added to the root"),
+    NUMBER(optim.decay, "0.01", 0, 10, NONE, FIXED, "decoupled weight decay of matrices"),
+    NUMBER(optim.clip, "1", 0, 1e9, NONE, FIXED, "limit of the global gradient norm; 0: none"),
+    SCHEMA_NUMBER_AS("optim.ema_halflife", RunSettings, optim.ema_halflife[0], "50k", 0, 0x1p50,
+                     UNIT_SAMPLES, SCHEMA_FIXED, "half-life of the first average of the weights"),
+    SCHEMA_NUMBER_AS("optim.ema_halflife_2", RunSettings, optim.ema_halflife[1], "200k", 0, 0x1p50,
+                     UNIT_SAMPLES, SCHEMA_FIXED, "half-life of the second average"),
+    NUMBER(optim.ema_ramp, "0.05", 0, 1, NONE, FIXED,
+           "half-lives are at most this share of the samples seen; 0: no limit"),
+    NUMBER(optim.skips_most, "10", 0, 1e6, NONE, FREE,
+           "steps in a row that may be skipped because they were not finite"),
+    NUMBER(optim.bucket, "16M", 1, 0x1p31, BYTES, FREE, "gradient bytes reduced at a time"),
+
+    INTERVAL(checkpoint.every, "10m", FREE, "when to save: steps, or time"),
+    NUMBER(checkpoint.keep, "3", 1, 1000000, NONE, FREE, "checkpoints that are kept"),
+
+    NUMBER(log.every, "10", 0, 0x1p50, NONE, FREE, "steps between records in metrics.jsonl"),
+    NUMBER(log.fingerprint_every, "100", 0, 0x1p50, NONE, FREE,
+           "steps between fingerprints of the weights"),
+    NUMBER(log.plain_seconds, "10", 0, 1e6, SECONDS, FREE,
+           "time between progress lines where there is no terminal"),
+
+    INTERVAL(eval.every, "0", FREE, "when to take the held-out loss: steps, or time"),
+    NUMBER(eval.samples, "1000", 0, 0x1p40, SAMPLES, FREE, "held-out samples; 0: all"),
+    NUMBER(eval.draws, "1", 1, 10000, NONE, FREE, "times drawn for each held-out sample"),
+
+    INTERVAL(sample.every, "0", FREE, "when to draw samples: steps, or time"),
+    NUMBER(sample.count, "16", 1, 65536, NONE, FREE, "samples drawn during training"),
+
+    CHOICE(sampler.solver, "ddim", "ddpm|ddim|ancestral", FREE,
+           "gaussian: ddpm or ddim; multinomial: ancestral"),
+    NUMBER(sampler.steps, "50", 0, 100000, NONE, FREE,
+           "network evaluations of a sample; 0: process.steps"),
+    NUMBER(sampler.guidance, "1", 0, 100, NONE, FREE, "classifier-free guidance; 1: none"),
+    NUMBER(sampler.eta, "0", 0, 1, NONE, FREE, "ddim: 0 deterministic, 1 as much noise as ddpm"),
+    SCHEMA_SWITCH(RunSettings, sampler.clip, "true", SCHEMA_FREE,
+                  "gaussian: limit predicted pixels to their range"),
+
+    TEXT(device.backend, "cpu", FREE, "where the arithmetic runs: cpu"),
+    NUMBER(device.threads, "0", 0, 1024, NONE, FREE,
+           "threads of a rank; 0: its share of the cores that it may use"),
+};
+
+static const Schema schema = SCHEMA(RunSettings, rows);
+
+// Rules between keys that hold whatever the number of ranks.
+static Status check(const RunSettings *s) {
+    FAIL_IF(s->data.path[0] == '\0', BAD_CONFIG,
+            "data.path is not given: the folder that dye pack made");
+    FAIL_IF(s->train.batch % s->train.grains != 0, BAD_CONFIG,
+            "train.batch = %lld is not a multiple of train.grains = %d",
+            (long long)s->train.batch, s->train.grains);
+    FAIL_IF(s->sampler.steps > s->process.steps, BAD_CONFIG,
+            "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
+            s->process.steps);
+    return STATUS_OK;
+}
+
+Status run_config_read(const char *path, char *const *overrides, int count, RunSettings *out) {
+    TRY(schema_defaults(&schema, out));
+    TRY(schema_load_yaml(&schema, path, out));
+    for (int i = 0; i < count; ++i) TRY(schema_set(&schema, overrides[i], out));
+    return check(out);
+}
+
+Status run_config_format(const RunSettings *settings, char **text) {
+    return schema_format(&schema, settings, true, text);
+}
+
+void run_config_print_help(FILE *out) { schema_print_help(&schema, out); }
+
+uint64_t run_config_fixed_hash(const RunSettings *settings) {
+    return schema_hash(&schema, settings);
+}
+
+// ---- resume -----------------------------------------------------------------------------------
+
+typedef struct {
+    char text[ERROR_TEXT_BYTES];
+    size_t used;
+} Changes;
+
+static void list_change(void *context, const SchemaRow *row, const char *was, const char *now) {
+    Changes *changes = context;
+    if (row->resume == SCHEMA_FREE || changes->used >= sizeof changes->text) return;
+    changes->used += (size_t)snprintf(changes->text + changes->used,
+                                      sizeof changes->text - changes->used, "%s%s: was %s, now %s",
+                                      changes->used > 0 ? "; " : "", row->key, was, now);
+}
+
+static Status holds_checkpoint(const char *run_dir, bool *out) {
+    *out = false;
+    if (!file_exists(run_dir)) return STATUS_OK;
+    char **names;
+    int count;
+    TRY(checkpoint_list(run_dir, &names, &count));
+    folder_names_free(names, count);
+    *out = count > 0;
+    return STATUS_OK;
+}
+
+Status run_config_check_resume(const RunSettings *settings) {
+    bool resumes;
+    TRY(holds_checkpoint(settings->run.dir, &resumes));
+    char path[PATH_BYTES];
+    TRY(path_format(path, "%s/config.yaml", settings->run.dir));
+    if (!resumes || !file_exists(path)) return STATUS_OK;
+    RunSettings before;
+    TRY(schema_defaults(&schema, &before));
+    TRY(schema_load_yaml(&schema, path, &before));
+    Changes changes = {0};
+    schema_diff(&schema, &before, settings, list_change, &changes);
+    FAIL_IF(changes.used > 0, BAD_CONFIG,
+            "%s goes on from a checkpoint, and these keys may not change: %s. Put them back, choose"
+            " another run.dir, or start over with --fresh",
+            settings->run.dir, changes.text);
+    return STATUS_OK;
+}

@@ -1,0 +1,21 @@
+// RunSettings from outside: the one table of all keys, files, overrides, rules between keys.
+#ifndef LAUNCH_RUN_CONFIG_H
+#define LAUNCH_RUN_CONFIG_H
+
+#include <stdio.h>
+
+#include "trainer/trainer.h"
+
+// Defaults, then the YAML file, then "key=value" overrides, a later one winning; then the rules
+// between keys. Errors: BAD_CONFIG naming file and line (or the command line), NOT_FOUND.
+Status run_config_read(const char *path, char *const *overrides, int count, RunSettings *out);
+// As YAML with every key; reads back to the same values. The caller frees.
+Status run_config_format(const RunSettings *settings, char **text);
+void run_config_print_help(FILE *out);
+
+// If the run folder holds a checkpoint: compares with RUN/config.yaml. A changed key that may not
+// change at a resume is BAD_CONFIG with the list of all of them.
+Status run_config_check_resume(const RunSettings *settings);
+uint64_t run_config_fixed_hash(const RunSettings *settings);
+
+#endif

@@ -1,0 +1,74 @@
+// How a job ends, behind launch/session.h.
+#include "launch/session.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "launch/console.h"
+
+static Comm *open_comm; // for the bug hook
+
+// A wait that takes long is told by every rank that waits: together the lines name the rank that
+// does not.
+static void tell_wait(void *context, const char *what, double seconds, const int *missing,
+                      int count) {
+    const Comm *comm = context;
+    char line[1024];
+    int used = snprintf(line, sizeof line, "waiting for %.0f s in %s", seconds, what);
+    for (int i = 0; i < count && used < (int)sizeof line - 80; ++i)
+        used += snprintf(line + used, sizeof line - (size_t)used, "%s rank %d on %s",
+                         i == 0 ? "; nothing from" : ",", missing[i],
+                         comm_host_of(comm, missing[i]));
+    console_warn(line);
+}
+
+static void abort_job(int exit_code) { comm_abort(open_comm, exit_code); }
+
+// A status that came from an agreement inside the body has no text on the other ranks.
+static bool has_text(void) { return error_get()->text[0] != '\0'; }
+
+// Every rank leaves with the same status; the lowest one that knows why prints.
+static Status leave(Comm *comm, Status mine) {
+    int speaker, ignored;
+    Status agreed = comm_agree(comm, mine, &ignored);
+    if (agreed != STATUS_OK &&
+        comm_agree(comm, has_text() ? mine : STATUS_OK, &speaker) != STATUS_OK &&
+        comm_rank(comm) == speaker) {
+        if (mine == STATUS_UNFINISHED)
+            console_say(error_get()->text);
+        else
+            console_error();
+    }
+    error_clear(); // main prints nothing more
+    open_comm = NULL;
+    console_open(NULL);
+    comm_close(comm);
+    return agreed;
+}
+
+Status session_run(const char *comm_kind, const Session *session) {
+    Comm *comm;
+    TRY(comm_open(comm_kind, &comm));
+    open_comm = comm;
+    error_set_bug_hook(abort_job);
+    console_open(comm);
+    comm_set_alarm(comm, tell_wait, comm);
+
+    int speaker;
+    Status status = session->start(session->context, comm);
+    if (comm_agree(comm, status, &speaker) != STATUS_OK) {
+        session->finish(session->context);
+        return leave(comm, status);
+    }
+    status = session->run(session->context, comm);
+    if (status != STATUS_OK && status != STATUS_UNFINISHED) {
+        // Whoever knows the cause prints before anybody ends the job.
+        if (has_text())
+            console_error();
+        else
+            sleep(1);
+        comm_abort(comm, status_exit_code(status));
+    }
+    session->finish(session->context);
+    return leave(comm, status);
+}

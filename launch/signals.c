@@ -1,0 +1,82 @@
+// Signal handlers behind launch/signals.h: flags, and one prepared message.
+#include "launch/signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "trainer/trainer.h"
+
+// From mpirun's SIGTERM to its SIGKILL, less a margin for what follows a save.
+static const double seconds_to_kill = 0.9, continue_window = 1.5;
+
+static volatile sig_atomic_t stop_wanted;
+static volatile double continued_at, killed_at; // clock_now() values; 0: never
+static bool is_speaker;
+
+// Two buffers, so that the handler never reads one that is being written.
+static char message[2][1200];
+static volatile sig_atomic_t message_now;
+
+static void on_continue(int signal) {
+    (void)signal;
+    continued_at = clock_now();
+}
+
+static void on_stop(int signal) {
+    int saved = errno;
+    double now = clock_now();
+    if (signal == SIGTERM && continued_at > 0 && now - continued_at < continue_window &&
+        killed_at == 0) {
+        killed_at = now + seconds_to_kill;
+        const char *text = message[message_now];
+        if (is_speaker && write(STDERR_FILENO, text, strlen(text)) < 0) errno = saved;
+    }
+    stop_wanted = 1;
+    errno = saved;
+}
+
+static Status handle(int signal, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    FAIL_IF(sigaction(signal, &action, NULL) != 0, FAILED, "cannot handle signal %d: %s", signal,
+            strerror(errno));
+    return STATUS_OK;
+}
+
+Status signals_open(bool speaker) {
+    is_speaker = speaker;
+    signals_good_checkpoint("");
+    TRY(handle(SIGCONT, on_continue));
+    TRY(handle(SIGUSR1, on_stop));
+    TRY(handle(SIGTERM, on_stop));
+    return handle(SIGINT, on_stop);
+}
+
+int signals_pending(double *seconds_left) {
+    *seconds_left = 0;
+    if (!stop_wanted) return 0;
+    double deadline = killed_at;
+    if (deadline > 0) {
+        double left = deadline - clock_now();
+        *seconds_left = left > 1e-3 ? left : 1e-3;
+    }
+    return ACTION_STOP;
+}
+
+void signals_good_checkpoint(const char *path) {
+    int other = 1 - message_now;
+    if (path[0] == '\0')
+        snprintf(message[other], sizeof message[other],
+                 "\nmpirun ends the job in 1 s and nothing has been saved yet; send SIGUSR1 to"
+                 " mpirun to save and stop\n");
+    else
+        snprintf(message[other], sizeof message[other],
+                 "\nmpirun ends the job in 1 s; the last good checkpoint is %s (send SIGUSR1 to"
+                 " mpirun to save and stop)\n",
+                 path);
+    message_now = other;
+}

@@ -1,0 +1,18 @@
+// Signals become proposals that the trainer's next board carries to all ranks.
+//
+//   SIGUSR1 to any rank (mpirun forwards it to all), SIGTERM or SIGINT that reaches a rank itself:
+//       save and stop.
+//   mpirun's own end (SIGTERM or SIGINT to mpirun): it sends SIGCONT at once, SIGTERM a second
+//       later and SIGKILL a second after that. A SIGTERM within 1.5 s of a SIGCONT is taken for it:
+//       rank 0 names the last good checkpoint at once, and a save is made only if it fits.
+#ifndef LAUNCH_SIGNALS_H
+#define LAUNCH_SIGNALS_H
+
+#include "base/status.h"
+
+Status signals_open(bool speaker); // speaker: the rank that names the last good checkpoint
+// Actions (trainer.h) that signals ask for; *seconds_left until SIGKILL, 0 when there is no limit.
+int signals_pending(double *seconds_left);
+void signals_good_checkpoint(const char *path); // what the handler names; "" when there is none
+
+#endif

@@ -1,0 +1,84 @@
+// Opening a run for sampling and evaluation, behind launch/trained.h.
+#include "launch/trained.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "launch/run_config.h"
+#include "trainer/checkpoint.h"
+
+// The chosen average of the newest checkpoint whose blocks are good, into host memory.
+static Status read_newest(const TrainedConfig *config, const Params *params,
+                          void (*warn)(const char *line), float *numbers, int64_t *step) {
+    char **names;
+    int count;
+    TRY(checkpoint_list(config->run_dir, &names, &count));
+    StateKind kind = config->average == 0 ? STATE_EMA_0 : STATE_EMA_1;
+    Status status = STATUS_NOT_FOUND;
+    for (int i = count - 1; i >= 0 && status != STATUS_OK; --i) {
+        char path[PATH_BYTES];
+        CheckpointMeta meta = {0};
+        status = path_format(path, "%s/%s", config->run_dir, names[i]);
+        if (status == STATUS_OK) status = checkpoint_read_meta(path, &meta);
+        json_decref(meta.facts);
+        *step = meta.step;
+        if (status == STATUS_OK) status = checkpoint_read_kind(path, params, kind, numbers);
+        if (status == STATUS_BAD_DATA) warn(error_get()->text);
+        if (status != STATUS_OK && status != STATUS_BAD_DATA) break;
+    }
+    folder_names_free(names, count);
+    FAIL_IF(count == 0, NOT_FOUND, "%s holds no checkpoint yet", config->run_dir);
+    if (status != STATUS_OK) return error_trail(status, __FILE__, __LINE__, __func__);
+    return STATUS_OK;
+}
+
+static Status load_weights(const TrainedConfig *config, void (*warn)(const char *line),
+                           Trained *out) {
+    const Params *params = &out->engine.params;
+    size_t bytes = (size_t)params->size * sizeof(float);
+    void *memory;
+    TRY(device_alloc(out->engine.device, bytes, &memory));
+    out->weights = memory;
+    float *host = malloc(bytes);
+    FAIL_IF(host == NULL, NO_MEMORY, "no memory for %zu bytes of weights", bytes);
+    Status status = read_newest(config, params, warn, host, &out->step);
+    if (status == STATUS_OK) {
+        Stream *stream = out->engine.lane[0].stream;
+        stream_upload(stream, out->weights, host, bytes);
+        status = stream_wait(stream);
+    }
+    free(host);
+    return status;
+}
+
+Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
+                    Trained *out) {
+    memset(out, 0, sizeof *out);
+    char path[PATH_BYTES];
+    TRY(path_format(path, "%s/config.yaml", config->run_dir));
+    FAIL_IF(!file_exists(path), NOT_FOUND, "%s is not there: is %s a run folder?", path,
+            config->run_dir);
+    TRY(run_config_read(path, config->overrides, config->override_count, &out->settings));
+    const RunSettings *settings = &out->settings;
+    TRY(cores_choose(comm, settings->device.threads, &out->cores));
+    TRY(dataset_open(settings->data.path, config->split, (size_t)settings->data.cache,
+                     &out->data));
+    EngineConfig engine = {.network = &settings->model,
+                           .process = &settings->process,
+                           .data = dataset_info(out->data),
+                           .length = settings->data.length,
+                           .device = {.backend = settings->device.backend,
+                                      .streams = out->cores.threads,
+                                      .core = out->cores.pinned ? out->cores.core : NULL},
+                           .capacity = config->capacity};
+    TRY(engine_open(&engine, &out->engine));
+    return load_weights(config, warn, out);
+}
+
+void trained_close(Trained *trained) {
+    if (trained->engine.device != NULL) device_release(trained->engine.device, trained->weights);
+    engine_close(&trained->engine);
+    dataset_close(trained->data);
+}
