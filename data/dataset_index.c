@@ -288,9 +288,20 @@ static Status parse_root(const json_t *root, const char *what, DatasetIndex *ind
     return STATUS_OK;
 }
 
+// The hash over the whole text comes last, so that a message about a key comes before it.
+static Status parse_checked(json_t *root, const char *what, DatasetIndex *index) {
+    uint64_t check;
+    TRY(parse_root(root, what, index));
+    TRY(json_get_hex64(root, "check", what, &check));
+    json_object_del(root, "check");
+    FAIL_IF(check != dataset_index_check(root), BAD_DATA,
+            "%s: check does not fit the rest; the file was edited or damaged", what);
+    return STATUS_OK;
+}
+
 static Status parse_and_free(json_t *root, const char *what, DatasetIndex *out) {
     memset(out, 0, sizeof *out);
-    Status status = parse_root(root, what, out);
+    Status status = parse_checked(root, what, out);
     json_decref(root);
     if (status != STATUS_OK) dataset_index_close(out);
     return status;

@@ -36,6 +36,14 @@ uint64_t dataset_index_identity(const DatasetIndex *index) {
     return identity;
 }
 
+uint64_t dataset_index_check(const json_t *root) {
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    REQUIRE(text != NULL);
+    uint64_t check = codec_hash(text, strlen(text));
+    free(text);
+    return check;
+}
+
 static void shape_text(const Column *column, const char *before, char *out, size_t bytes) {
     size_t used = (size_t)snprintf(out, bytes, "%s", before);
     for (int i = 0; i < column->dims && used < bytes; ++i) {
@@ -129,6 +137,7 @@ Status dataset_index_save(const char *path, DatasetIndex *index) {
     json_object_set_new(root, "columns", columns);
     json_object_set_new(root, "splits", splits);
     json_object_set_new(root, "shards", shards);
+    json_object_set_new(root, "check", json_hex64(dataset_index_check(root)));
     Status status = json_write(file, root);
     json_decref(root);
     return status == STATUS_OK ? status : error_trail(status, __FILE__, __LINE__, __func__);

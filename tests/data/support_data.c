@@ -1,0 +1,101 @@
+// Small sources and datasets for the tests of data/.
+#include "tests/data/support_data.h"
+
+#include "tests/test.h"
+
+#include <sys/stat.h>
+
+#include "base/mix.h"
+#include "data/pack.h"
+
+// Slow ramps with some noise, so that filters and zstd have something to find.
+uint8_t support_pixel(int split, int64_t i, int64_t pixel) {
+    uint64_t noise = mix64((uint64_t)(split * 1000003 + i * SUPPORT_PIXELS + pixel));
+    return (uint8_t)(pixel / SUPPORT_SIDE * 8 + i + (noise & 3));
+}
+
+uint8_t support_label(int split, int64_t i) {
+    return (uint8_t)((i * 7 + split) % 10);
+}
+
+static void stop_if(bool failed, const char *what) {
+    if (!failed) return;
+    perror(what);
+    exit(1);
+}
+
+void support_write_file(const char *path, const void *data, size_t bytes) {
+    FILE *file = fopen(path, "wb");
+    stop_if(file == NULL, path);
+    stop_if(fwrite(data, 1, bytes, file) != bytes || fclose(file) != 0, path);
+}
+
+char *support_read_file(const char *path, size_t *bytes) {
+    FILE *file = fopen(path, "rb");
+    stop_if(file == NULL, path);
+    fseek(file, 0, SEEK_END);
+    *bytes = (size_t)ftell(file);
+    rewind(file);
+    char *data = malloc(*bytes + 1);
+    stop_if(data == NULL || fread(data, 1, *bytes, file) != *bytes, path);
+    data[*bytes] = '\0';
+    fclose(file);
+    return data;
+}
+
+void support_flip_byte(const char *path, long at) {
+    FILE *file = fopen(path, "r+b");
+    stop_if(file == NULL, path);
+    fseek(file, at, at < 0 ? SEEK_END : SEEK_SET);
+    int byte = fgetc(file);
+    stop_if(byte == EOF, path);
+    fseek(file, -1, SEEK_CUR);
+    fputc(byte ^ 1, file);
+    stop_if(fclose(file) != 0, path);
+}
+
+const char *support_path(const char *folder, const char *name) {
+    static char buffer[64][1024];
+    static int turn;
+    turn = (turn + 1) % 64;
+    snprintf(buffer[turn], sizeof buffer[turn], "%s/%s", folder, name);
+    return buffer[turn];
+}
+
+static void put_be32(uint8_t *out, int64_t value) {
+    for (int i = 0; i < 4; ++i) out[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void write_split(const char *folder, int split, int64_t count) {
+    const char *prefix = split == 0 ? "train" : "t10k";
+    char name[64];
+    uint8_t *file = malloc((size_t)(16 + count * SUPPORT_PIXELS));
+    stop_if(file == NULL, folder);
+    memcpy(file, "\0\0\10\3", 4);
+    put_be32(file + 4, count);
+    put_be32(file + 8, SUPPORT_SIDE);
+    put_be32(file + 12, SUPPORT_SIDE);
+    for (int64_t k = 0; k < count * SUPPORT_PIXELS; ++k) {
+        file[16 + k] = support_pixel(split, k / SUPPORT_PIXELS, k % SUPPORT_PIXELS);
+    }
+    snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix);
+    support_write_file(support_path(folder, name), file, (size_t)(16 + count * SUPPORT_PIXELS));
+    memcpy(file, "\0\0\10\1", 4);
+    for (int64_t i = 0; i < count; ++i) file[8 + i] = support_label(split, i);
+    snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix);
+    support_write_file(support_path(folder, name), file, (size_t)(8 + count));
+    free(file);
+}
+
+void support_write_images(const char *folder, int64_t train, int64_t test) {
+    stop_if(mkdir(folder, 0777) != 0, folder);
+    write_split(folder, 0, train);
+    write_split(folder, 1, test);
+}
+
+void support_pack(const char *source, const char *out) {
+    PackConfig config = {.source = source, .out = out, .train_items = 1000};
+    if (pack(&config) == STATUS_OK) return;
+    fprintf(stderr, "%s\n", error_get()->text);
+    exit(1);
+}
