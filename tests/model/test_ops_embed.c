@@ -1,0 +1,192 @@
+// Tables, added rows and patches against the index arithmetic of their definitions.
+#include "tests/model/support_ops.h"
+#include "tests/test.h"
+
+// ---- tables -----------------------------------------------------------------------------------
+
+typedef struct {
+    int64_t rows, width, entries, add_rows;
+    bool add, accumulate, in_place;
+} TableShape;
+
+static void call_embed_forward(Stream *stream, OpBuffer *b, const void *shape) {
+    const TableShape *s = shape;
+    embed_forward(stream, (EmbedForward){.ids = b[0].device,
+                                         .table = b[1].device,
+                                         .add = b[2].device,
+                                         .y = b[3].device,
+                                         .rows = s->rows,
+                                         .width = s->width,
+                                         .add_rows = s->add_rows});
+}
+
+static void call_embed_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    const TableShape *s = shape;
+    embed_grad(stream, (EmbedGrad){.ids = b[0].device,
+                                   .dy = b[1].device,
+                                   .dtable = b[2].device,
+                                   .rows = s->rows,
+                                   .width = s->width,
+                                   .entries = s->entries,
+                                   .accumulate = s->accumulate});
+}
+
+static void call_add_rows(Stream *stream, OpBuffer *b, const void *shape) {
+    const TableShape *s = shape;
+    add_rows(stream, (AddRows){.x = s->in_place ? b[2].device : b[0].device,
+                               .add = b[1].device,
+                               .y = b[2].device,
+                               .rows = s->rows,
+                               .width = s->width,
+                               .add_rows = s->add_rows});
+}
+
+static int32_t *some_ids(const TableShape *s) {
+    int32_t *ids = ops_memory(s->rows, sizeof *ids);
+    for (int64_t r = 0; r < s->rows; ++r) ids[r] = (int32_t)(mix64((uint64_t)r) % s->entries);
+    return ids;
+}
+
+static void embed_forward_case(const TableShape *s) {
+    int64_t n = s->rows * s->width, n_table = s->entries * s->width, n_add = s->add_rows * s->width;
+    int32_t *ids = some_ids(s);
+    float *table = ops_numbers(n_table, 1), *add = ops_numbers(n_add, 2);
+    float *y = ops_memory(n, sizeof *y);
+    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL},
+                          {table, n_table, OP_IN, NULL},
+                          {s->add ? add : NULL, n_add, OP_IN, NULL},
+                          {y, n, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("embed_forward", call_embed_forward, s, buffers, 4), 0);
+    for (int64_t i = 0; i < n; ++i) {
+        float expected = table[ids[i / s->width] * s->width + i % s->width];
+        if (s->add) expected += add[i / s->width % s->add_rows * s->width + i % s->width];
+        EXPECT(y[i] == expected);
+    }
+    free(ids), free(table), free(add), free(y);
+}
+
+static void embed_grad_case(const TableShape *s) {
+    int64_t n = s->rows * s->width, n_table = s->entries * s->width;
+    int32_t *ids = some_ids(s);
+    float *dy = ops_numbers(n, 3), *dtable = ops_numbers(n_table, 4);
+    float *expected = ops_memory(n_table, sizeof *expected);
+    if (s->accumulate) memcpy(expected, dtable, (size_t)n_table * sizeof *dtable);
+    for (int64_t i = 0; i < n; ++i) expected[ids[i / s->width] * s->width + i % s->width] += dy[i];
+    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL},
+                          {dy, n, OP_IN, NULL},
+                          {dtable, n_table, s->accumulate ? OP_INOUT : OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("embed_grad", call_embed_grad, s, buffers, 3), 0);
+    for (int64_t i = 0; i < n_table; ++i) EXPECT(dtable[i] == expected[i]);
+    free(ids), free(dy), free(dtable), free(expected);
+}
+
+static void add_rows_case(const TableShape *s) {
+    int64_t n = s->rows * s->width, n_add = s->add_rows * s->width;
+    float *x = ops_numbers(n, 5), *add = ops_numbers(n_add, 6), *y = ops_numbers(n, 5);
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL},
+                          {add, n_add, OP_IN, NULL},
+                          {y, n, s->in_place ? OP_INOUT : OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("add_rows", call_add_rows, s, buffers, 3), 0);
+    for (int64_t i = 0; i < n; ++i)
+        EXPECT(y[i] == x[i] + add[i / s->width % s->add_rows * s->width + i % s->width]);
+    free(x), free(add), free(y);
+}
+
+static void test_tables(void) {
+    static const TableShape shapes[] = {
+        {1, 8, 1, 1, true, false, false},     {49, 24, 11, 7, true, true, true},
+        {98, 192, 28, 49, true, false, true}, {33, 17, 300, 1, false, true, false},
+        {60, 5, 2, 20, false, false, false},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) {
+        embed_forward_case(&shapes[i]);
+        embed_grad_case(&shapes[i]);
+        add_rows_case(&shapes[i]);
+    }
+}
+
+// ---- patches ----------------------------------------------------------------------------------
+
+typedef struct {
+    int64_t samples, channels, height, width, patch;
+    bool channel_last;
+} PatchShape;
+
+static void call_patch_forward(Stream *stream, OpBuffer *b, const void *shape) {
+    const PatchShape *s = shape;
+    patch_forward(stream, (PatchForward){.x = b[0].device,
+                                         .y = b[1].device,
+                                         .samples = s->samples,
+                                         .channels = s->channels,
+                                         .height = s->height,
+                                         .width = s->width,
+                                         .patch = s->patch,
+                                         .channel_last = s->channel_last});
+}
+
+static void call_patch_back(Stream *stream, OpBuffer *b, const void *shape) {
+    const PatchShape *s = shape;
+    patch_back(stream, (PatchBack){.y = b[0].device,
+                                   .x = b[1].device,
+                                   .samples = s->samples,
+                                   .channels = s->channels,
+                                   .height = s->height,
+                                   .width = s->width,
+                                   .patch = s->patch,
+                                   .channel_last = s->channel_last});
+}
+
+// Where image number i stands among the tokens.
+static int64_t token_place(const PatchShape *s, int64_t i) {
+    int64_t x = i % s->width, y = i / s->width % s->height;
+    int64_t c = i / (s->width * s->height) % s->channels;
+    int64_t sample = i / (s->width * s->height * s->channels), p = s->patch;
+    int64_t token = (y / p) * (s->width / p) + x / p;
+    int64_t tokens = (s->height / p) * (s->width / p);
+    int64_t within =
+        s->channel_last ? ((y % p) * p + x % p) * s->channels + c : (c * p + y % p) * p + x % p;
+    return (sample * tokens + token) * s->channels * p * p + within;
+}
+
+static void patch_case(const PatchShape *s) {
+    int64_t n = s->samples * s->channels * s->height * s->width;
+    float *image = ops_numbers(n, 1), *tokens = ops_memory(n, sizeof *tokens);
+    float *back = ops_memory(n, sizeof *back);
+    OpBuffer forward[] = {{image, n, OP_IN, NULL}, {tokens, n, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("patch_forward", call_patch_forward, s, forward, 2), 0);
+    for (int64_t i = 0; i < n; ++i) EXPECT(tokens[token_place(s, i)] == image[i]);
+    OpBuffer backward[] = {{tokens, n, OP_IN, NULL}, {back, n, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("patch_back", call_patch_back, s, backward, 2), 0);
+    EXPECT(memcmp(image, back, (size_t)n * sizeof *image) == 0);
+    free(image), free(tokens), free(back);
+}
+
+static void test_patches(void) {
+    static const PatchShape shapes[] = {
+        {1, 1, 1, 1, 1, false},  {2, 3, 8, 12, 2, false},  {2, 3, 8, 12, 2, true},
+        {3, 1, 28, 28, 4, true}, {1, 4, 21, 14, 7, false}, {2, 5, 6, 3, 3, true},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) patch_case(&shapes[i]);
+}
+
+// A convolution's order, spelled out: two channels of 2 x 4, patch 2.
+static void test_patch_order_by_hand(void) {
+    PatchShape s = {1, 2, 2, 4, 2, false};
+    float image[16], tokens[16];
+    for (int i = 0; i < 16; ++i) image[i] = (float)i; // channel 0: 0-7, channel 1: 8-15
+    static const float first[16] = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
+    static const float last[16] = {0, 8, 1, 9, 4, 12, 5, 13, 2, 10, 3, 11, 6, 14, 7, 15};
+    OpBuffer buffers[] = {{image, 16, OP_IN, NULL}, {tokens, 16, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("patch_forward", call_patch_forward, &s, buffers, 2), 0);
+    EXPECT(memcmp(tokens, first, sizeof first) == 0);
+    s.channel_last = true;
+    EXPECT_EQ(ops_run("patch_forward", call_patch_forward, &s, buffers, 2), 0);
+    EXPECT(memcmp(tokens, last, sizeof last) == 0);
+}
+
+int main(void) {
+    RUN(test_tables);
+    RUN(test_patches);
+    RUN(test_patch_order_by_hand);
+    return test_report();
+}
