@@ -1,0 +1,98 @@
+// The configuration as text: complete YAML, the help table, differences, the hash.
+#include "base/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/codec.h"
+#include "base/schema_impl.h"
+
+// Opens the sections of `key` that `before` was not in; gives its indent and its last part.
+static const char *open_sections(const char *before, const char *key, FILE *out, int *indent) {
+    const char *part = key;
+    bool open = true;
+    *indent = 0;
+    for (const char *dot; (dot = strchr(part, '.')) != NULL; part = dot + 1, *indent += 2) {
+        open = open && strncmp(before, key, (size_t)(dot + 1 - key)) == 0;
+        if (!open) fprintf(out, "%*s%.*s:\n", *indent, "", (int)(dot - part), part);
+    }
+    return part;
+}
+
+static void print_yaml(const Schema *schema, const void *in, bool comments, FILE *out) {
+    const char *before = "";
+    for (int i = 0; i < schema->rows; ++i) {
+        const SchemaRow *row = &schema->row[i];
+        int indent;
+        const char *name = open_sections(before, row->key, out, &indent);
+        fprintf(out, "%*s%s: ", indent, "", name);
+        value_print_yaml(row, in, out);
+        const char *unit = unit_name(row->unit);
+        if (comments) fprintf(out, "  # %s%s%s", unit, *unit == 0 ? "" : ": ", row->help);
+        fputc('\n', out);
+        before = row->key;
+    }
+}
+
+Status schema_format(const Schema *schema, const void *in, bool comments, char **out) {
+    size_t bytes = 0;
+    char *text = NULL;
+    FILE *stream = open_memstream(&text, &bytes);
+    FAIL_IF(stream == NULL, NO_MEMORY, "no memory to write the configuration");
+    print_yaml(schema, in, comments, stream);
+    bool failed = ferror(stream) != 0;
+    if (fclose(stream) != 0 || failed) {
+        free(text);
+        FAIL(NO_MEMORY, "no memory to write the configuration");
+    }
+    *out = text;
+    return STATUS_OK;
+}
+
+static int longer(int a, const char *text) {
+    int n = (int)strlen(text);
+    return n > a ? n : a;
+}
+
+void schema_print_help(const Schema *schema, FILE *out) {
+    int key = 0, value = 0, allowed = 0;
+    char text[128];
+    for (int i = 0; i < schema->rows; ++i) {
+        value_allowed_short(&schema->row[i], text, sizeof text);
+        key = longer(key, schema->row[i].key);
+        value = longer(value, schema->row[i].text);
+        allowed = longer(allowed, text);
+    }
+    for (int i = 0; i < schema->rows; ++i) {
+        const SchemaRow *row = &schema->row[i];
+        size_t section = strcspn(row->key, ".") + 1;
+        bool new_section = i > 0 && strncmp(row[-1].key, row->key, section) != 0;
+        value_allowed_short(row, text, sizeof text);
+        fprintf(out, "%s%c %-*s  %-*s  %-*s  %s\n", new_section ? "\n" : "",
+                row->resume == SCHEMA_FREE ? '*' : ' ', key, row->key, value,
+                row->text[0] == 0 ? "\"\"" : row->text, allowed, text, row->help);
+    }
+    fprintf(out, "\n* may be changed when a run goes on from a checkpoint\n");
+}
+
+void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell *tell,
+                 void *context) {
+    char text_a[SCHEMA_VALUE_BYTES], text_b[SCHEMA_VALUE_BYTES];
+    for (int i = 0; i < schema->rows; ++i) {
+        schema_value(&schema->row[i], a, text_a);
+        schema_value(&schema->row[i], b, text_b);
+        if (strcmp(text_a, text_b) != 0) tell(context, &schema->row[i], text_a, text_b);
+    }
+}
+
+uint64_t schema_hash(const Schema *schema, const void *in) {
+    char value[SCHEMA_VALUE_BYTES], line[SCHEMA_KEY_BYTES + 1 + SCHEMA_VALUE_BYTES];
+    uint64_t sum = 0;
+    for (int i = 0; i < schema->rows; ++i) {
+        if (schema->row[i].resume != SCHEMA_FIXED) continue;
+        schema_value(&schema->row[i], in, value);
+        snprintf(line, sizeof line, "%s=%s", schema->row[i].key, value);
+        sum += codec_hash(line, strlen(line));
+    }
+    return sum;
+}
