@@ -85,7 +85,7 @@ static void test_draw_is_pure(void) {
     float whole[70], cut[70];
     params_draw(&params, 42, 0, params.size, whole);
     for (int64_t width = 1; width <= 13; ++width) {
-        for (int64_t at = 0; at < params.size; at += width) {
+        for (int64_t at = (params.size - 1) / width * width; at >= 0; at -= width) {
             int64_t end = at + width < params.size ? at + width : params.size;
             params_draw(&params, 42, at, end, cut + at);
         }
