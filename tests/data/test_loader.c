@@ -1,0 +1,345 @@
+// The loader: the stream of samples does not depend on ranks, resume, cache or depth.
+#include "tests/test.h"
+
+#include "base/file.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "data/pack.h"
+#include "tests/data/support_data.h"
+
+static char folder[512];
+static const char *images, *points, *text; // 1000 pictures, 1000 points, 900 characters in train
+
+enum { STREAM_MOST = 6000 };
+
+// What came out of a loader, sample after sample.
+typedef struct {
+    int64_t count, item;
+    uint64_t sample[STREAM_MOST], index[STREAM_MOST];
+    int32_t label[STREAM_MOST];
+    uint32_t *x; // bits, [count, item]
+} Stream;
+
+static Dataset *open_set(const char *set, const char *split, size_t cache) {
+    Dataset *dataset = NULL;
+    EXPECT_OK(dataset_open(set, split, cache, &dataset));
+    if (dataset == NULL) exit(1);
+    return dataset;
+}
+
+static void stream_open(Stream *stream, int64_t item) {
+    stream->count = 0;
+    stream->item = item;
+    stream->x = malloc((size_t)(STREAM_MOST * item) * 4);
+}
+
+// Puts row `row` of a batch at place `at` of the stream.
+static void stream_put(Stream *stream, int64_t at, const Batch *batch, int64_t row) {
+    if (at >= STREAM_MOST) exit(1);
+    stream->sample[at] = batch->sample[row];
+    stream->index[at] = batch->index[row];
+    stream->label[at] = batch->label[row];
+    memcpy(stream->x + at * stream->item, (const uint32_t *)batch->x + row * stream->item,
+           (size_t)stream->item * 4);
+    if (at >= stream->count) stream->count = at + 1;
+}
+
+// Runs `ranks` loaders one after another and puts their shares together.
+static void stream_read(Stream *stream, const char *set, size_t cache, LoaderConfig config,
+                        int ranks, int64_t steps) {
+    int64_t first_step = config.step;
+    for (int rank = 0; rank < ranks; ++rank) {
+        Loader *loader = NULL;
+        Batch batch;
+        config.dataset = open_set(set, "train", cache);
+        config.share_begin = config.batch * rank / ranks;
+        config.share_end = config.batch * (rank + 1) / ranks;
+        if (rank == 0)
+            stream_open(stream, loader_item(dataset_info(config.dataset), config.length));
+        EXPECT_OK(loader_open(&config, &loader));
+        for (int64_t s = 0; s < steps; ++s) {
+            EXPECT_OK(loader_next(loader, &batch));
+            EXPECT_EQ(batch.step, first_step + s);
+            EXPECT_EQ(batch.count, config.share_end - config.share_begin);
+            for (int64_t row = 0; row < batch.count; ++row) {
+                stream_put(stream, s * config.batch + config.share_begin + row, &batch, row);
+            }
+        }
+        loader_close(loader);
+        dataset_close(config.dataset);
+    }
+}
+
+static bool streams_equal(const Stream *a, int64_t from, const Stream *b) {
+    size_t n = (size_t)b->count;
+    return a->count - from >= b->count && a->item == b->item &&
+           memcmp(a->sample + from, b->sample, n * 8) == 0 &&
+           memcmp(a->index + from, b->index, n * 8) == 0 &&
+           memcmp(a->label + from, b->label, n * 4) == 0 &&
+           memcmp(a->x + from * a->item, b->x, n * (size_t)b->item * 4) == 0;
+}
+
+static void test_any_number_of_ranks(void) {
+    // 1000 samples in batches of 96: batch 10 spans two epochs, as do 20 and 31.
+    Stream one, many;
+    LoaderConfig config = {.seed = 3, .batch = 96, .depth = 3};
+    stream_read(&one, images, 1 << 24, config, 1, 40);
+    EXPECT_EQ(one.count, 3840);
+    for (int ranks = 2; ranks <= 5; ++ranks) {
+        stream_read(&many, images, 1 << 24, config, ranks, 40);
+        EXPECT(streams_equal(&one, 0, &many) && many.count == one.count);
+        free(many.x);
+    }
+    config.depth = 1;
+    stream_read(&many, images, 0, config, 2, 12); // one group in the cache
+    EXPECT(streams_equal(&one, 0, &many));
+    free(many.x);
+    free(one.x);
+}
+
+static void test_values(void) {
+    Stream stream;
+    LoaderConfig config = {.seed = 3, .batch = 50, .depth = 2};
+    stream_read(&stream, images, 1 << 24, config, 1, 20);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < stream.count; ++i) {
+        int64_t index = (int64_t)stream.index[i];
+        wrong += stream.label[i] != support_label(0, index);
+        for (int64_t k = 0; k < SUPPORT_PIXELS; ++k) {
+            float expected = (float)support_pixel(0, index, k) / 127.5f - 1.0f, found;
+            memcpy(&found, &stream.x[i * SUPPORT_PIXELS + k], 4);
+            wrong += found != expected;
+        }
+    }
+    EXPECT_EQ(wrong, 0);
+    free(stream.x);
+}
+
+// Each sample once an epoch; positions run on; another seed and another epoch give another order.
+static void test_epochs(void) {
+    Stream stream, other;
+    LoaderConfig config = {.seed = 5, .batch = 64, .depth = 2};
+    stream_read(&stream, points, 1 << 24, config, 1, 50);
+    EXPECT_EQ(stream.item, 2);
+    for (int epoch = 0; epoch < 3; ++epoch) {
+        int seen[1000] = {0}, wrong = 0;
+        for (int i = 0; i < 1000; ++i) {
+            int64_t at = epoch * 1000 + i;
+            wrong += stream.sample[at] != (uint64_t)at;
+            ++seen[stream.index[at]];
+        }
+        for (int i = 0; i < 1000; ++i) wrong += seen[i] != 1;
+        EXPECT_EQ(wrong, 0);
+    }
+    EXPECT(memcmp(stream.index, stream.index + 1000, 8000) != 0);
+    config.seed = 6;
+    stream_read(&other, points, 1 << 24, config, 1, 15);
+    EXPECT(memcmp(stream.index, other.index, 900 * 8) != 0);
+    free(other.x);
+    // A batch larger than the set spans several epochs.
+    config.seed = 5;
+    config.batch = 3200;
+    stream_read(&other, points, 1 << 24, config, 1, 1);
+    EXPECT(streams_equal(&stream, 0, &other));
+    free(other.x);
+    free(stream.x);
+}
+
+static void test_resume_at_any_step(void) {
+    Stream straight, resumed;
+    LoaderConfig config = {.seed = 9, .batch = 70, .depth = 4};
+    stream_read(&straight, points, 1 << 24, config, 1, 60);
+    for (int64_t step = 0; step < 60; step += 7) {
+        config.step = step;
+        stream_read(&resumed, points, 0, config, 3, 60 - step);
+        EXPECT(streams_equal(&straight, step * 70, &resumed));
+        EXPECT_EQ(resumed.count, (60 - step) * 70);
+        free(resumed.x);
+    }
+    config.step = (int64_t)1 << 40; // far along, without a walk through all epochs
+    stream_read(&resumed, points, 0, config, 1, 2);
+    EXPECT_EQ(resumed.sample[0], ((int64_t)1 << 40) * 70);
+    free(resumed.x);
+    free(straight.x);
+}
+
+static void test_text(void) {
+    Stream stream;
+    uint8_t symbol[900];
+    LoaderConfig config = {.seed = 1, .batch = 8, .depth = 2, .length = 32};
+    Dataset *dataset = open_set(text, "train", 0);
+    EXPECT_EQ(dataset_info(dataset)->items, 900);
+    EXPECT_EQ(loader_samples(dataset_info(dataset), 32), 28); // 4 symbols are left over
+    EXPECT_OK(dataset_read(dataset, 0, 0, 900, symbol));
+    dataset_close(dataset);
+    stream_read(&stream, text, 0, config, 2, 7);
+    int seen[28] = {0}, wrong = 0;
+    for (int64_t i = 0; i < stream.count; ++i) {
+        if (i < 28) ++seen[stream.index[i]];
+        wrong += stream.label[i] != 0;
+        for (int64_t k = 0; k < 32; ++k) {
+            wrong += stream.x[i * 32 + k] != symbol[stream.index[i] * 32 + (uint64_t)k];
+        }
+    }
+    for (int i = 0; i < 28; ++i) wrong += seen[i] != 1;
+    EXPECT_EQ(wrong, 0);
+    free(stream.x);
+}
+
+// One pass: batch k holds samples from k * batch on, ranks share it, the end is short, then 0.
+static void test_in_order(void) {
+    for (int ranks = 1; ranks <= 3; ++ranks) {
+        bool seen[100] = {false};
+        int wrong = 0;
+        for (int rank = 0; rank < ranks; ++rank) {
+            Dataset *dataset = open_set(points, "valid", 0); // 100 samples
+            LoaderConfig config = {.dataset = dataset,
+                                   .batch = 32,
+                                   .depth = 2,
+                                   .in_order = true,
+                                   .share_begin = 32 * rank / ranks,
+                                   .share_end = 32 * (rank + 1) / ranks};
+            Loader *loader = NULL;
+            Batch batch;
+            EXPECT_OK(loader_open(&config, &loader));
+            for (int64_t step = 0; step < 8; ++step) {
+                EXPECT_OK(loader_next(loader, &batch));
+                int64_t first = step * 32 + config.share_begin;
+                int64_t last = step * 32 + config.share_end;
+                int64_t count = (last < 100 ? last : 100) - first;
+                EXPECT_EQ(batch.count, count < 0 ? 0 : count);
+                for (int64_t row = 0; row < batch.count; ++row) {
+                    EXPECT_EQ(batch.sample[row], first + row);
+                    wrong += batch.index[row] != batch.sample[row] || seen[batch.index[row]];
+                    seen[batch.index[row]] = true;
+                }
+            }
+            loader_close(loader);
+            dataset_close(dataset);
+        }
+        for (int i = 0; i < 100; ++i) wrong += !seen[i];
+        EXPECT_EQ(wrong, 0);
+    }
+}
+
+// The damaged group's failure comes out of loader_next with its trail, and again if asked again.
+static void test_failure_crosses_the_thread(void) {
+    const char *copy = support_path(folder, "damaged");
+    support_pack(support_path(folder, "idx"), copy);
+    support_flip_byte(support_path(copy, "train-image-00000.zst"), 5000);
+    Dataset *dataset = open_set(copy, "train", 0);
+    LoaderConfig config = {.dataset = dataset,
+                           .batch = 100,
+                           .depth = 2,
+                           .in_order = true,
+                           .share_end = 100,
+                           .step = 4};
+    Loader *loader = NULL;
+    Batch batch;
+    EXPECT_OK(loader_open(&config, &loader));
+    EXPECT_OK(loader_next(loader, &batch)); // group 1 is sound
+    EXPECT_EQ(batch.index[0], 400);
+    loader_close(loader);
+    config.step = 0;
+    EXPECT_OK(loader_open(&config, &loader));
+    EXPECT_FAIL(loader_next(loader, &batch), BAD_DATA, "train-image-00000.zst");
+    EXPECT(error_get()->frames > 2);
+    EXPECT_FAIL(loader_next(loader, &batch), BAD_DATA, "train-image-00000.zst");
+    loader_close(loader);
+    dataset_close(dataset);
+}
+
+static void test_waiting_and_closing(void) {
+    Dataset *dataset = open_set(images, "train", 1 << 24);
+    LoaderConfig config = {.dataset = dataset, .batch = 16, .depth = 4, .share_end = 16};
+    for (int steps = 0; steps < 12; ++steps) { // closed while the thread reads or sleeps
+        Loader *loader = NULL;
+        Batch batch;
+        EXPECT_OK(loader_open(&config, &loader));
+        for (int s = 0; s < steps; ++s) EXPECT_OK(loader_next(loader, &batch));
+        EXPECT(loader_wait_seconds(loader) >= 0);
+        EXPECT(loader_bytes(loader) >= 5 * 16 * SUPPORT_PIXELS * 4);
+        loader_close(loader);
+    }
+    // A full ring is lent out without waiting.
+    Loader *loader = NULL;
+    Batch batch;
+    EXPECT_OK(loader_open(&config, &loader));
+    usleep(200000);
+    for (int s = 0; s < 4; ++s) EXPECT_OK(loader_next(loader, &batch));
+    EXPECT_NEAR(loader_wait_seconds(loader), 0, 0);
+    loader_close(loader);
+    dataset_close(dataset);
+}
+
+// What is lent stays as it is until the next call, however far the thread reads on.
+static void test_lent_batch_is_left_alone(void) {
+    Dataset *dataset = open_set(points, "train", 1 << 24);
+    LoaderConfig config = {.dataset = dataset, .batch = 8, .depth = 1, .share_end = 8};
+    Loader *loader = NULL;
+    Batch batch;
+    float copy[16];
+    EXPECT_OK(loader_open(&config, &loader));
+    for (int s = 0; s < 5; ++s) {
+        EXPECT_OK(loader_next(loader, &batch));
+        memcpy(copy, batch.x, sizeof copy);
+        usleep(3000);
+        EXPECT_EQ(memcmp(copy, batch.x, sizeof copy), 0);
+    }
+    loader_close(loader);
+    dataset_close(dataset);
+}
+
+static void test_bad_configs(void) {
+    Loader *loader = NULL;
+    LoaderConfig config = {.batch = 8, .depth = 2, .share_end = 8};
+    config.dataset = open_set(text, "train", 0);
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "text needs a length");
+    config.length = 901;
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "only 900 symbols");
+    dataset_close(config.dataset);
+    config.dataset = open_set(points, "train", 0);
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "other kinds 0");
+    config.length = 0;
+    config.depth = 0;
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "0 batches ahead");
+    config.depth = 2;
+    config.step = INT64_MAX;
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "out of range");
+    dataset_close(config.dataset);
+}
+
+static void make_sets(void) {
+    const char *source = support_path(folder, "idx");
+    support_write_images(source, 1000, 60);
+    images = strdup(support_path(folder, "images"));
+    support_pack(source, images);
+    points = strdup(support_path(folder, "points"));
+    support_pack("swiss-roll", points);
+    source = support_path(folder, "text.txt");
+    char file[1000];
+    for (int i = 0; i < 1000; ++i) file[i] = (char)('a' + i * i % 23);
+    support_write_file(source, file, sizeof file);
+    text = strdup(support_path(folder, "text"));
+    support_pack(source, text);
+}
+
+int main(void) {
+    snprintf(folder, sizeof folder, "%s", test_folder("loader"));
+    RUN(make_sets);
+    RUN(test_any_number_of_ranks);
+    RUN(test_values);
+    RUN(test_epochs);
+    RUN(test_resume_at_any_step);
+    RUN(test_text);
+    RUN(test_in_order);
+    RUN(test_failure_crosses_the_thread);
+    RUN(test_waiting_and_closing);
+    RUN(test_lent_batch_is_left_alone);
+    RUN(test_bad_configs);
+    (void)!folder_remove(folder);
+    free((void *)(uintptr_t)images);
+    free((void *)(uintptr_t)points);
+    free((void *)(uintptr_t)text);
+    return test_report();
+}
