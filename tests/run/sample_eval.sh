@@ -25,7 +25,7 @@ for ranks in 0 1 2 3; do
     numbers "$work/eval-$ranks" | cmp - <(numbers "$work/eval-0") ||
         die "evaluation on $ranks ranks differs"
 done
-for key in v event step split samples loss; do
+for key in bits_per_dim stderr count split step; do
     grep -q "\"$key\"" "$work/eval-0" || die "--json lacks \"$key\""
 done
 checked "evaluation of points: the same on 0, 1, 2, 3 ranks"

@@ -8,7 +8,9 @@ run 0 0 inspect "$work/points" --item 1
 said points "the data set's name"
 checked "pack, verify, inspect"
 
-small+=(run.dir="$work/run" checkpoint.every=10 log.every=5 log.fingerprint_every=5)
+# A cosine would depend on train.steps, which changes here.
+small+=(run.dir="$work/run" checkpoint.every=10 log.every=5 log.fingerprint_every=5
+    optim.schedule=constant)
 run 0 2 train "${small[@]}" train.steps=20
 run 0 0 train "${small[@]}" train.steps=40
 said "resumed from .*step-000000020" "resume"
