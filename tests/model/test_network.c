@@ -1,5 +1,6 @@
 // Whole networks: outputs and the gradient of every tensor against the float64 reference, and the
 // promises of network.h about memory.
+#include "support_late.h"
 #include "support_network.h"
 #include "tests/test.h"
 
@@ -279,6 +280,30 @@ static void test_dropout_keys(void) {
     network_case_close(&c);
 }
 
+// Nothing relies on memory that the host can see or on work that is done at once.
+static void test_late(void) {
+    late_register();
+    for (int i = 0; i < SCENARIOS; ++i) {
+        NetworkCase c;
+        scenario_open(i, &c);
+        NetworkRunOptions options = {.backend = "cpu", .passes = 2};
+        NetworkResult cpu = network_case_run(&c, options);
+        options.backend = "late";
+        NetworkResult late = network_case_run(&c, options);
+        EXPECT(same_result(&c, &cpu, &late));
+        network_result_close(&cpu);
+        network_result_close(&late);
+        options = (NetworkRunOptions){.backend = "late", .inference = true};
+        late = network_case_run(&c, options);
+        options.backend = "cpu";
+        cpu = network_case_run(&c, options);
+        EXPECT(same_result(&c, &cpu, &late));
+        network_result_close(&cpu);
+        network_result_close(&late);
+        network_case_close(&c);
+    }
+}
+
 int main(void) {
     RUN(test_outputs);
     RUN(test_gradients);
@@ -288,5 +313,6 @@ int main(void) {
     RUN(test_other_weights);
     RUN(test_samples_are_independent);
     RUN(test_dropout_keys);
+    RUN(test_late);
     return test_report();
 }
