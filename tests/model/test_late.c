@@ -54,6 +54,8 @@ static void compute(const char *backend, float *y, float *out) {
     stream_download(stream, y, device_y, ROWS * OUT * sizeof(float));
     stream_download(stream, out, device_out, TOKENS * 8 * sizeof(float));
     EXPECT_OK(stream_wait(stream));
+    float *all[] = {x, w, bias, pre, device_y, lse, device_out};
+    for (size_t i = 0; i < sizeof all / sizeof *all; ++i) device_release(device, all[i]);
     device_close(device);
     free(host_x), free(host_w);
 }

@@ -1,9 +1,5 @@
 // The table of this instruction set's kernels.
 #include "model/cpu/cpu_impl.h"
 
-#define TABLE_WEAK(name, Args, pointers)                                                           \
-    __attribute__((weak)) void CPU_KERNEL(name)(Stream * stream, const Args *args);
-BACKEND_OPS(TABLE_WEAK)
-
 #define TABLE_ROW(name, Args, pointers) .name = CPU_KERNEL(name),
 const CpuKernels CPU_KERNEL(kernels) = {BACKEND_OPS(TABLE_ROW)};
