@@ -74,7 +74,7 @@ static void nearest_offer(Nearest *nearest, const char *wanted, const char *cand
 // " (nearest: 'train.lr')", or the sections where nothing is near.
 static void hint_format(const Schema *schema, const char *wanted, bool section, char *out,
                         size_t bytes) {
-    Nearest nearest = {.best = 2 + (int)strlen(last_part(wanted)) / 3, .full = INT32_MAX};
+    Nearest nearest = {.best = 1 + (int)strlen(last_part(wanted)) / 3, .full = INT32_MAX};
     char name[SCHEMA_KEY_BYTES], sections[512] = "";
     for (int i = 0; i < schema->rows; ++i) {
         const char *key = schema->row[i].key;

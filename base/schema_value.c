@@ -254,6 +254,10 @@ bool value_range_fits(const SchemaRow *row) {
 
 // The fewest digits that read back to the same number.
 static void format_real(double value, bool single, char *out, size_t bytes) {
+    if (fabs(value) < 1e6 && value == floor(value)) {
+        snprintf(out, bytes, "%.0f", value);
+        return;
+    }
     for (int digits = 1; digits <= 17; ++digits) {
         snprintf(out, bytes, "%.*g", digits, value);
         bool same = single ? strtof(out, NULL) == (float)value : strtod(out, NULL) == value;
