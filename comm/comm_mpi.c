@@ -71,9 +71,10 @@ static int find_missing(CommMpi *mpi, const Pending *pending) {
     return count;
 }
 
-// Short waits are answered at once; in long ones the core belongs to whoever has work.
+// Short waits are answered at once; in long ones the core belongs to whoever has work. Naps stay
+// short because a long message advances only while both sides poll.
 static void rest(double waited) {
-    if (waited < 2e-3) {
+    if (waited < 2e-4) {
         sched_yield();
         return;
     }

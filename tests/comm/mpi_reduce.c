@@ -1,5 +1,5 @@
 // The reduction on all ranks: every bit as the definition says, whatever W.
-#include "support_gradients.h"
+#include "tests/comm/support_gradients.h"
 #include "tests/test.h"
 
 static Comm *comm;

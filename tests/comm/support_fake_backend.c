@@ -1,5 +1,5 @@
 // The late device: a list of operations for each stream.
-#include "support_fake_backend.h"
+#include "tests/comm/support_fake_backend.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 // Gradient of grain g, element e in round t: a pure function of (t, g, e) with widely spread
 // exponents, so that any other order of adding gives other bits.
-#include "support_gradients.h"
+#include "tests/comm/support_gradients.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mix.h"
-#include "support_fake_backend.h"
+#include "tests/comm/support_fake_backend.h"
 
 static float gradient(int round, int grain, int64_t element) {
     uint64_t bits = mix64(mix64((uint64_t)(round * 1000 + grain) + 1) + (uint64_t)element);

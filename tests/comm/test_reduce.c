@@ -1,7 +1,7 @@
 // The reduction in one process: nothing travels, the memory is none, the sum is the tree's.
 #include "comm/reduce.h"
-#include "support_fake_backend.h"
-#include "support_gradients.h"
+#include "tests/comm/support_fake_backend.h"
+#include "tests/comm/support_gradients.h"
 #include "tests/test.h"
 
 static void test_alone(void) {
