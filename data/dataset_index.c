@@ -300,7 +300,6 @@ static Status parse_checked(json_t *root, const char *what, DatasetIndex *index)
 }
 
 static Status parse_and_free(json_t *root, const char *what, DatasetIndex *out) {
-    memset(out, 0, sizeof *out);
     Status status = parse_checked(root, what, out);
     json_decref(root);
     if (status != STATUS_OK) dataset_index_close(out);
@@ -309,6 +308,7 @@ static Status parse_and_free(json_t *root, const char *what, DatasetIndex *out) 
 
 Status dataset_index_parse(const char *text, size_t bytes, const char *what, DatasetIndex *out) {
     json_t *root;
+    memset(out, 0, sizeof *out);
     TRY(json_parse(text, bytes, what, &root));
     TRY(parse_and_free(root, what, out));
     return STATUS_OK;
@@ -317,6 +317,7 @@ Status dataset_index_parse(const char *text, size_t bytes, const char *what, Dat
 Status dataset_index_load(const char *path, DatasetIndex *out) {
     char file[PATH_BYTES];
     json_t *root;
+    memset(out, 0, sizeof *out);
     TRY(path_format(file, "%s/index.json", path));
     FAIL_IF(!file_exists(file), NOT_FOUND,
             "%s: there is no dataset here (no index.json); make one with `dye pack`", path);

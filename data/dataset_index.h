@@ -44,7 +44,8 @@ typedef struct {
 } DatasetIndex;
 
 // Reads PATH/index.json and checks that it is consistent with itself, whoever wrote it; nothing
-// else is opened. Errors: NOT_FOUND (no dataset there), BAD_DATA (names file, entry and key).
+// else is opened. Errors: NOT_FOUND (no dataset there), BAD_DATA (names file, entry and key); `out`
+// is zeroed then.
 Status dataset_index_load(const char *path, DatasetIndex *out);
 // The same from memory; `what` names it in errors.
 Status dataset_index_parse(const char *text, size_t bytes, const char *what, DatasetIndex *out);
