@@ -238,7 +238,7 @@ static void test_yaml_structure(void) {
                 "tags (tag:yaml.org,2002:int) are not allowed");
     EXPECT_FAIL(load("train: {batch: 1}\n---\ntrain: {seed: 1}\n"), BAD_CONFIG,
                 "run.yaml:2: a second document begins here");
-    EXPECT_FAIL(load("train.batch: 1\n b: 2\n"), BAD_CONFIG, "run.yaml:2: not valid YAML");
+    EXPECT_FAIL(load("train.batch: 1\n}\n"), BAD_CONFIG, "run.yaml:2: not valid YAML");
     EXPECT_FAIL(load("train: {batch: 1\n"), BAD_CONFIG, "not valid YAML");
     EXPECT_FAIL(load("# fine\ndata: {path: \xff}\n"), BAD_CONFIG, "run.yaml:2: not valid YAML");
     EXPECT_FAIL(load("data: {path: \"a\\0b\"}\n"), BAD_CONFIG, "a zero byte in the text");

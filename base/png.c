@@ -1,0 +1,135 @@
+// Grids of images through libpng, which reports errors by longjmp.
+#include "base/png.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <png.h>
+
+#include "base/file.h"
+
+typedef struct {
+    uint8_t *data;
+    size_t bytes, room;
+} Buffer;
+
+static void buffer_append(png_structp png, png_bytep data, size_t bytes) {
+    Buffer *buffer = png_get_io_ptr(png);
+    if (buffer->room - buffer->bytes < bytes) {
+        size_t room = 2 * buffer->room + bytes;
+        uint8_t *larger = realloc(buffer->data, room);
+        if (larger == NULL) png_error(png, "no memory");
+        buffer->data = larger;
+        buffer->room = room;
+    }
+    memcpy(buffer->data + buffer->bytes, data, bytes);
+    buffer->bytes += bytes;
+}
+
+static void buffer_flush(png_structp png) {
+    (void)png;
+}
+
+static void refuse(png_structp png, png_const_charp reason) {
+    (void)reason; // sizes are checked before: only memory can be missing
+    png_longjmp(png, 1);
+}
+
+static void ignore(png_structp png, png_const_charp reason) {
+    (void)png;
+    (void)reason;
+}
+
+typedef struct {
+    const PngGrid *grid;
+    int64_t columns, rows;  // images
+    int64_t cell_w, cell_h; // an image and the gap before it, in pixels
+    int64_t width, height;  // pixels
+} Layout;
+
+static Status layout_init(const PngGrid *grid, Layout *out) {
+    FAIL_IF(grid->channels != 1 && grid->channels != 3, BAD_USAGE,
+            "a picture has 1 or 3 channels, not %d", grid->channels);
+    FAIL_IF(grid->n < 1 || grid->height < 1 || grid->width < 1 || grid->scale < 1 ||
+                grid->columns < 0,
+            BAD_USAGE, "a grid of %lld images of %d x %d, scale %d, columns %d, cannot be drawn",
+            (long long)grid->n, grid->height, grid->width, grid->scale, grid->columns);
+    Layout layout = {.grid = grid, .columns = grid->columns};
+    if (layout.columns == 0)
+        for (layout.columns = 1;
+             layout.columns * layout.columns < grid->n && layout.columns < PNG_SIDE_MOST;)
+            ++layout.columns;
+    if (layout.columns > grid->n) layout.columns = grid->n;
+    layout.rows = (grid->n - 1) / layout.columns + 1;
+    layout.cell_w = (int64_t)grid->width * grid->scale + PNG_GAP;
+    layout.cell_h = (int64_t)grid->height * grid->scale + PNG_GAP;
+    bool small = layout.cell_w <= PNG_SIDE_MOST && layout.cell_h <= PNG_SIDE_MOST &&
+                 layout.columns <= PNG_SIDE_MOST / layout.cell_w &&
+                 layout.rows <= PNG_SIDE_MOST / layout.cell_h;
+    FAIL_IF(!small, BAD_USAGE, "a grid of %lld x %lld images of %d x %d at scale %d is too large",
+            (long long)layout.columns, (long long)layout.rows, grid->width, grid->height,
+            grid->scale);
+    layout.width = layout.columns * layout.cell_w + PNG_GAP;
+    layout.height = layout.rows * layout.cell_h + PNG_GAP;
+    *out = layout;
+    return STATUS_OK;
+}
+
+// Line y of the picture, interleaved.
+static void line_draw(const Layout *layout, int64_t y, uint8_t *line) {
+    const PngGrid *grid = layout->grid;
+    int64_t channels = grid->channels, plane = (int64_t)grid->height * grid->width;
+    memset(line, grid->ground, (size_t)(layout->width * channels));
+    int64_t row = y / layout->cell_h, inside = y % layout->cell_h - PNG_GAP;
+    if (inside < 0 || row >= layout->rows) return;
+    for (int64_t column = 0; column < layout->columns; ++column) {
+        int64_t image = row * layout->columns + column;
+        if (image >= grid->n) return;
+        const uint8_t *from =
+            grid->images + image * channels * plane + inside / grid->scale * grid->width;
+        uint8_t *to = line + (column * layout->cell_w + PNG_GAP) * channels;
+        for (int64_t x = 0; x < (int64_t)grid->width * grid->scale; ++x)
+            for (int64_t c = 0; c < channels; ++c) *to++ = from[c * plane + x / grid->scale];
+    }
+}
+
+// Returns here on an error inside libpng. No local variable changes after setjmp.
+static bool encode(png_structp png, png_infop info, const Layout *layout, uint8_t *line,
+                   Buffer *buffer) {
+    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    png_set_write_fn(png, buffer, buffer_append, buffer_flush);
+    png_set_IHDR(png, info, (png_uint_32)layout->width, (png_uint_32)layout->height, 8,
+                 layout->grid->channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_write_info(png, info);
+    for (int64_t y = 0; y < layout->height; ++y) {
+        line_draw(layout, y, line);
+        png_write_row(png, line);
+    }
+    png_write_end(png, info);
+    return true;
+}
+
+static bool encode_grid(const Layout *layout, Buffer *buffer) {
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, refuse, ignore);
+    png_infop info = png != NULL ? png_create_info_struct(png) : NULL;
+    uint8_t *line = malloc((size_t)(layout->width * layout->grid->channels));
+    bool done = info != NULL && line != NULL && encode(png, info, layout, line, buffer);
+    free(line);
+    png_destroy_write_struct(&png, &info);
+    return done;
+}
+
+Status png_write_grid(const char *path, const PngGrid *grid) {
+    Layout layout;
+    TRY(layout_init(grid, &layout));
+    Buffer buffer = {0};
+    Status status = STATUS_OK;
+    if (!encode_grid(&layout, &buffer))
+        FAIL_OR(done, status, NO_MEMORY, "%s: no memory to draw it", path);
+    TRY_OR(done, status, file_write_atomic(path, buffer.data, buffer.bytes));
+done:
+    free(buffer.data);
+    return status;
+}

@@ -1,0 +1,26 @@
+// Pictures of generated samples: a grid of images as one PNG file.
+#ifndef BASE_PNG_H
+#define BASE_PNG_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { PNG_GAP = 2, PNG_SIDE_MOST = 1 << 16 };
+
+typedef struct {
+    const uint8_t *images; // [n, channels, height, width], planar
+    int64_t n;             // at least 1
+    int32_t channels;      // 1: grey, 3: red, green, blue
+    int32_t height, width; // of one image
+    int32_t columns;       // 0: as square as it gets
+    int32_t scale;         // each pixel becomes scale x scale; at least 1
+    uint8_t ground;        // grey value of gaps and empty places, such as 128 or 255
+} PngGrid;
+
+// Writes the images row by row with PNG_GAP pixels around each. The file is replaced atomically and
+// holds no time and no text: equal grids give equal pixels. Errors: BAD_USAGE (a size below 1,
+// other channels, a side beyond PNG_SIDE_MOST), IO, NO_MEMORY.
+Status png_write_grid(const char *path, const PngGrid *grid);
+
+#endif
