@@ -210,19 +210,20 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
                     int s, RngKey key) {
     GaussianNumbers numbers = gaussian_numbers(sampler->process, t);
     GaussianStep step = gaussian_step(sampler->process, &sampler->config, t, s);
-    gaussian_advance(stream, (GaussianAdvance){.x = pass->x_t,
-                                               .out = pass->out,
-                                               .sample = pass->sample,
-                                               .next = pass->x_t,
-                                               .samples = samples,
-                                               .item = sampler->process->items,
-                                               .hat_x = numbers.hat_x,
-                                               .hat_out = numbers.hat_out,
-                                               .by_x = step.by_x,
-                                               .by_x0 = step.by_x0,
-                                               .std = step.std,
-                                               .clip = sampler->config.clip,
-                                               .key = key});
+    gaussian_advance(stream,
+                     (GaussianAdvance){.x = pass->x_t,
+                                       .out = pass->out,
+                                       .sample = pass->sample,
+                                       .next = pass->x_t,
+                                       .samples = samples,
+                                       .item = sampler->process->items,
+                                       .hat_x = numbers.hat_x,
+                                       .hat_out = numbers.hat_out,
+                                       .by_x = step.by_x,
+                                       .by_x0 = step.by_x0,
+                                       .std = step.std,
+                                       .clip = sampler->config.clip && sampler->process->image,
+                                       .key = key});
 }
 
 const ProcessFamily process_gaussian = {

@@ -24,7 +24,7 @@ typedef struct {
     int32_t steps;   // sampler steps, at most T; 0: T
     float guidance;  // 1: none. out = null + guidance (cond - null)
     float eta;       // ddim: 0 deterministic, 1 as ancestral with the small variance
-    bool clip;       // gaussian: limit x0_hat to [-1,1]
+    bool clip;       // gaussian, images: limit x0_hat to [-1,1]
 } SamplerConfig;
 
 typedef struct Process Process;
