@@ -21,22 +21,22 @@ void CPU_KERNEL(activation_forward)(Stream *stream, const ActivationForward *arg
     }
 }
 
-// dx may be dy: each element is read before it is written, which ivdep tells the compiler.
+// dx may be dy: each element is read before it is written, which LOOP_INDEPENDENT says.
 static void grad_write(const ActivationGrad *args) {
     const float *x = args->x, *dy = args->dy;
     float *dx = args->dx;
     int64_t n = args->n;
     switch (args->act) {
     case ACT_NONE:
-#pragma GCC ivdep
+        LOOP_INDEPENDENT
         for (int64_t i = 0; i < n; ++i) dx[i] = dy[i];
         break;
     case ACT_SILU:
-#pragma GCC ivdep
+        LOOP_INDEPENDENT
         for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * silu_slope_f32(x[i]);
         break;
     case ACT_GELU:
-#pragma GCC ivdep
+        LOOP_INDEPENDENT
         for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * gelu_slope_f32(x[i]);
         break;
     }

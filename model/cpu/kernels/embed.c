@@ -2,9 +2,10 @@
 #include <string.h>
 
 #include "model/cpu/cpu_impl.h"
+#include "model/cpu/kernels/simd.h"
 
 static void row_add(const float *x, const float *restrict add, float *y, int64_t n) {
-#pragma GCC ivdep
+    LOOP_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] + add[i];
 }
 

@@ -7,7 +7,7 @@ static const float norm_eps = 1e-6f;
 
 static void row_residual(const float *x, const float *restrict gate, const float *restrict branch,
                          float *sum, int64_t n) {
-#pragma GCC ivdep
+    LOOP_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) sum[i] = fmaf(gate[i], branch[i], x[i]);
 }
 
@@ -78,10 +78,11 @@ static void row_grad_means(const GradRow *row, float means[2]) {
 }
 
 static void row_grad_norm(const GradRow *row, const float means[2]) {
-    const float *restrict sum = row->sum, *restrict dy = row->dy, *restrict scale = row->scale;
-    float *restrict dsum = row->dsum, *restrict dshift = row->dshift;
-    float *restrict dscale = row->dscale;
+    const float *sum = row->sum, *dy = row->dy, *scale = row->scale;
+    float *dsum = row->dsum, *dshift = row->dshift;
+    float *dscale = row->dscale;
     float mean = row->mean, rstd = row->rstd, mean_g = means[0], mean_product = means[1];
+    LOOP_INDEPENDENT
     for (int64_t i = 0; i < row->width; ++i) {
         float hat = (sum[i] - mean) * rstd;
         float g = dy[i] * (1.0f + scale[i]);
@@ -92,9 +93,10 @@ static void row_grad_norm(const GradRow *row, const float means[2]) {
 }
 
 static void row_grad_branch(const GradRow *row) {
-    const float *restrict dsum = row->dsum, *restrict gate = row->gate;
-    const float *restrict branch = row->branch;
-    float *restrict dbranch = row->dbranch, *restrict dgate = row->dgate;
+    const float *dsum = row->dsum, *gate = row->gate;
+    const float *branch = row->branch;
+    float *dbranch = row->dbranch, *dgate = row->dgate;
+    LOOP_INDEPENDENT
     for (int64_t i = 0; i < row->width; ++i) {
         dbranch[i] = gate[i] * dsum[i];
         dgate[i] = fmaf(branch[i], dsum[i], dgate[i]);

@@ -15,6 +15,13 @@
 #include <math.h>
 #include <stdint.h>
 
+// Before a loop whose elements do not depend on each other, though its pointers may be equal.
+#ifdef __clang__
+#define LOOP_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define LOOP_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 #if defined(__AVX512F__)
 enum { VEC_LANES = 16 };
 typedef __m512 vec;
