@@ -443,3 +443,5 @@ void codec_join_planes(const void *in, size_t n, int width, void *out) {
     for (size_t plane = 0; plane < stride; ++plane)
         for (size_t i = 0; i < n; ++i) to[i * stride + plane] = from[plane * n + i];
 }
+
+const char *codec_version(void) { return ZSTD_versionString(); }

@@ -52,4 +52,6 @@ void codec_join_planes(const void *in, size_t n, int width, void *out);
 
 uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
 
+const char *codec_version(void); // of libzstd
+
 #endif

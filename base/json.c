@@ -119,3 +119,5 @@ json_t *json_hex64(uint64_t value) {
     snprintf(text, sizeof text, "%016llx", (unsigned long long)value);
     return json_string(text);
 }
+
+const char *json_version(void) { return jansson_version_str(); }

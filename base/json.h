@@ -27,4 +27,6 @@ Status json_get_array(const json_t *object, const char *key, const char *what, j
 Status json_get_object(const json_t *object, const char *key, const char *what, json_t **out);
 json_t *json_hex64(uint64_t value); // 16 hex digits as text
 
+const char *json_version(void); // of jansson
+
 #endif

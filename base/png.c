@@ -133,3 +133,7 @@ done:
     free(buffer.data);
     return status;
 }
+
+const char *png_version(void) {
+    return png_get_libpng_ver(NULL);
+}

@@ -23,4 +23,6 @@ typedef struct {
 // other channels, a side beyond PNG_SIDE_MOST), IO, NO_MEMORY.
 Status png_write_grid(const char *path, const PngGrid *grid);
 
+const char *png_version(void); // of libpng
+
 #endif

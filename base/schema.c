@@ -392,3 +392,5 @@ Status schema_load_yaml(const Schema *schema, const char *path, void *out) {
     TRY(status);
     return STATUS_OK;
 }
+
+const char *schema_version(void) { return yaml_get_version_string(); }

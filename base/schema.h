@@ -157,4 +157,6 @@ void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell 
 // Hash of keys and values of the SCHEMA_FIXED rows. The order of the table does not matter.
 uint64_t schema_hash(const Schema *schema, const void *in);
 
+const char *schema_version(void); // of libyaml
+
 #endif

@@ -33,10 +33,13 @@ static Status parse_form(const char *text, TextForm *out) {
 }
 
 Status cmd_pack(int argc, char **argv) {
-    static const struct option options[] = {
-        {"out", required_argument, NULL, 'o'},   {"form", required_argument, NULL, 'f'},
-        {"name", required_argument, NULL, 'n'},  {"items", required_argument, NULL, 'i'},
-        {"seed", required_argument, NULL, 's'},  {"force", no_argument, NULL, 'F'}, {0}};
+    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
+                                            {"form", required_argument, NULL, 'f'},
+                                            {"name", required_argument, NULL, 'n'},
+                                            {"items", required_argument, NULL, 'i'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"force", no_argument, NULL, 'F'},
+                                            {0}};
     double last = 0;
     PackConfig config = {.progress = show_progress, .context = &last};
     int64_t seed = 0;
@@ -46,7 +49,9 @@ Status cmd_pack(int argc, char **argv) {
         case 'o': config.out = optarg; break;
         case 'f': TRY(parse_form(optarg, &config.form)); break;
         case 'n': config.name = optarg; break;
-        case 'i': TRY(option_i64("--items", optarg, 1, INT64_C(1) << 40, &config.train_items)); break;
+        case 'i':
+            TRY(option_i64("--items", optarg, 1, INT64_C(1) << 40, &config.train_items));
+            break;
         case 's': TRY(option_i64("--seed", optarg, 0, INT64_MAX, &seed)); break;
         case 'F': config.force = true; break;
         default: FAIL(BAD_USAGE, "see `dye help pack`");
@@ -65,9 +70,8 @@ Status cmd_pack(int argc, char **argv) {
 // ---- inspect ----------------------------------------------------------------------------------
 
 Status cmd_inspect(int argc, char **argv) {
-    static const struct option options[] = {{"split", required_argument, NULL, 's'},
-                                            {"item", required_argument, NULL, 'i'},
-                                            {0}};
+    static const struct option options[] = {
+        {"split", required_argument, NULL, 's'}, {"item", required_argument, NULL, 'i'}, {0}};
     const char *split = "train";
     int64_t item = -1;
     optind = 1;

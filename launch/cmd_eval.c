@@ -20,12 +20,10 @@ typedef struct {
 } EvalCommand;
 
 static Status parse(int argc, char **argv, EvalCommand *command) {
-    static const struct option options[] = {{"limit", required_argument, NULL, 'l'},
-                                            {"draws", required_argument, NULL, 'd'},
-                                            {"split", required_argument, NULL, 's'},
-                                            {"average", required_argument, NULL, 'a'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {0}};
+    static const struct option options[] = {
+        {"limit", required_argument, NULL, 'l'}, {"draws", required_argument, NULL, 'd'},
+        {"split", required_argument, NULL, 's'}, {"average", required_argument, NULL, 'a'},
+        {"json", no_argument, NULL, 'j'},        {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -55,18 +53,18 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
     const Trained *trained = &command->trained;
     const char *unit = process_bound_unit(trained->engine.process);
     if (command->json) {
-        printf("{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
-               " \"average\": %d, \"draws\": %lld}\n",
-               unit, bound->bits, bound->standard_error, (long long)bound->count,
-               command->config.split, (long long)trained->step, command->config.average,
-               (long long)command->draws);
+        printf(
+            "{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
+            " \"average\": %d, \"draws\": %lld}\n",
+            unit, bound->bits, bound->standard_error, (long long)bound->count,
+            command->config.split, (long long)trained->step, command->config.average,
+            (long long)command->draws);
         return;
     }
     printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld draws each,"
            " %.1f s)\n",
-           unit, bound->bits, bound->standard_error, (long long)bound->count,
-           command->config.split, (long long)trained->step, command->config.average,
-           (long long)command->draws, seconds);
+           unit, bound->bits, bound->standard_error, (long long)bound->count, command->config.split,
+           (long long)trained->step, command->config.average, (long long)command->draws, seconds);
 }
 
 static Status run(void *context, Comm *comm) {

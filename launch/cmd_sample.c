@@ -24,11 +24,11 @@ typedef struct {
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
     static const struct option options[] = {
-        {"count", required_argument, NULL, 'n'},    {"out", required_argument, NULL, 'o'},
-        {"seed", required_argument, NULL, 's'},     {"first", required_argument, NULL, 'f'},
-        {"steps", required_argument, NULL, 'k'},    {"solver", required_argument, NULL, 'S'},
-        {"label", required_argument, NULL, 'l'},    {"guidance", required_argument, NULL, 'g'},
-        {"average", required_argument, NULL, 'a'},  {0}};
+        {"count", required_argument, NULL, 'n'},   {"out", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 's'},    {"first", required_argument, NULL, 'f'},
+        {"steps", required_argument, NULL, 'k'},   {"solver", required_argument, NULL, 'S'},
+        {"label", required_argument, NULL, 'l'},   {"guidance", required_argument, NULL, 'g'},
+        {"average", required_argument, NULL, 'a'}, {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -94,8 +94,8 @@ static Status deliver(const SampleCommand *command, const void *samples) {
                         image ? "png" : "txt"));
     TRY(generate_write(&trained->engine, info, samples, command->count, path));
     if (command->out == NULL && !image) return print_lines(path);
-    printf("%lld samples of step %lld in %s\n", (long long)command->count,
-           (long long)trained->step, path);
+    printf("%lld samples of step %lld in %s\n", (long long)command->count, (long long)trained->step,
+           path);
     return STATUS_OK;
 }
 
@@ -124,10 +124,8 @@ static void finish(void *context) {
 }
 
 Status cmd_sample(int argc, char **argv) {
-    SampleCommand command = {.config = {.split = "train", .capacity = 16},
-                             .count = 16,
-                             .label = -1,
-                             .guidance = -1};
+    SampleCommand command = {
+        .config = {.split = "train", .capacity = 16}, .count = 16, .label = -1, .guidance = -1};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

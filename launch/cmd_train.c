@@ -45,8 +45,8 @@ static Status parse(int argc, char **argv, TrainCommand *command) {
 static Status read_config(TrainCommand *command, Comm *comm) {
     Status status = STATUS_OK;
     if (comm_rank(comm) == 0)
-        status = run_config_read(command->config_path, command->overrides,
-                                 command->override_count, &command->settings);
+        status = run_config_read(command->config_path, command->overrides, command->override_count,
+                                 &command->settings);
     int speaker;
     TRY(comm_agree(comm, status, &speaker));
     TRY(comm_broadcast(comm, &command->settings, sizeof command->settings, 0));

@@ -21,7 +21,9 @@ void console_open(const Comm *comm) {
              comm_world(comm), comm_host(comm));
 }
 
-void console_set_plain_seconds(double seconds) { console.plain_seconds = seconds; }
+void console_set_plain_seconds(double seconds) {
+    console.plain_seconds = seconds;
+}
 
 static void end_live_line(void) {
     if (!console.live) return;
@@ -62,8 +64,8 @@ void console_progress(const char *line) {
 void console_error(void) {
     const ErrorRecord *error = error_get();
     end_live_line();
-    fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_name(error->status),
-            error->text, status_text(error->status));
+    fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_name(error->status), error->text,
+            status_text(error->status));
     for (int i = 0; i < error->frames; ++i)
         fprintf(stderr, "%s  %s %s:%d in %s\n", console.name, i == 0 ? "at " : "via",
                 error->frame[i].file, error->frame[i].line, error->frame[i].function);

@@ -30,8 +30,7 @@ static int list_cores(const cpu_set_t *allowed, int core[CORES_MOST]) {
     int count = 0;
     for (int pass = 0; pass < 2 && count == 0; ++pass) // second pass: only second threads allowed
         for (int cpu = 0; cpu < CPU_SETSIZE && count < CORES_MOST; ++cpu)
-            if (CPU_ISSET(cpu, allowed) && (pass == 1 || is_first_thread(cpu)))
-                core[count++] = cpu;
+            if (CPU_ISSET(cpu, allowed) && (pass == 1 || is_first_thread(cpu))) core[count++] = cpu;
     return count;
 }
 

@@ -25,7 +25,8 @@ static const CommandRow commands[] = {
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1] [key=value ...]",
      "draw samples: a PNG grid, or lines of text"},
-    {"eval", cmd_eval, "RUN [--limit N] [--draws K] [--split S] [--average 0|1] [--json] [key=value ...]",
+    {"eval", cmd_eval,
+     "RUN [--limit N] [--draws K] [--split S] [--average 0|1] [--json] [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},
 };

@@ -104,8 +104,8 @@ static Status check(const RunSettings *s) {
     FAIL_IF(s->data.path[0] == '\0', BAD_CONFIG,
             "data.path is not given: the folder that dye pack made");
     FAIL_IF(s->train.batch % s->train.grains != 0, BAD_CONFIG,
-            "train.batch = %lld is not a multiple of train.grains = %d",
-            (long long)s->train.batch, s->train.grains);
+            "train.batch = %lld is not a multiple of train.grains = %d", (long long)s->train.batch,
+            s->train.grains);
     FAIL_IF(s->sampler.steps > s->process.steps, BAD_CONFIG,
             "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
             s->process.steps);
@@ -123,7 +123,9 @@ Status run_config_format(const RunSettings *settings, char **text) {
     return schema_format(&schema, settings, true, text);
 }
 
-void run_config_print_help(FILE *out) { schema_print_help(&schema, out); }
+void run_config_print_help(FILE *out) {
+    schema_print_help(&schema, out);
+}
 
 uint64_t run_config_fixed_hash(const RunSettings *settings) {
     return schema_hash(&schema, settings);
@@ -139,9 +141,9 @@ typedef struct {
 static void list_change(void *context, const SchemaRow *row, const char *was, const char *now) {
     Changes *changes = context;
     if (row->resume == SCHEMA_FREE || changes->used >= sizeof changes->text) return;
-    changes->used += (size_t)snprintf(changes->text + changes->used,
-                                      sizeof changes->text - changes->used, "%s%s: was %s, now %s",
-                                      changes->used > 0 ? "; " : "", row->key, was, now);
+    changes->used +=
+        (size_t)snprintf(changes->text + changes->used, sizeof changes->text - changes->used,
+                         "%s%s: was %s, now %s", changes->used > 0 ? "; " : "", row->key, was, now);
 }
 
 static Status holds_checkpoint(const char *run_dir, bool *out) {

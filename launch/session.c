@@ -16,16 +16,20 @@ static void tell_wait(void *context, const char *what, double seconds, const int
     char line[1024];
     int used = snprintf(line, sizeof line, "waiting for %.0f s in %s", seconds, what);
     for (int i = 0; i < count && used < (int)sizeof line - 80; ++i)
-        used += snprintf(line + used, sizeof line - (size_t)used, "%s rank %d on %s",
-                         i == 0 ? "; nothing from" : ",", missing[i],
-                         comm_host_of(comm, missing[i]));
+        used +=
+            snprintf(line + used, sizeof line - (size_t)used, "%s rank %d on %s",
+                     i == 0 ? "; nothing from" : ",", missing[i], comm_host_of(comm, missing[i]));
     console_warn(line);
 }
 
-static void abort_job(int exit_code) { comm_abort(open_comm, exit_code); }
+static void abort_job(int exit_code) {
+    comm_abort(open_comm, exit_code);
+}
 
 // A status that came from an agreement inside the body has no text on the other ranks.
-static bool has_text(void) { return error_get()->text[0] != '\0'; }
+static bool has_text(void) {
+    return error_get()->text[0] != '\0';
+}
 
 // Every rank leaves with the same status; the lowest one that knows why prints.
 static Status leave(Comm *comm, Status mine) {

@@ -18,7 +18,9 @@ static const LibraryRow libraries[] = {
     {"libpng", png_version},
 };
 
-const char *version_text(void) { return DYE_VERSION " (commit " DYE_COMMIT ")"; }
+const char *version_text(void) {
+    return DYE_VERSION " (commit " DYE_COMMIT ")";
+}
 
 void version_print(FILE *out) {
     fprintf(out, "dye %s\n", version_text());

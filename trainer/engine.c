@@ -57,7 +57,8 @@ static Status upload_table(Engine *engine) {
 }
 
 Status engine_open(const EngineConfig *config, Engine *engine) {
-    *engine = (Engine){.shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
+    *engine = (Engine){
+        .shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
     params_init(&engine->params);
     TRY(process_open(config->process, &engine->shape, &engine->process));
     TRY(network_open(config->network, &engine->shape, &engine->params, &engine->network));
@@ -97,7 +98,8 @@ void engine_close(Engine *engine) {
 
 void engine_plan(const Engine *engine, Plan *plan) {
     const Network *network = engine->network;
-    plan_add(plan, "activations", network_activation_bytes(network, engine->capacity, engine->backward), engine->lanes);
+    plan_add(plan, "activations",
+             network_activation_bytes(network, engine->capacity, engine->backward), engine->lanes);
     plan_add(plan, "batches",
              process_pass_bytes(engine->process, network, engine->capacity) +
                  process_pass_host_bytes(engine->process, engine->capacity),

@@ -45,11 +45,13 @@ Status engine_open(const EngineConfig *config, Engine *engine);
 void engine_close(Engine *engine);
 
 void engine_plan(const Engine *engine, Plan *plan); // adds what engine_open took
-Status engine_wait(const Engine *engine);            // all streams
+Status engine_wait(const Engine *engine);           // all streams
 // What a forward pass of lane i reads, with these weights.
 NetworkMemory engine_memory(const Engine *engine, int lane, const float *weights);
 
 // Host size of one sample's x: numbers of 4 bytes (float or int32).
-static inline int64_t engine_item(const Engine *engine) { return network_in_item(engine->network); }
+static inline int64_t engine_item(const Engine *engine) {
+    return network_in_item(engine->network);
+}
 
 #endif

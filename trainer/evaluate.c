@@ -23,9 +23,9 @@ typedef struct {
 
 typedef struct {
     GrainBatch batch;
-    double *time;        // [capacity]
-    float *loss;         // [capacity]
-    double *error;       // [capacity]
+    double *time;  // [capacity]
+    float *loss;   // [capacity]
+    double *error; // [capacity]
 } LaneWork;
 
 static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int visit) {
@@ -46,8 +46,7 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
                         (size_t)samples * sizeof(double));
     } else {
         process_loss(engine->process, lane->stream, &lane->pass, samples, false);
-        stream_download(lane->stream, work->loss, lane->pass.loss,
-                        (size_t)samples * sizeof(float));
+        stream_download(lane->stream, work->loss, lane->pass.loss, (size_t)samples * sizeof(float));
     }
 }
 
@@ -200,8 +199,7 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
         }
     out->loss /= (double)(total * request->draws);
     for (int level = 0; level < EVAL_LEVELS; ++level)
-        if (out->level_count[level] > 0)
-            out->level_loss[level] /= (double)out->level_count[level];
+        if (out->level_count[level] > 0) out->level_loss[level] /= (double)out->level_count[level];
     free(values);
     return status;
 }
@@ -269,8 +267,7 @@ Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bo
     double *values = NULL;
     int visits = request->draws + 1;
     Status status = STATUS_OK;
-    TRY_OR(done, status,
-           bound_times_open(&times, process_steps(engine->process), request->draws));
+    TRY_OR(done, status, bound_times_open(&times, process_steps(engine->process), request->draws));
     TRY_OR(done, status, take_values((visits + 1) * total, &values));
     Walk walk = {.request = request,
                  .engine = engine,

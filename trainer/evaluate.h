@@ -12,9 +12,9 @@ enum { EVAL_LEVELS = 10 };
 
 typedef struct {
     Dataset *data;
-    int32_t length;      // text: symbols of a sample
-    int64_t samples;     // the first so many of the split; 0: all
-    int draws;           // times for each sample
+    int32_t length;  // text: symbols of a sample
+    int64_t samples; // the first so many of the split; 0: all
+    int draws;       // times for each sample
     uint64_t seed;
     const float *weights; // device
 } EvalRequest;

@@ -30,27 +30,29 @@ static void upload_time(const Engine *engine, EngineLane *lane, int64_t samples,
 }
 
 static void queue_forward(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
-                          int64_t samples, float *out) {
-    GrainBatch batch = {.samples = samples};
+                          float *out) {
+    GrainBatch batch = {.samples = engine->capacity};
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &batch, false, &input);
     NetworkMemory memory = engine_memory(engine, (int)(lane - engine->lane), request->weights);
     network_forward(engine->network, lane->stream, &memory, &input, out);
 }
 
-// One step of one group. Guidance needs a second pass without the label: out = null + g (cond - null).
+// One step of one group. Guidance needs a second pass without the label: out = null + g (cond -
+// null).
 static void queue_step(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
-                       int64_t samples, int step) {
+                       int step) {
     Pass *pass = &lane->pass;
+    int64_t samples = engine->capacity;
     upload_time(engine, lane, samples,
                 sampler_time(request->sampler, step) * 1000 / process_steps(engine->process));
     bool guided = request->guidance != 1 && engine->shape.classes > 0;
     if (guided) {
         upload_labels(lane, lane->null_label, samples);
-        queue_forward(engine, lane, request, samples, pass->dout);
+        queue_forward(engine, lane, request, pass->dout);
     }
     upload_labels(lane, pass->host_label, samples);
-    queue_forward(engine, lane, request, samples, pass->out);
+    queue_forward(engine, lane, request, pass->out);
     if (guided)
         axpby(lane->stream, (Axpby){.x = pass->dout,
                                     .y = pass->out,
@@ -60,52 +62,56 @@ static void queue_step(const Engine *engine, EngineLane *lane, const GenerateReq
     sampler_advance(request->sampler, lane->stream, pass, samples, step, request->seed);
 }
 
-typedef struct {
-    int64_t first, count; // of the request's samples, from 0
-} Group;
-
+// Samples are drawn in whole groups of `capacity` that begin at multiples of it, wanted or not: a
+// matrix product of another height may round differently, and sample i must not know its company.
 static void begin_group(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
-                        const Group *group) {
+                        int64_t group) {
     Pass *pass = &lane->pass;
-    for (int64_t i = 0; i < group->count; ++i) {
-        pass->host_sample[i] = (uint64_t)(request->first + group->first + i);
+    for (int64_t i = 0; i < engine->capacity; ++i) {
+        pass->host_sample[i] = (uint64_t)(group * engine->capacity + i);
         pass->host_label[i] = label_of(engine, request, pass->host_sample[i]);
     }
     stream_upload(lane->stream, pass->sample, pass->host_sample,
-                  (size_t)group->count * sizeof *pass->sample);
-    sampler_begin(request->sampler, lane->stream, pass, group->count, request->seed);
+                  (size_t)engine->capacity * sizeof *pass->sample);
+    sampler_begin(request->sampler, lane->stream, pass, engine->capacity, request->seed);
 }
 
-// Groups of this rank, one on each stream at a time.
-static Status run_groups(Engine *engine, const GenerateRequest *request, const Group *group,
-                         int groups, char *out) {
+// Downloads the wanted samples of a group.
+static void end_group(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
+                      int64_t group, char *out) {
     size_t item_bytes = (size_t)engine_item(engine) * 4;
-    for (int i = 0; i < groups; ++i)
-        begin_group(engine, &engine->lane[i], request, &group[i]);
+    int64_t begin = group * engine->capacity, end = begin + engine->capacity;
+    int64_t from = begin > request->first ? begin : request->first;
+    int64_t to = end < request->first + request->count ? end : request->first + request->count;
+    stream_download(lane->stream, out + (size_t)(from - request->first) * item_bytes,
+                    (const char *)lane->pass.x_t + (size_t)(from - begin) * item_bytes,
+                    (size_t)(to - from) * item_bytes);
+}
+
+// Some groups of this rank, one on each stream.
+static Status run_groups(Engine *engine, const GenerateRequest *request, const int64_t *group,
+                         int groups, char *out) {
+    for (int i = 0; i < groups; ++i) begin_group(engine, &engine->lane[i], request, group[i]);
     TRY(engine_wait(engine));
     for (int step = 0; step < sampler_steps(request->sampler); ++step) {
-        for (int i = 0; i < groups; ++i)
-            queue_step(engine, &engine->lane[i], request, group[i].count, step);
+        for (int i = 0; i < groups; ++i) queue_step(engine, &engine->lane[i], request, step);
         TRY(engine_wait(engine));
     }
-    for (int i = 0; i < groups; ++i)
-        stream_download(engine->lane[i].stream, out + (size_t)group[i].first * item_bytes,
-                        engine->lane[i].pass.x_t, (size_t)group[i].count * item_bytes);
+    for (int i = 0; i < groups; ++i) end_group(engine, &engine->lane[i], request, group[i], out);
     return engine_wait(engine);
 }
 
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out) {
     int world = comm_world(comm), rank = comm_rank(comm);
-    int64_t capacity = engine->capacity;
-    int64_t groups = (request->count + capacity - 1) / capacity;
-    Group *mine = malloc((size_t)engine->lanes * sizeof *mine);
+    int64_t begin = request->first / engine->capacity;
+    int64_t end = (request->first + request->count - 1) / engine->capacity + 1;
+    int64_t *mine = malloc((size_t)engine->lanes * sizeof *mine);
     FAIL_IF(mine == NULL, NO_MEMORY, "no memory for %d groups", engine->lanes);
     Status status = STATUS_OK;
     int waiting = 0;
-    for (int64_t g = rank; g < groups && status == STATUS_OK; g += world) {
-        int64_t first = g * capacity, left = request->count - first;
-        mine[waiting++] = (Group){first, left < capacity ? left : capacity};
-        if (waiting < engine->lanes && g + world < groups) continue;
+    for (int64_t group = begin + rank; group < end && status == STATUS_OK; group += world) {
+        mine[waiting++] = group;
+        if (waiting < engine->lanes && group + world < end) continue;
         status = run_groups(engine, request, mine, waiting, out);
         waiting = 0;
     }
@@ -134,14 +140,13 @@ static Status write_grid(const Engine *engine, const float *x, int64_t count, co
     FAIL_IF(pixels == NULL, NO_MEMORY, "no memory for a grid of %lld images", (long long)count);
     for (size_t i = 0; i < n; ++i)
         pixels[i] = (unsigned char)lrintf(fminf(fmaxf((x[i] + 1) * 127.5f, 0), 255));
-    int columns = (int)ceil(sqrt((double)count));
-    Status status = png_write_grid(path, &(PngGrid){.pixels = pixels,
-                                                    .count = count,
+    Status status = png_write_grid(path, &(PngGrid){.images = pixels,
+                                                    .n = count,
                                                     .channels = shape->channels,
                                                     .height = shape->height,
                                                     .width = shape->width,
-                                                    .columns = columns,
-                                                    .scale = shape->width <= 32 ? 2 : 1});
+                                                    .scale = shape->width <= 32 ? 2 : 1,
+                                                    .ground = 128});
     free(pixels);
     return status;
 }

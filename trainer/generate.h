@@ -11,8 +11,8 @@ typedef struct {
     const float *weights; // device
     uint64_t seed;
     int64_t first, count; // sample numbers
-    int32_t label;        // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
-    float guidance;       // 1: none
+    int32_t label;  // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
+    float guidance; // 1: none
 } GenerateRequest;
 
 enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };

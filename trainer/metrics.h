@@ -15,13 +15,13 @@ Status metrics_open(const char *run_dir, const char *name, int64_t step, FILE **
 typedef struct {
     int64_t step, samples;
     double loss, grad_norm, lr, samples_per_s;
-    double data_wait_s;       // waited for data since the last record
-    int slowest_rank;         // in this record's steps, by time to arrive at the reduction
-    double slowest_excess_s;  // over the median rank, per step
-    int64_t skipped;          // non-finite steps so far
+    double data_wait_s;      // waited for data since the last record
+    int slowest_rank;        // in this record's steps, by time to arrive at the reduction
+    double slowest_excess_s; // over the median rank, per step
+    int64_t skipped;         // non-finite steps so far
     bool has_fingerprint;
     uint64_t fingerprint;
-    const uint64_t *tensors;  // fingerprint of each tensor, with has_fingerprint
+    const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint
 } MetricsRecord;
 
 Status metrics_write(FILE *file, const Params *params, const MetricsRecord *record);

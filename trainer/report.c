@@ -9,7 +9,9 @@
 
 #include "base/clock.h"
 
-static bool is_rank_0(const Trainer *t) { return comm_rank(t->context.comm) == 0; }
+static bool is_rank_0(const Trainer *t) {
+    return comm_rank(t->context.comm) == 0;
+}
 
 void report_say(const Trainer *t, const char *format, ...) {
     char line[1024];
@@ -47,7 +49,8 @@ static int slowest_rank(const Trainer *t, double *excess) {
 }
 
 // "step 1200 of 5000, 307200 samples, 24 %, ETA 3 min 20 s | 512 samples/s | loss 0.0412 ..."
-static void format_progress(const Trainer *t, const MetricsRecord *record, char *out, size_t bytes) {
+static void format_progress(const Trainer *t, const MetricsRecord *record, char *out,
+                            size_t bytes) {
     int64_t steps = t->settings.train.steps;
     double seconds = (double)((steps - t->step) * t->settings.train.batch);
     char eta[32], saved[48] = "no checkpoint yet", slow[48] = "";
@@ -61,7 +64,8 @@ static void format_progress(const Trainer *t, const MetricsRecord *record, char 
         snprintf(slow, sizeof slow, " | slowest rank %d +%.0f ms", record->slowest_rank,
                  record->slowest_excess_s * 1e3);
     snprintf(out, bytes,
-             "step %" PRId64 " of %" PRId64 ", %" PRId64 " samples, %.1f %%, ETA %s | %.0f samples/s"
+             "step %" PRId64 " of %" PRId64 ", %" PRId64
+             " samples, %.1f %%, ETA %s | %.0f samples/s"
              " | loss %.5f | grad norm %.3f%s | %s",
              t->step, steps, record->samples, 100.0 * (double)t->step / (double)steps, eta,
              record->samples_per_s, record->loss, record->grad_norm, slow, saved);
@@ -135,7 +139,8 @@ Status report_held_out(Trainer *t) {
     for (int level = 0; level < EVAL_LEVELS; ++level)
         used += snprintf(levels + used, sizeof levels - (size_t)used, " %.4g",
                          result.level_loss[level]);
-    report_say(t, "held-out loss at step %" PRId64 ": %.5f; by noise level, least to most:%s"
+    report_say(t,
+               "held-out loss at step %" PRId64 ": %.5f; by noise level, least to most:%s"
                " (%" PRId64 " samples, %.1f s)",
                t->step, result.loss, levels, result.samples, clock_now() - started);
     return STATUS_OK;
@@ -160,8 +165,8 @@ Status report_samples(Trainer *t) {
     char path[PATH_BYTES];
     Status status = generate(&t->engine, t->context.comm, &request, samples);
     if (status == STATUS_OK)
-        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir,
-                             t->step, info->kind == KIND_IMAGE ? "png" : "txt");
+        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
+                             info->kind == KIND_IMAGE ? "png" : "txt");
     if (status == STATUS_OK && is_rank_0(t))
         status = generate_write(&t->engine, info, samples, config->count, path);
     free(samples);

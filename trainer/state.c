@@ -158,9 +158,9 @@ void state_close(Trainer *t) {
     void *on_device[] = {t->weights, t->average, t->norm, t->print};
     for (size_t i = 0; i < sizeof on_device / sizeof *on_device; ++i)
         device_release(device, on_device[i]);
-    void *on_host[] = {t->grad_lane,    t->pass,      t->pass_host,     t->host_loss,
-                       t->own_slot,     t->range,     t->host_norm,     t->host_print,
-                       t->tensor_print, t->host_part, t->board.values,  t->totals.arrival,
+    void *on_host[] = {t->grad_lane,    t->pass,      t->pass_host,    t->host_loss,
+                       t->own_slot,     t->range,     t->host_norm,    t->host_print,
+                       t->tensor_print, t->host_part, t->board.values, t->totals.arrival,
                        t->totals.sorted};
     for (size_t i = 0; i < sizeof on_host / sizeof *on_host; ++i) free(on_host[i]);
 }
@@ -197,7 +197,9 @@ static Status set_part(void *context, StateKind kind, int part, const float *num
     return stream_wait(stream);
 }
 
-static StateAccess state_access(Trainer *t) { return (StateAccess){t, get_part, set_part}; }
+static StateAccess state_access(Trainer *t) {
+    return (StateAccess){t, get_part, set_part};
+}
 
 // ---- start, save, resume ----------------------------------------------------------------------
 

@@ -193,8 +193,8 @@ static void name_bad_grain(const Trainer *t, int grain, const Batch *batch) {
                         t->step + 1, grain);
     int64_t first = (grain - t->grain_begin) * t->grain_samples;
     for (int64_t i = 0; i < t->grain_samples && used < (int)sizeof line - 24; ++i)
-        used += snprintf(line + used, sizeof line - (size_t)used, " %" PRIu64,
-                         batch->index[first + i]);
+        used +=
+            snprintf(line + used, sizeof line - (size_t)used, " %" PRIu64, batch->index[first + i]);
     t->context.warn(line);
 }
 
@@ -227,7 +227,8 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
     const OptimConfig *optim = &t->settings.optim;
     int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
     double scale = 1 / result->denominator;
-    if (optim->clip > 0 && result->grad_norm > optim->clip) scale *= optim->clip / result->grad_norm;
+    if (optim->clip > 0 && result->grad_norm > optim->clip)
+        scale *= optim->clip / result->grad_norm;
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
     double steps = (double)(t->step + 1);
     for (int i = 0; i < t->ranges; ++i) {

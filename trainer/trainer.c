@@ -8,7 +8,9 @@
 
 #include "base/clock.h"
 
-static bool is_rank_0(const Trainer *t) { return comm_rank(t->context.comm) == 0; }
+static bool is_rank_0(const Trainer *t) {
+    return comm_rank(t->context.comm) == 0;
+}
 
 // ---- opening ----------------------------------------------------------------------------------
 
@@ -48,8 +50,7 @@ static Status open_data(Trainer *t) {
 static Status open_engine(Trainer *t) {
     const RunSettings *s = &t->settings;
     Comm *comm = t->context.comm;
-    grain_share(s->train.grains, comm_world(comm), comm_rank(comm), &t->grain_begin,
-                &t->grain_end);
+    grain_share(s->train.grains, comm_world(comm), comm_rank(comm), &t->grain_begin, &t->grain_end);
     t->grain_samples = s->train.batch / s->train.grains;
     EngineConfig config = {.network = &s->model,
                            .process = &s->process,
@@ -153,16 +154,16 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
     plan_format(&t->plan, plan, sizeof plan);
     const Params *params = &t->engine.params;
     report_say(t, "model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample",
-        t->settings.model.family, (double)params->size / 1e6, params->parts,
-        3 * network_forward_flops(t->engine.network) / 1e9);
+               t->settings.model.family, (double)params->size / 1e6, params->parts,
+               3 * network_forward_flops(t->engine.network) / 1e9);
     report_say(t, "memory of a rank: %s", plan);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
-            t->settings.run.dir, t->step, t->fingerprint);
+                   t->settings.run.dir, t->step, t->fingerprint);
     double now = clock_now(), mpi = comm_init_seconds(t->context.comm);
     report_say(t, "start-up %.2f s = MPI_Init %.2f + program, data and model %.2f + %s %.2f",
-        now - t->context.start_seconds, mpi, opened - t->context.start_seconds - mpi,
-        found ? "checkpoint" : "initial weights", loaded - opened);
+               now - t->context.start_seconds, mpi, opened - t->context.start_seconds - mpi,
+               found ? "checkpoint" : "initial weights", loaded - opened);
 }
 
 static Status open_all(Trainer *t) {
@@ -212,7 +213,9 @@ void trainer_close(Trainer *t) {
     free(t);
 }
 
-int64_t trainer_step(const Trainer *t) { return t->step; }
+int64_t trainer_step(const Trainer *t) {
+    return t->step;
+}
 
 // ---- running ----------------------------------------------------------------------------------
 
@@ -245,9 +248,12 @@ static bool save_fits(const Trainer *t) {
 static Status stop_early(Trainer *t) {
     if (t->saved_step != t->step && save_fits(t)) TRY(state_save(t));
     if (t->saved_step == t->step)
-        FAIL(UNFINISHED, "stopped at step %" PRId64 " of %" PRId64 ", saved; run the same command"
-             " again to go on", t->step, t->settings.train.steps);
-    FAIL(UNFINISHED, "stopped at step %" PRId64 " without a save: %.1f s were left and a save takes"
+        FAIL(UNFINISHED,
+             "stopped at step %" PRId64 " of %" PRId64 ", saved; run the same command"
+             " again to go on",
+             t->step, t->settings.train.steps);
+    FAIL(UNFINISHED,
+         "stopped at step %" PRId64 " without a save: %.1f s were left and a save takes"
          " about %.1f s; the last good checkpoint is step %" PRId64,
          t->step, t->seconds_left, t->save_seconds, t->saved_step);
 }
@@ -257,8 +263,7 @@ static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
     TRY(report_step(t, last));
-    if ((t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every) || last)
-        TRY(state_save(t));
+    if ((t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every) || last) TRY(state_save(t));
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
     if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));
     if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every)) TRY(report_samples(t));
@@ -268,8 +273,11 @@ static Status after_step(Trainer *t) {
 Status trainer_run(Trainer *t) {
     int64_t steps = t->settings.train.steps;
     if (t->step >= steps) {
-        report_say(t, "step %" PRId64 " of %" PRId64 " is already there: nothing to do (raise train.steps"
-            " to go on)", t->step, steps);
+        report_say(t,
+                   "step %" PRId64 " of %" PRId64
+                   " is already there: nothing to do (raise train.steps"
+                   " to go on)",
+                   t->step, steps);
         return STATUS_OK;
     }
     report_reset(t);

@@ -4,8 +4,8 @@
 //   RUN/metrics.jsonl     one object a logged step          RUN/eval.jsonl held-out loss
 //   RUN/step-000000500/   checkpoints                       RUN/samples/   grids or texts
 //
-// A step: load -> for each grain: corrupt, forward, loss, backward, tree sum -> ordered reduction ->
-// board (loss, norm, times, proposed actions) -> AdamW + EMA on own parts -> gather weights.
+// A step: load -> for each grain: corrupt, forward, loss, backward, tree sum -> ordered reduction
+// -> board (loss, norm, times, proposed actions) -> AdamW + EMA on own parts -> gather weights.
 #ifndef TRAINER_TRAINER_H
 #define TRAINER_TRAINER_H
 
@@ -34,11 +34,11 @@ typedef struct {
     char schedule[12];   // "cosine" or "constant"
     int64_t warmup;      // samples
     double beta1, beta2, eps, decay;
-    double clip;                   // global gradient norm; 0: off
-    int64_t ema_halflife[2];       // samples
-    double ema_ramp;               // half-life is at most this share of the samples seen
-    int32_t skips_most;            // non-finite steps in a row before the run stops
-    int64_t bucket;                // bytes of a reduction bucket
+    double clip;             // global gradient norm; 0: off
+    int64_t ema_halflife[2]; // samples
+    double ema_ramp;         // half-life is at most this share of the samples seen
+    int32_t skips_most;      // non-finite steps in a row before the run stops
+    int64_t bucket;          // bytes of a reduction bucket
 } OptimConfig;
 
 typedef struct {

@@ -34,8 +34,14 @@ typedef struct {
     double *square_sum;              // [parts] of the gradient
     double *rank;                    // [world][BOARD_RANK_FIELDS]
 } Board;
-enum { BOARD_ACTIONS, BOARD_SECONDS_LEFT, BOARD_ARRIVAL, BOARD_DATA_WAIT, BOARD_SAVE_SECONDS,
-       BOARD_RANK_FIELDS };
+enum {
+    BOARD_ACTIONS,
+    BOARD_SECONDS_LEFT,
+    BOARD_ARRIVAL,
+    BOARD_DATA_WAIT,
+    BOARD_SAVE_SECONDS,
+    BOARD_RANK_FIELDS
+};
 
 // Sums since the last metrics record.
 typedef struct {
@@ -63,16 +69,16 @@ struct Trainer {
     void **pass_host; // [grains of this rank]
     float *host_loss; // [grains of this rank][grain_samples]
 
-    float *weights, *average;             // device, params.size: all weights; a gathered EMA
-    float *own[STATE_KINDS];              // device, own parts one behind the other; no STATE_WEIGHT
-    int *own_slot;                        // [parts] place of an own part, or -1
+    float *weights, *average; // device, params.size: all weights; a gathered EMA
+    float *own[STATE_KINDS];  // device, own parts one behind the other; no STATE_WEIGHT
+    int *own_slot;            // [parts] place of an own part, or -1
     int own_parts;
     OwnRange *range;
     int ranges;
-    double *norm, *host_norm;             // [own_parts * chunks in a part] sums of squares
-    uint64_t *print, *host_print;         // [ranges]
-    uint64_t *tensor_print;               // [tensors], all ranks
-    float *host_part;                     // [part_size]
+    double *norm, *host_norm;     // [own_parts * chunks in a part] sums of squares
+    uint64_t *print, *host_print; // [ranges]
+    uint64_t *tensor_print;       // [tensors], all ranks
+    float *host_part;             // [part_size]
 
     Board board;
     StepTotals totals;
@@ -92,18 +98,18 @@ struct Trainer {
 // ---- state.c ----
 Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
 void state_close(Trainer *t);
-Status state_draw(Trainer *t);                           // initial weights and averages
-Status state_fingerprint(Trainer *t);                    // all ranks; fills fingerprint, tensor_print
-Status state_save(Trainer *t);                           // a checkpoint of the completed step
-Status state_resume(Trainer *t, bool *found);            // the newest good one, if any
+Status state_draw(Trainer *t);                // initial weights and averages
+Status state_fingerprint(Trainer *t);         // all ranks; fills fingerprint, tensor_print
+Status state_save(Trainer *t);                // a checkpoint of the completed step
+Status state_resume(Trainer *t, bool *found); // the newest good one, if any
 Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA, on all ranks
 
 // ---- report.c ----
 void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void report_reset(Trainer *t);            // start a new stretch of steps
+void report_reset(Trainer *t);             // start a new stretch of steps
 Status report_step(Trainer *t, bool last); // progress line, metrics, fingerprint when due
-Status report_held_out(Trainer *t);       // evaluation of the first average, on all ranks
-Status report_samples(Trainer *t);        // RUN/samples/step-..., drawn by all ranks
+Status report_held_out(Trainer *t);        // evaluation of the first average, on all ranks
+Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all ranks
 
 // ---- step.c ----
 Status step_run(Trainer *t); // one optimizer step

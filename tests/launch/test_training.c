@@ -1,0 +1,221 @@
+// Whole runs in one process: the same bits on any number of streams and on a backend that executes
+// late over memory that the host may not touch; exact resume; no allocation inside the loop.
+#include "base/clock.h"
+#include "base/file.h"
+#include "data/pack.h"
+#include "launch/run_config.h"
+#include "tests/model/support_late.h"
+#include "tests/test.h"
+#include "trainer/trainer_impl.h"
+
+static char work[PATH_BYTES];
+
+// ---- the outside world of a run ---------------------------------------------------------------
+
+static int signals_after = -1, signals_asked; // stop proposed at the so-many-th step
+static char last_warning[2048];
+
+static void hear(const char *line) { (void)line; }
+static void keep_warning(const char *line) {
+    snprintf(last_warning, sizeof last_warning, "%s", line);
+}
+static int raise_signal(double *seconds_left) {
+    *seconds_left = 0;
+    return ++signals_asked == signals_after ? ACTION_STOP : 0;
+}
+
+typedef struct {
+    Status status;
+    int64_t step;
+    uint64_t fingerprint;
+} Outcome;
+
+static Outcome run_settings(const RunSettings *settings, bool fresh) {
+    Comm *comm;
+    Trainer *trainer = NULL;
+    EXPECT_OK(comm_open("local", &comm));
+    json_t *facts = json_object();
+    RunContext context = {
+        .comm = comm,
+        .device = {.backend = settings->device.backend, .streams = settings->device.threads},
+        .start_seconds = clock_now(),
+        .config_text = "# made by a test\n",
+        .facts = facts,
+        .fixed_hash = run_config_fixed_hash(settings),
+        .fresh = fresh,
+        .say = hear,
+        .warn = keep_warning,
+        .progress = hear,
+        .signals = raise_signal,
+        .good_checkpoint = hear,
+    };
+    signals_asked = 0;
+    Outcome outcome = {.status = trainer_open(settings, &context, &trainer)};
+    if (outcome.status == STATUS_OK) {
+        outcome.status = trainer_run(trainer);
+        outcome.step = trainer_step(trainer);
+        outcome.fingerprint = trainer->fingerprint;
+    }
+    if (outcome.status != STATUS_OK && outcome.status != STATUS_UNFINISHED)
+        fprintf(stderr, "  %s\n", error_get()->text);
+    trainer_close(trainer);
+    json_decref(facts);
+    comm_close(comm);
+    return outcome;
+}
+
+static RunSettings read_settings(const char *name, const char *const *words, int count) {
+    char path[PATH_BYTES], dir[PATH_BYTES + 16];
+    RunSettings settings;
+    EXPECT_OK(path_format(path, "%s/%s.yaml", work, name));
+    char text[2048];
+    bool tokens = strcmp(name, "text") == 0;
+    int bytes = snprintf(text, sizeof text,
+                         "data: {path: %s/%s, length: %d}\n"
+                         "model: {family: %s, width: 32, depth: 2, heads: 2, patch: %d}\n"
+                         "process: {name: %s, steps: 50}\n"
+                         "train: {steps: 12, batch: 24, grains: 6}\n"
+                         "optim: {warmup: 48, lr: 1e-3}\n"
+                         "checkpoint: {every: 0}\n"
+                         "log: {every: 1, fingerprint_every: 1}\n"
+                         "sampler: {solver: %s, steps: 5}\n"
+                         "device: {threads: 1}\n",
+                         work, name, tokens ? 16 : 0, tokens ? "dit" : "mlp", tokens ? 1 : 4,
+                         tokens ? "multinomial" : "gaussian", tokens ? "ancestral" : "ddim");
+    EXPECT_OK(file_write_atomic(path, text, (size_t)bytes));
+    snprintf(dir, sizeof dir, "run.dir=%s/run-%s", work, name);
+    char *overrides[16] = {dir};
+    for (int i = 0; i < count; ++i) overrides[i + 1] = (char *)(uintptr_t)words[i];
+    EXPECT_OK(run_config_read(path, overrides, count + 1, &settings));
+    return settings;
+}
+
+static void make_data(void) {
+    snprintf(work, sizeof work, "%s", test_folder("training"));
+    char out[PATH_BYTES], source[PATH_BYTES];
+    EXPECT_OK(path_format(out, "%s/points", work));
+    PackConfig points = {.source = "swiss-roll", .out = out, .train_items = 500};
+    EXPECT_OK(pack(&points));
+    EXPECT_OK(path_format(source, "%s/source.txt", work));
+    char text[8192];
+    for (size_t i = 0; i < sizeof text; ++i) text[i] = "the quick brown fox "[i % 20];
+    EXPECT_OK(file_write_atomic(source, text, sizeof text));
+    EXPECT_OK(path_format(out, "%s/text", work));
+    PackConfig letters = {.source = source, .out = out, .form = FORM_LETTERS27};
+    EXPECT_OK(pack(&letters));
+}
+
+// ---- the same bits ----------------------------------------------------------------------------
+
+static void expect_same_bits(const char *name) {
+    uint64_t expected = 0;
+    static const char *const ways[][2] = {{"device.threads=1", "device.backend=cpu"},
+                                          {"device.threads=2", "device.backend=cpu"},
+                                          {"device.threads=5", "device.backend=cpu"},
+                                          {"device.threads=1", "device.backend=late"},
+                                          {"device.threads=2", "device.backend=late"}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
+        RunSettings settings = read_settings(name, ways[i], 2);
+        Outcome outcome = run_settings(&settings, true);
+        EXPECT_EQ(outcome.status, STATUS_OK);
+        EXPECT_EQ(outcome.step, 12);
+        if (i == 0) expected = outcome.fingerprint;
+        EXPECT_EQ(outcome.fingerprint, expected);
+    }
+    static const char *const other[] = {"train.seed=1"};
+    RunSettings settings = read_settings(name, other, 1);
+    EXPECT(run_settings(&settings, true).fingerprint != expected); // the print sees a difference
+}
+
+static void test_points_same_bits(void) { expect_same_bits("points"); }
+static void test_text_same_bits(void) { expect_same_bits("text"); }
+
+// ---- resume -----------------------------------------------------------------------------------
+
+static void test_resume_is_exact(void) {
+    static const char *const words[] = {"eval.every=4", "sample.every=6", "sample.count=3"};
+    RunSettings settings = read_settings("points", words, 3);
+    Outcome straight = run_settings(&settings, true);
+    EXPECT_EQ(straight.status, STATUS_OK);
+    signals_after = 5;
+    Outcome first = run_settings(&settings, true);
+    signals_after = -1;
+    EXPECT_EQ(first.status, STATUS_UNFINISHED);
+    EXPECT_EQ(first.step, 5);
+    Outcome second = run_settings(&settings, false);
+    EXPECT_EQ(second.status, STATUS_OK);
+    EXPECT_EQ(second.fingerprint, straight.fingerprint);
+    Outcome third = run_settings(&settings, false); // nothing left to do
+    EXPECT_EQ(third.status, STATUS_OK);
+    EXPECT_EQ(third.step, 12);
+}
+
+// ---- not finite -------------------------------------------------------------------------------
+
+static void test_exploding_run_stops_with_a_reason(void) {
+    static const char *const words[] = {"optim.lr=10", "optim.clip=0", "optim.warmup=0",
+                                        "optim.decay=10", "optim.skips_most=3",
+                                        "train.steps=4000"};
+    RunSettings settings = read_settings("points", words, 6);
+    settings.optim.lr = 1e30; // beyond the table: weights overflow at once
+    Outcome outcome = run_settings(&settings, true);
+    EXPECT_EQ(outcome.status, STATUS_NUMERIC);
+    EXPECT(strstr(error_get()->text, "optim.skips_most") != NULL);
+    EXPECT(strstr(last_warning, "not finite") != NULL);
+}
+
+// ---- allocations ------------------------------------------------------------------------------
+
+static long allocations;
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED
+enum { COUNTS_ALLOCATIONS = 1 };
+extern void *__libc_malloc(size_t bytes);
+extern void *__libc_calloc(size_t n, size_t bytes);
+void *malloc(size_t bytes) {
+    __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+    return __libc_malloc(bytes);
+}
+void *calloc(size_t n, size_t bytes) {
+    __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+    return __libc_calloc(n, bytes);
+}
+#else
+enum { COUNTS_ALLOCATIONS = 0 };
+#endif
+
+static long allocations_of(const char *steps) {
+    const char *words[] = {steps, "log.every=0", "log.fingerprint_every=0", "train.batch=24",
+                           "optim.schedule=constant"};
+    RunSettings settings = read_settings("text", words, 5);
+    long before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
+    EXPECT_EQ(run_settings(&settings, true).status, STATUS_OK);
+    return __atomic_load_n(&allocations, __ATOMIC_RELAXED) - before;
+}
+
+// Two runs that differ in their number of steps only allocate equally often.
+static void test_nothing_is_allocated_in_the_loop(void) {
+    if (!COUNTS_ALLOCATIONS) SKIP("the sanitizer owns malloc");
+    long few = allocations_of("train.steps=5"), many = allocations_of("train.steps=40");
+    EXPECT(few > 0);
+    EXPECT_EQ(many, few);
+}
+
+int main(void) {
+    late_register();
+    make_data();
+    RUN(test_points_same_bits);
+    RUN(test_text_same_bits);
+    RUN(test_resume_is_exact);
+    RUN(test_exploding_run_stops_with_a_reason);
+    RUN(test_nothing_is_allocated_in_the_loop);
+    return test_report();
+}
