@@ -122,7 +122,7 @@ static bool encode_grid(const Layout *layout, Buffer *buffer) {
 }
 
 Status png_write_grid(const char *path, const PngGrid *grid) {
-    Layout layout;
+    Layout layout = {0};
     TRY(layout_init(grid, &layout));
     Buffer buffer = {0};
     Status status = STATUS_OK;
