@@ -45,7 +45,7 @@ typedef struct {
 
 // Reads PATH/index.json and checks that it is consistent with itself, whoever wrote it; nothing
 // else is opened. Errors: NOT_FOUND (no dataset there), BAD_DATA (names file, entry and key); `out`
-// is zeroed then.
+// holds nothing to close then.
 Status dataset_index_load(const char *path, DatasetIndex *out);
 // The same from memory; `what` names it in errors.
 Status dataset_index_parse(const char *text, size_t bytes, const char *what, DatasetIndex *out);

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Fetches data sets from Debian packages and packs them below data-packed/.
+#
+#   launch/get-data.sh NAME...|all
+#
+#   fashion-mnist   60,000 + 10,000 grey pictures of articles, 10 classes (dataset-fashion-mnist)
+#   kjv             the King James Bible as 27 letters (bible-kjv-text)
+#
+# A set that is there and passes `dye verify` is left alone. Missing packages are installed with
+# apt-get, which needs root or sudo. DYE names the program (default: build/dye). Exit codes: 2 wrong
+# arguments, 69 a package or the program is missing, otherwise that of `dye pack`.
+set -euo pipefail
+
+say() { echo "get-data: $*"; }
+stop() {
+    echo "get-data: $2" >&2
+    exit "$1"
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dye=$(realpath -m "${DYE:-$root/build/dye}")
+cd "$root"
+
+# install PACKAGE FILE: the package, unless the file it brings is there.
+install() {
+    local sudo=()
+    [ ! -e "$2" ] || return 0
+    command -v apt-get >/dev/null ||
+        stop 69 "$2 is missing and there is no apt-get; it is in Debian's package $1"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null ||
+            stop 69 "as root: apt-get install --no-install-recommends $1"
+        sudo=(sudo)
+    fi
+    say "installing the package $1 (it holds $2)"
+    # An old list of packages is fetched anew only if the first try fails.
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$1" </dev/null ||
+        { "${sudo[@]}" apt-get update </dev/null &&
+            "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -y --no-install-recommends "$1" </dev/null; } ||
+        stop 69 "apt-get could not install $1"
+    [ -e "$2" ] || stop 69 "the package $1 is installed, but $2 is not there"
+}
+
+# get NAME PACKAGE SOURCE OPTION...
+get() {
+    local name=$1 package=$2 source=$3 out=data-packed/$1 force=()
+    shift 3
+    if [ -e "$out" ]; then
+        if "$dye" verify "$out" >/dev/null 2>&1; then
+            say "$out is there and good"
+            return 0
+        fi
+        say "$out does not pass 'dye verify': packing it again"
+        force=(--force)
+    fi
+    install "$package" "$source"
+    mkdir -p data-packed
+    "$dye" pack "$source" -o "$out" --name "$name" "$@" "${force[@]}"
+    "$dye" verify "$out"
+}
+
+[ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh fashion-mnist, kjv or all"
+[ "$*" != all ] || set -- fashion-mnist kjv
+for name in "$@"; do
+    case $name in
+    fashion-mnist | kjv) ;;
+    *) stop 2 "there is no set '$name'; known are fashion-mnist, kjv and all" ;;
+    esac
+done
+[ -x "$dye" ] || stop 69 "$dye is not there: build it first, or set DYE"
+for name in "$@"; do
+    case $name in
+    fashion-mnist) get "$name" dataset-fashion-mnist /usr/share/datasets/fashion-mnist ;;
+    kjv) get "$name" bible-kjv-text /usr/lib/bible.data --form letters27 ;;
+    esac
+done
