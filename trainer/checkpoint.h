@@ -5,12 +5,12 @@
 //     manifest.json                  written last: step, samples, tensors, parts, hashes, facts
 //
 // A part file is a block file (base/codec.h) whose decoded content is one safetensors file. Each
-// tensor is F32 [n], or U8 [4,n] byte planes (named in __metadata__), whichever the format fixed;
-// every state kind starts a new block, so that one kind is read without the others.
-// Nothing in a checkpoint depends on the number of ranks that wrote it.
+// kind is a tensor U8 [4,n]: the byte planes of n fp32 numbers; every plane starts a new block, so
+// that one kind is read without the others. Nothing in a checkpoint depends on the number of ranks
+// that wrote it: equal state gives equal bytes.
 //
-// Save: all ranks write their parts into RUN/.saving-STEP, fsync; rank 0 writes the manifest,
-// fsync, renames the folder, fsync; only then the oldest beyond `keep` are removed.
+// Save: all ranks write their parts into RUN/.saving-step-N, fsync, read them again; rank 0 writes
+// the manifest, fsync, renames the folder, fsync; only then the oldest beyond `keep` are removed.
 #ifndef TRAINER_CHECKPOINT_H
 #define TRAINER_CHECKPOINT_H
 
@@ -20,7 +20,14 @@
 #include "comm/reduce.h"
 #include "model/params.h"
 
-typedef enum { STATE_WEIGHT, STATE_ADAM_M, STATE_ADAM_V, STATE_EMA_0, STATE_EMA_1, STATE_KINDS } StateKind;
+typedef enum {
+    STATE_WEIGHT,
+    STATE_ADAM_M,
+    STATE_ADAM_V,
+    STATE_EMA_0,
+    STATE_EMA_1,
+    STATE_KINDS
+} StateKind;
 const char *state_kind_name(StateKind kind); // "weight", "adam_m", ...
 
 // Where a part's numbers come from or go to: host memory lent by the callee until the next call.
@@ -33,12 +40,17 @@ typedef struct {
 
 typedef struct {
     int64_t step, samples;
-    uint64_t fingerprint; // of the weights
+    uint64_t fingerprint; // of the weights: sum of mix_element (base/mix.h), checked on both ways
     json_t *facts;        // config, versions, data identity...: stored and returned as it is; owned
 } CheckpointMeta;
 
 // All ranks call it together; each writes the parts that it owns. Errors are agreed: every rank
-// returns the same status and a failed save leaves no folder behind but older checkpoints intact.
+// returns the same status and sentence, and a failed save leaves no folder behind but older
+// checkpoints intact. Errors: IO (also a full disk, with what is missing), FAILED (the weights that
+// `get` lends do not have meta->fingerprint), NO_MEMORY, whatever `get` returns. IO is returned
+// also if the new checkpoint is complete but an old one cannot be removed. `keep` >= 1 counts the
+// new one; damaged ones do not count, and of a step that was saved before the new one takes the
+// place.
 Status checkpoint_save(Comm *comm, const char *run_dir, const Params *params,
                        const Ownership *ownership, const CheckpointMeta *meta,
                        const StateAccess *access, int keep);
@@ -49,17 +61,21 @@ Status checkpoint_list(const char *run_dir, char ***names, int *count);
 // Chooses the newest good checkpoint. Rank 0 checks manifests from the newest on; every rank checks
 // and loads the parts that it owns; a damaged one is reported through `warn` and the one before it
 // is tried. *found is false only if the run folder holds no checkpoint at all. All broken: BAD_DATA
-// with the list of what was found. `meta->facts` is owned by the caller.
+// with the list of what was found. A whole one of another model or format stops: BAD_CONFIG.
+// `set` may have seen parts of a broken checkpoint; those of the good one come later and replace
+// all of them. `meta->facts` is owned by the caller. `warn` is called on rank 0 and may be NULL.
 Status checkpoint_load(Comm *comm, const char *run_dir, const Params *params,
                        const Ownership *ownership, const StateAccess *access,
                        void (*warn)(const char *message), CheckpointMeta *meta, bool *found);
 
-// Reads the manifest of one checkpoint folder and rebuilds what it says. Errors: BAD_DATA.
+// Reads the manifest of one checkpoint folder and rebuilds what it says; `meta->facts` is owned by
+// the caller. Errors: BAD_DATA, NOT_FOUND (no such folder), BAD_CONFIG (another format version).
 Status checkpoint_read_meta(const char *folder, CheckpointMeta *meta);
-// Reads one kind of all parts into numbers[params->size] (sample, eval).
+// Reads one kind of all parts into numbers[params->size] (sample, eval). Errors: as above.
 Status checkpoint_read_kind(const char *folder, const Params *params, StateKind kind,
                             float *numbers);
-// Checks manifest, sizes, hashes, every block and tensor of one checkpoint folder.
+// Checks manifest, sizes, hashes, every block and tensor, the fingerprint of the weights, and that
+// nothing else lies in one checkpoint folder. Errors: BAD_DATA names the file.
 Status checkpoint_verify(const char *folder);
 
 #endif

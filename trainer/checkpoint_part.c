@@ -1,0 +1,199 @@
+// One part file: a safetensors file of byte planes, cut into blocks at the planes.
+#include "trainer/checkpoint_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mix.h"
+#include "base/safetensors.h"
+
+static const char *const kind_names[STATE_KINDS] = {"weight", "adam_m", "adam_v", "ema_0", "ema_1"};
+
+const char *state_kind_name(StateKind kind) {
+    REQUIRE(kind >= 0 && kind < STATE_KINDS);
+    return kind_names[kind];
+}
+
+void part_name(int part, char out[PART_NAME_BYTES]) {
+    snprintf(out, PART_NAME_BYTES, "part-%03d.safetensors.zst", part);
+}
+
+// ---- layout -------------------------------------------------------------------------------------
+
+// Block 0 is the header; each kind has 4 planes of n bytes, each plane whole blocks of its own.
+typedef struct {
+    int64_t first, n; // elements
+    int plane_blocks; // blocks of one plane
+} PartLayout;
+
+static PartLayout layout_of(const Params *params, int part) {
+    int64_t begin, end;
+    params_part(params, part, &begin, &end);
+    int64_t n = end - begin;
+    return (PartLayout){begin, n, (int)((n + PLANE_BLOCK_BYTES - 1) / PLANE_BLOCK_BYTES)};
+}
+
+static int first_block(PartLayout layout, StateKind kind, int plane) {
+    return 1 + ((int)kind * PLANES + plane) * layout.plane_blocks;
+}
+
+// Raw bytes of the i-th block of a plane.
+static size_t block_bytes(PartLayout layout, int i) {
+    int64_t left = layout.n - (int64_t)i * PLANE_BLOCK_BYTES;
+    return left < PLANE_BLOCK_BYTES ? (size_t)left : PLANE_BLOCK_BYTES;
+}
+
+// The start of the safetensors file; equal for equal (params, part), so a reader may compare.
+static Status build_header(PartLayout layout, int part, char **header, size_t *bytes) {
+    SafetensorsEntry list[STATE_KINDS];
+    char planes[64] = "", number[24], first[24], count[24];
+    for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
+        list[kind] = (SafetensorsEntry){
+            .name = state_kind_name(kind), .dtype = "U8", .dims = 2, .dim = {PLANES, layout.n}};
+        if (kind > 0) strcat(planes, ",");
+        strcat(planes, state_kind_name(kind));
+    }
+    snprintf(number, sizeof number, "%d", part);
+    snprintf(first, sizeof first, "%lld", (long long)layout.first);
+    snprintf(count, sizeof count, "%lld", (long long)layout.n);
+    json_t *metadata = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "pt", "planes", planes,
+                                 "part", number, "first", first, "count", count);
+    FAIL_IF(metadata == NULL, NO_MEMORY, "no memory for the header of part %d", part);
+    Status status = safetensors_build(list, STATE_KINDS, metadata, header, bytes);
+    json_decref(metadata);
+    return status;
+}
+
+Status part_room_open(const Params *params, PartRoom *room) {
+    int64_t most = params->part_size < params->size ? params->part_size : params->size;
+    *room = (PartRoom){malloc(PLANES * (size_t)most), malloc(sizeof(float) * (size_t)most)};
+    if (room->planes != NULL && room->numbers != NULL) return STATUS_OK;
+    part_room_close(room);
+    FAIL(NO_MEMORY, "no memory for a checkpoint part of %lld numbers", (long long)most);
+}
+
+void part_room_close(PartRoom *room) {
+    free(room->planes);
+    free(room->numbers);
+    *room = (PartRoom){0};
+}
+
+uint64_t part_fingerprint(const float *numbers, int64_t first, int64_t n) {
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        uint32_t bits;
+        memcpy(&bits, &numbers[i], sizeof bits);
+        sum += mix_element((uint64_t)(first + i), bits);
+    }
+    return sum;
+}
+
+// ---- writing ------------------------------------------------------------------------------------
+
+static Status write_kind(BlockWriter *writer, PartLayout layout, const float *numbers,
+                         PartRoom *room) {
+    codec_split_planes(numbers, (size_t)layout.n, PLANES, room->planes);
+    for (int plane = 0; plane < PLANES; ++plane)
+        for (int i = 0; i < layout.plane_blocks; ++i) {
+            const uint8_t *raw = room->planes + plane * layout.n + (int64_t)i * PLANE_BLOCK_BYTES;
+            TRY(block_writer_add(writer, raw, block_bytes(layout, i)));
+        }
+    return STATUS_OK;
+}
+
+static Status write_blocks(BlockWriter *writer, PartLayout layout, int part,
+                           const StateAccess *access, PartRoom *room, uint64_t *fingerprint) {
+    char *header;
+    size_t bytes;
+    TRY(build_header(layout, part, &header, &bytes));
+    Status status = block_writer_add(writer, header, bytes);
+    free(header);
+    TRY(status);
+    for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
+        const float *numbers;
+        TRY(access->get(access->context, kind, part, &numbers));
+        if (kind == STATE_WEIGHT) *fingerprint += part_fingerprint(numbers, layout.first, layout.n);
+        TRY(write_kind(writer, layout, numbers, room));
+    }
+    return STATUS_OK;
+}
+
+Status part_write(const char *folder, const Params *params, int part, const StateAccess *access,
+                  PartRoom *room, BlockFileInfo *info, uint64_t *fingerprint) {
+    char name[PART_NAME_BYTES], path[PATH_BYTES];
+    part_name(part, name);
+    TRY(path_format(path, "%s/%s", folder, name));
+    BlockWriter *writer;
+    TRY(block_writer_open(path, CHECKPOINT_LEVEL, &writer));
+    Status status = write_blocks(writer, layout_of(params, part), part, access, room, fingerprint);
+    if (status != STATUS_OK) {
+        block_writer_discard(writer);
+        TRY(status);
+    }
+    TRY(block_writer_finish(writer, info));
+    return block_file_verify(path, info);
+}
+
+// ---- reading ------------------------------------------------------------------------------------
+
+static Status check_header(BlockReader *reader, PartLayout layout, int part, const char *path) {
+    char *wanted;
+    size_t bytes = block_reader_raw_bytes(reader, 0), wanted_bytes;
+    char *header = malloc(bytes + 1);
+    FAIL_IF(header == NULL, NO_MEMORY, "%s: no memory for its header", path);
+    Safetensors tensors = {0};
+    Status status = block_reader_read(reader, 0, header);
+    if (status == STATUS_OK)
+        status = safetensors_parse(header, bytes, block_reader_total_raw(reader), path, &tensors);
+    safetensors_close(&tensors);
+    if (status == STATUS_OK) status = build_header(layout, part, &wanted, &wanted_bytes);
+    if (status != STATUS_OK) {
+        free(header);
+        TRY(status);
+    }
+    bool same = bytes == wanted_bytes && memcmp(header, wanted, bytes) == 0;
+    free(wanted);
+    free(header);
+    FAIL_IF(!same, BAD_DATA, "%s: its header is not that of part %d (elements %lld to %lld)", path,
+            part, (long long)layout.first, (long long)(layout.first + layout.n));
+    return STATUS_OK;
+}
+
+static Status check_part(BlockReader *reader, PartLayout layout, int part, const char *path) {
+    int blocks = first_block(layout, STATE_KINDS, 0);
+    FAIL_IF(block_reader_count(reader) != blocks, BAD_DATA,
+            "%s has %d blocks, a part of %lld numbers has %d", path, block_reader_count(reader),
+            (long long)layout.n, blocks);
+    for (int i = 1; i < blocks; ++i)
+        FAIL_IF(
+            block_reader_raw_bytes(reader, i) != block_bytes(layout, (i - 1) % layout.plane_blocks),
+            BAD_DATA, "%s: block %d holds %zu bytes, %zu are expected", path, i,
+            block_reader_raw_bytes(reader, i), block_bytes(layout, (i - 1) % layout.plane_blocks));
+    return check_header(reader, layout, part, path);
+}
+
+Status part_open(const char *folder, const Params *params, int part, BlockReader **out) {
+    char name[PART_NAME_BYTES], path[PATH_BYTES];
+    part_name(part, name);
+    TRY(path_format(path, "%s/%s", folder, name));
+    TRY(missing_is_bad(block_reader_open(path, out)));
+    Status status = check_part(*out, layout_of(params, part), part, path);
+    if (status != STATUS_OK) {
+        block_reader_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+Status part_read_kind(BlockReader *reader, const Params *params, int part, StateKind kind,
+                      PartRoom *room, float *numbers) {
+    PartLayout layout = layout_of(params, part);
+    for (int plane = 0; plane < PLANES; ++plane)
+        for (int i = 0; i < layout.plane_blocks; ++i) {
+            uint8_t *raw = room->planes + plane * layout.n + (int64_t)i * PLANE_BLOCK_BYTES;
+            TRY(block_reader_read(reader, first_block(layout, kind, plane) + i, raw));
+        }
+    codec_join_planes(room->planes, (size_t)layout.n, PLANES, numbers);
+    return STATUS_OK;
+}
