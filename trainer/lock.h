@@ -1,5 +1,6 @@
-// One writer per run folder, on any file system: RUN/lock.json made with O_EXCL, holding job, host,
-// pid and its start time, and renewed by a thread. flock is not used: it fails on NFS.
+// One writer per run folder, on any file system with hard links, NFS among them (where flock
+// fails): RUN/lock.json is linked into place, which exactly one of several can do, holds job, host,
+// pid and its start time, and is renewed (its time of change) every 10 s by a thread.
 #ifndef TRAINER_LOCK_H
 #define TRAINER_LOCK_H
 
@@ -9,8 +10,10 @@ typedef struct RunLock RunLock;
 
 // Takes the lock. BUSY names the holder (job, host, pid, since when, last renewed). A lock whose
 // process is dead on this host, or that was not renewed for 60 s elsewhere, is taken over and
-// `notice` is told.
+// `notice` is told (NULL: nobody). Ages are told by the clock of the file system, not of the hosts.
 Status run_lock_take(const char *run_dir, void (*notice)(const char *message), RunLock **out);
-void run_lock_release(RunLock *lock); // NULL is fine
+// BUSY if another process has taken the lock over: this one was stopped for too long, or cut off.
+Status run_lock_check(const RunLock *lock);
+void run_lock_release(RunLock *lock); // removes its own lock only; NULL is fine
 
 #endif
