@@ -4,11 +4,8 @@
 #include "tests/test.h"
 
 static OptimConfig optim_config(const char *schedule) {
-    OptimConfig optim = {.lr = 2e-3,
-                         .lr_final = 0.1,
-                         .warmup = 1000,
-                         .ema_halflife = {500, 4000},
-                         .ema_ramp = 0.05};
+    OptimConfig optim = {
+        .lr = 2e-3, .lr_final = 0.1, .warmup = 1000, .ema_halflife = {500, 4000}, .ema_ramp = 0.05};
     snprintf(optim.schedule, sizeof optim.schedule, "%s", schedule);
     return optim;
 }
@@ -43,7 +40,7 @@ static void test_average_goes_half_way_in_a_halflife(void) {
 
 static void test_ramp_limits_the_halflife(void) {
     OptimConfig optim = optim_config("cosine");
-    EXPECT_NEAR(schedule_ema_rate(&optim, 1, 0, 100), 1, 0); // begins at the weights
+    EXPECT_NEAR(schedule_ema_rate(&optim, 1, 0, 100), 1, 0);          // begins at the weights
     EXPECT_NEAR(schedule_ema_rate(&optim, 1, 2000, 100), 0.5, 1e-15); // h = 0.05 * 2000
     EXPECT_NEAR(schedule_ema_rate(&optim, 1, 1000000, 400), 1 - exp2(-0.1), 1e-15);
 }
