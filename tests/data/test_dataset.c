@@ -234,6 +234,17 @@ static void test_values_out_of_range(void) {
     EXPECT_FAIL(dataset_verify(copy), BAD_DATA, "train-label-00000.zst");
 }
 
+// All content is right, but the file is not the one that was packed.
+static void test_hash_of_a_file(void) {
+    const char *copy = copy_set(images, "hash");
+    DatasetIndex index;
+    EXPECT_OK(dataset_index_load(copy, &index));
+    index.shard[index.shards - 1].file_info.hash ^= 1;
+    EXPECT_OK(dataset_index_save(copy, &index));
+    EXPECT_FAIL(dataset_verify(copy), BAD_DATA, index.shard[index.shards - 1].file);
+    dataset_index_close(&index);
+}
+
 static void expect_shown(const char *set, int64_t item, const char *part) {
     char *shown = NULL;
     size_t bytes;
@@ -329,6 +340,7 @@ int main(void) {
     RUN(test_missing_and_foreign_files);
     RUN(test_hostile_index);
     RUN(test_values_out_of_range);
+    RUN(test_hash_of_a_file);
     RUN(test_inspect);
     RUN(test_outside_reader);
     (void)!folder_remove(folder);

@@ -282,6 +282,15 @@ static void test_bad_gzip(void) {
              path);
     EXPECT_EQ(system(command), 0);
     EXPECT_FAIL(pack(&config), BAD_DATA, "cannot hold");
+    snprintf(command, sizeof command,
+             "printf '\\0\\0\\10\\3\\0\\0\\1\\220\\0\\0\\0\\1\\0\\0\\0\\1' | "
+             "cat - '%s' | gzip > '%s'",
+             support_path(source, "train-labels-idx1-ubyte"), path);
+    EXPECT_EQ(system(command), 0); // 400 pictures of a pixel, and 8 bytes more
+    support_write_file(support_path(source, "t10k-images-idx3-ubyte"),
+                       "\0\0\10\3\0\0\0\1\0\0\0\1\0\0\0\1a", 17);
+    support_write_file(support_path(source, "t10k-labels-idx1-ubyte"), "\0\0\10\1\0\0\0\1a", 9);
+    EXPECT_FAIL(pack(&config), BAD_DATA, "goes on behind the last item");
     EXPECT(!file_exists(config.out));
 }
 
@@ -310,6 +319,7 @@ static void test_target_folder(void) {
     config.train_items = 200;
     EXPECT_OK(pack(&config));
     EXPECT_OK(dataset_verify(out));
+    EXPECT(!file_exists(support_path(folder, "target.replaced")));
     size_t bytes;
     free(read_column(out, "train", "vector", 0, &bytes));
     EXPECT_EQ(bytes, 200 * 8);
