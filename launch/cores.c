@@ -51,15 +51,31 @@ static Status find_sharers(Comm *comm, const RankCores *mine, int *sharers, int 
     return status;
 }
 
+static bool are_consecutive(const Cores *cores) {
+    for (int i = 1; i < cores->threads; ++i)
+        if (cores->core[i] != cores->core[i - 1] + 1) return false;
+    return true;
+}
+
+// " on core 3", " on cores 0-7", " on 8 cores from 0 to 14".
+static void describe_places(const Cores *cores, char *out, size_t bytes) {
+    int first = cores->core[0], last = cores->core[cores->threads - 1];
+    if (!cores->pinned)
+        out[0] = '\0';
+    else if (cores->threads == 1)
+        snprintf(out, bytes, " on core %d", first);
+    else if (are_consecutive(cores))
+        snprintf(out, bytes, " on cores %d-%d", first, last);
+    else
+        snprintf(out, bytes, " on %d cores from %d to %d", cores->threads, first, last);
+}
+
 static void describe(Cores *cores, int allowed, int sharers) {
-    int used = snprintf(cores->description, sizeof cores->description, "%d thread%s",
-                        cores->threads, cores->threads == 1 ? "" : "s");
-    if (cores->pinned)
-        used += snprintf(cores->description + used, sizeof cores->description - (size_t)used,
-                         " on core%s %d%s", cores->threads == 1 ? "" : "s", cores->core[0],
-                         cores->threads == 1 ? "" : "...");
-    snprintf(cores->description + used, sizeof cores->description - (size_t)used,
-             " (this rank may use %d core%s, shared by %d rank%s; the host has %ld)", allowed,
+    char places[64];
+    describe_places(cores, places, sizeof places);
+    snprintf(cores->description, sizeof cores->description,
+             "%d thread%s%s (%d core%s allowed, shared by %d rank%s; the host has %ld)",
+             cores->threads, cores->threads == 1 ? "" : "s", places, allowed,
              allowed == 1 ? "" : "s", sharers, sharers == 1 ? "" : "s",
              sysconf(_SC_NPROCESSORS_ONLN));
 }
