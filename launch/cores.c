@@ -70,14 +70,16 @@ static void describe_places(const Cores *cores, char *out, size_t bytes) {
         snprintf(out, bytes, " on %d cores from %d to %d", cores->threads, first, last);
 }
 
-static void describe(Cores *cores, int allowed, int sharers) {
+// `bound`: cores that this host's ranks are bound to, when each has its own.
+static void describe(Cores *cores, int allowed, int sharers, int bound) {
     char places[64];
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
     describe_places(cores, places, sizeof places);
     snprintf(cores->description, sizeof cores->description,
-             "%d thread%s%s (%d core%s allowed, shared by %d rank%s; the host has %ld)",
+             "%d thread%s%s (%d core%s allowed, shared by %d rank%s; the host has %ld%s)",
              cores->threads, cores->threads == 1 ? "" : "s", places, allowed,
-             allowed == 1 ? "" : "s", sharers, sharers == 1 ? "" : "s",
-             sysconf(_SC_NPROCESSORS_ONLN));
+             allowed == 1 ? "" : "s", sharers, sharers == 1 ? "" : "s", online,
+             sharers == 1 && bound < online ? "; mpirun --bind-to none gives all" : "");
 }
 
 Status cores_choose(Comm *comm, int threads, Cores *out) {
@@ -94,6 +96,6 @@ Status cores_choose(Comm *comm, int threads, Cores *out) {
     if (out->threads > CORES_MOST) out->threads = CORES_MOST;
     out->pinned = sharers <= allowed && out->threads <= share;
     for (int i = 0; i < out->threads && out->pinned; ++i) out->core[i] = core[begin + i];
-    describe(out, allowed, sharers);
+    describe(out, allowed, sharers, allowed * comm_local_world(comm));
     return STATUS_OK;
 }
