@@ -169,12 +169,13 @@ static void test_missing_and_foreign_files(void) {
 static void expect_refused(const char *set, const char *from, const char *to, const char *message) {
     size_t bytes;
     char *index = support_read_file(support_path(set, "index.json"), &bytes);
-    char *changed = malloc(bytes + strlen(to) + 1), *at = strstr(index, from);
+    size_t room = bytes + strlen(to) + 1;
+    char *changed = malloc(room), *at = strstr(index, from);
     DatasetIndex out;
-    if (at == NULL) {
+    if (at == NULL || changed == NULL) {
         TEST_FAIL("the index lacks %s", from);
     } else {
-        sprintf(changed, "%.*s%s%s", (int)(at - index), index, to, at + strlen(from));
+        snprintf(changed, room, "%.*s%s%s", (int)(at - index), index, to, at + strlen(from));
         EXPECT_FAIL(dataset_index_parse(changed, strlen(changed), "hostile", &out), BAD_DATA,
                     message);
     }
