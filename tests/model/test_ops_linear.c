@@ -214,10 +214,68 @@ static void test_linear(void) {
     }
 }
 
+// ---- two streams at once ----------------------------------------------------------------------
+
+enum { SIDE_MOST = 160, ROUNDS = 60 };
+
+// Products of changing sizes on one stream; the last rounds are left in `total`.
+static void queue_rounds(Stream *stream, const float *x, const float *w, float *y, float *total) {
+    for (int64_t i = 0; i < ROUNDS; ++i) {
+        int64_t rows = 1 + i * 37 % SIDE_MOST, in = 1 + i * 53 % SIDE_MOST;
+        int64_t out = 1 + i * 71 % SIDE_MOST;
+        linear_forward(
+            stream,
+            (LinearForward){.x = x, .w = w, .bias = w, .y = y, .rows = rows, .in = in, .out = out});
+        linear_input_grad(
+            stream,
+            (LinearInputGrad){.dy = x, .w = y, .dx = total, .rows = in, .in = out, .out = rows});
+    }
+}
+
+// OpenBLAS is called from two threads whose calls have another history and whose operands have
+// another alignment: the bits must be those of one thread alone.
+static void test_streams_at_once_agree(void) {
+    enum { N = SIDE_MOST * SIDE_MOST, GAP = N + 65 };
+    float *host = ops_numbers(N, 1), *result[2];
+    Device *device = NULL;
+    DeviceConfig config = {.backend = "cpu", .streams = 2};
+    EXPECT_OK(device_open(&config, &device));
+    float *memory[2] = {NULL, NULL};
+    for (int s = 0; s < 2; ++s) {
+        Stream *stream = device_stream(device, s);
+        EXPECT_OK(device_alloc(device, 4 * GAP * sizeof(float), (void **)&memory[s]));
+        result[s] = ops_memory(N, sizeof *host);
+        stream_upload(stream, memory[s] + s, host, N * sizeof *host);
+        stream_upload(stream, memory[s] + GAP, host, N * sizeof *host);
+    }
+    for (int s = 1; s >= 0; --s) {
+        float *x = memory[s] + s, *w = memory[s] + GAP;
+        if (s == 1)
+            linear_forward(device_stream(device, s), (LinearForward){.x = x,
+                                                                     .w = w,
+                                                                     .bias = w,
+                                                                     .y = memory[s] + 2 * GAP,
+                                                                     .rows = 3,
+                                                                     .in = 8,
+                                                                     .out = 5});
+        queue_rounds(device_stream(device, s), x, w, memory[s] + 2 * GAP + 3 * s,
+                     memory[s] + 3 * GAP + s);
+        stream_download(device_stream(device, s), result[s], memory[s] + 3 * GAP + s,
+                        N * sizeof *host);
+    }
+    for (int s = 0; s < 2; ++s) EXPECT_OK(stream_wait(device_stream(device, s)));
+    EXPECT(memcmp(result[0], result[1], N * sizeof *host) == 0);
+    EXPECT(result[0][0] != 0);
+    for (int s = 0; s < 2; ++s) device_release(device, memory[s]), free(result[s]);
+    device_close(device);
+    free(host);
+}
+
 int main(void) {
     RUN(test_exp_is_accurate);
     RUN(test_tails_of_activations);
     RUN(test_activations);
     RUN(test_linear);
+    RUN(test_streams_at_once_agree);
     return test_report();
 }
