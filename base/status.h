@@ -28,7 +28,15 @@
     X(NUMERIC, 77, "a loss or gradient is not finite")                                             \
     X(BAD_CONFIG, 78, "the configuration is wrong")
 
-typedef enum {
+// A Status that nobody looks at is a mistake. gcc knows this attribute for functions only; the
+// suite's clang build finds the places.
+#ifdef __clang__
+#define STATUS_MUST_BE_USED __attribute__((warn_unused_result))
+#else
+#define STATUS_MUST_BE_USED
+#endif
+
+typedef enum STATUS_MUST_BE_USED {
 #define STATUS_ENUM(name, code, text) STATUS_##name,
     STATUS_LIST(STATUS_ENUM)
 #undef STATUS_ENUM

@@ -30,7 +30,7 @@ typedef struct {
 struct Backend {
     const char *name;
     Status (*open)(const DeviceConfig *config, Device **out);
-    void (*close)(Device *device); // waits for all streams
+    void (*close)(Device *device);                             // waits for all streams
     Status (*alloc)(Device *device, size_t bytes, void **out); // 64-byte aligned, zeroed
     void (*release)(Device *device, void *memory);
     void (*upload)(Stream *stream, void *device_to, const void *host_from, size_t bytes);
@@ -63,7 +63,9 @@ void device_close(Device *device); // NULL is fine
 // For tests: makes a further backend known by its name.
 void backend_register(const Backend *backend);
 
-static inline Stream *device_stream(Device *device, int index) { return device->stream[index]; }
+static inline Stream *device_stream(Device *device, int index) {
+    return device->stream[index];
+}
 static inline Status device_alloc(Device *device, size_t bytes, void **out) {
     return device->backend->alloc(device, bytes, out);
 }
@@ -80,10 +82,14 @@ static inline void stream_download(Stream *s, void *host_to, const void *device_
     s->backend->download(s, host_to, device_from, bytes);
 }
 // Returns when all that was queued has been executed, with the first error among it.
-static inline Status stream_wait(Stream *s) { return s->backend->wait(s); }
+static inline Status stream_wait(Stream *s) {
+    return s->backend->wait(s);
+}
 
 #define BACKEND_CALL(name, Args, pointers)                                                         \
-    static inline void name(Stream *stream, Args args) { stream->backend->name(stream, &args); }
+    static inline void name(Stream *stream, Args args) {                                           \
+        stream->backend->name(stream, &args);                                                      \
+    }
 BACKEND_OPS(BACKEND_CALL)
 #undef BACKEND_CALL
 

@@ -78,8 +78,8 @@ typedef struct {
 
 // Its gradient. dsum holds the gradient with respect to `sum` that came from later layers and
 // receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate
-// (stride gate_stride), dshift, dscale (stride mod_stride) are sums over tokens: written, not added.
-// branch, gate, dbranch, dgate are NULL together.
+// (stride gate_stride), dshift, dscale (stride mod_stride) are sums over tokens: written, not
+// added. branch, gate, dbranch, dgate are NULL together.
 typedef struct {
     const float *sum, *stats, *scale, *branch, *gate, *dy;
     float *dsum, *dbranch, *dgate, *dshift, *dscale;
@@ -242,7 +242,8 @@ typedef struct {
 enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
 
 // Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (stay, class). It stays when
-// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes). ids in [0, classes).
+// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes). ids in [0,
+// classes).
 typedef struct {
     const int32_t *x_0;
     const uint64_t *sample;

@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 
-enum { QUEUE_ARGS_BYTES = 192, QUEUE_RECORDS = 256 };
+enum { QUEUE_ARGS_BYTES = 192, QUEUE_RECORDS = 1024 };
 
 typedef struct {
     void (*run)(void *context, const void *args);
