@@ -148,8 +148,8 @@ static void test_every_flipped_byte_is_found(void) {
     EXPECT_OK(file_read(path, 10000, &text, &bytes));
     int missed = 0;
     for (size_t i = 0; i < bytes; ++i)
-        for (int pattern = 0; pattern < 3; ++pattern) {
-            uint8_t flip = (uint8_t[]){0x01, 0x80, 0xff}[pattern];
+        for (int bit = 0; bit <= 8; ++bit) {
+            uint8_t flip = bit < 8 ? (uint8_t)(1 << bit) : 0xff;
             text[i] ^= (char)flip;
             write_bytes(path, text, bytes);
             if (block_file_verify(path, NULL) != STATUS_BAD_DATA) ++missed;
@@ -234,7 +234,7 @@ static void test_absurd_indexes(void) {
 
 static void test_damaged_block_is_named(void) {
     const size_t sizes[] = {64, 64, 64};
-    char *path = place("named.zst"), *text, part[64];
+    char *path = place("named.zst"), *text, part[96];
     write_file(path, sizes, 3);
     size_t bytes;
     EXPECT_OK(file_read(path, 10000, &text, &bytes));
@@ -248,7 +248,8 @@ static void test_damaged_block_is_named(void) {
     uint8_t raw[64];
     EXPECT_OK(block_reader_open(path, &reader));
     EXPECT_OK(block_reader_read(reader, 0, raw));
-    snprintf(part, sizeof part, "named.zst: block 1 (bytes %u to %u)", first, first + second);
+    snprintf(part, sizeof part, "named.zst: block 1 (bytes %u to %u) is damaged: wrong hash", first,
+             first + second);
     EXPECT_FAIL(block_reader_read(reader, 1, raw), BAD_DATA, part);
     EXPECT_OK(block_reader_read(reader, 2, raw));
     block_reader_close(reader);

@@ -314,6 +314,8 @@ static void test_round_trip(void) {
                                  "data.path=\xef\xbb\xbf",
                                  "data.path=\xef\xbf\xbe",
                                  "data.path=\xc2\x85\x7f",
+                                 "data.path=a \xe2\x80\xa8 b",
+                                 "data.path=a \xe2\x80\xa9 b",
                                  "data.path=true",
                                  "data.path=12",
                                  "data.path=~",
