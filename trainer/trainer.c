@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 
+enum { SAVE_RETRY_SECONDS = 30 };
+
 static bool is_rank_0(const Trainer *t) {
     return comm_rank(t->context.comm) == 0;
 }
@@ -232,8 +234,9 @@ static bool is_due(Interval every, double last) {
 static int propose(const Trainer *t) {
     if (!is_rank_0(t)) return 0;
     const RunSettings *s = &t->settings;
-    return (is_due(s->checkpoint.every, t->last_save) ? ACTION_SAVE : 0) |
-           (is_due(s->eval.every, t->last_eval) ? ACTION_EVAL : 0) |
+    bool save = t->save_failed_at > 0 ? clock_now() - t->save_failed_at >= SAVE_RETRY_SECONDS
+                                      : is_due(s->checkpoint.every, t->last_save);
+    return (save ? ACTION_SAVE : 0) | (is_due(s->eval.every, t->last_eval) ? ACTION_EVAL : 0) |
            (is_due(s->sample.every, t->last_sample) ? ACTION_SAMPLE : 0);
 }
 
@@ -243,6 +246,21 @@ static bool save_fits(const Trainer *t) {
     if (t->save_seconds > 0) return 2 * t->save_seconds < t->seconds_left;
     double raw = (double)t->engine.params.size * STATE_KINDS * sizeof(float);
     return raw / 100e6 < t->seconds_left; // never measured: a slow disk's rate
+}
+
+// A save on the way that fails because the disk does (the same on all ranks) ends no run: older
+// checkpoints are intact, the reason is told, and it is tried again.
+static Status save_on_the_way(Trainer *t) {
+    Status status = state_save(t);
+    t->save_failed_at = status == STATUS_IO ? clock_now() : 0;
+    if (status != STATUS_IO) return status;
+    if (is_rank_0(t)) t->context.warn(error_get()->text);
+    report_say(t,
+               "step %" PRId64 " could not be saved; the last good checkpoint is step %" PRId64
+               "; training goes on, next try in %d s",
+               t->step, t->saved_step, SAVE_RETRY_SECONDS);
+    error_clear();
+    return STATUS_OK;
 }
 
 static Status stop_early(Trainer *t) {
@@ -263,7 +281,10 @@ static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
     TRY(report_step(t, last));
-    if ((t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every) || last) TRY(state_save(t));
+    if (last)
+        TRY(state_save(t));
+    else if ((t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every))
+        TRY(save_on_the_way(t));
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
     if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));
     if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every)) TRY(report_samples(t));

@@ -90,9 +90,10 @@ struct Trainer {
     uint64_t fingerprint;
     double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
     int64_t saved_step;
-    int due;             // actions that this rank proposes by the clock (rank 0)
-    int agreed;          // actions agreed in the last step
-    double seconds_left; // least over ranks, 0: no deadline
+    double save_failed_at; // clock_now() of a failed save that is to be tried again; 0: none
+    int due;               // actions that this rank proposes by the clock (rank 0)
+    int agreed;            // actions agreed in the last step
+    double seconds_left;   // least over ranks, 0: no deadline
 };
 
 // ---- state.c ----
