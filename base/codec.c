@@ -396,19 +396,16 @@ done:
 
 // ---- byte planes --------------------------------------------------------------------------------
 
-enum { TILE = 4096 }; // words: a tile is read once for each plane and stays in the first cache
-
 static void split_4(const uint8_t *in, size_t n, uint8_t *out) {
-    for (size_t begin = 0; begin < n; begin += TILE) {
-        size_t end = n - begin < TILE ? n : begin + TILE;
-        for (size_t plane = 0; plane < 4; ++plane) {
-            uint8_t *restrict to = out + plane * n;
-            for (size_t i = begin; i < end; ++i) {
-                uint32_t word;
-                memcpy(&word, in + 4 * i, 4);
-                to[i] = (uint8_t)(word >> 8 * plane);
-            }
-        }
+    uint8_t *restrict a = out, *restrict b = out + n;
+    uint8_t *restrict c = out + 2 * n, *restrict d = out + 3 * n;
+    for (size_t i = 0; i < n; ++i) {
+        uint32_t word;
+        memcpy(&word, in + 4 * i, 4);
+        a[i] = (uint8_t)word;
+        b[i] = (uint8_t)(word >> 8);
+        c[i] = (uint8_t)(word >> 16);
+        d[i] = (uint8_t)(word >> 24);
     }
 }
 
@@ -444,4 +441,6 @@ void codec_join_planes(const void *in, size_t n, int width, void *out) {
         for (size_t i = 0; i < n; ++i) to[i * stride + plane] = from[plane * n + i];
 }
 
-const char *codec_version(void) { return ZSTD_versionString(); }
+const char *codec_version(void) {
+    return ZSTD_versionString();
+}
