@@ -95,6 +95,10 @@ static void test_ddim_with_full_noise_is_ancestral(void) {
     GaussianStep last = gaussian_step(process, &ddpm, 1, 0);
     EXPECT(last.by_x == 0 && last.std == 0);
     EXPECT_NEAR(last.by_x0, 1, 1e-12);
+    Process *large = open_vector("cosine", "v", "fixed-large");
+    last = gaussian_step(large, &ddpm, 1, 0); // a mean: noise here would be seen in the picture
+    EXPECT(last.by_x == 0 && last.std == 0);
+    process_close(large);
     last = gaussian_step(process, &ddim, 1, 0);
     EXPECT(last.by_x == 0 && last.std == 0 && last.by_x0 == 1);
     process_close(process);

@@ -84,7 +84,7 @@ static double token_loss(const TokenKernel *k, const float *logits, int x_0, int
 
     for (int c = 0; c < k->classes; ++c) {
         double w = fma(k->keep, row.p[c], k->v_rest);
-        double r = k->v_rest == 0.0 ? 1.0 : k->keep * row.p[c] / w;
+        double r = k->keep * row.p[c] / w; // exp_f64 never gives 0, so w is not 0 either
         part[c] = r * ((c == x_t ? here : k->u_rest) * w * inverse_p - q[c]);
     }
     double sum = f64_sum(part, k->classes);
