@@ -16,8 +16,8 @@ static inline uint64_t mix64(uint64_t z) {
     return z;
 }
 
-// The contribution of one fp32 number, given as its bits, at a global element index to a fingerprint.
-// Contributions are added modulo 2^64, so any split of the elements gives the same sum.
+// What one fp32 number, given as its bits, at a global element index adds to a fingerprint. The sum
+// is modulo 2^64, so any split of the elements gives the same one.
 static inline uint64_t mix_element(uint64_t index, uint32_t bits) {
     return mix64(index * MIX_GOLDEN ^ mix64((uint64_t)bits + MIX_GOLDEN));
 }

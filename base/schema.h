@@ -84,6 +84,7 @@ typedef struct {
 #define SCHEMA(Config, rows_)                                                                      \
     { rows_, (int)(sizeof(rows_) / sizeof *(rows_)), sizeof(Config) }
 
+// clang-format off: it breaks the selections apart
 // int32_t, int64_t, uint64_t, float and double fields. A uint64_t without an upper end: 0x1p64.
 #define SCHEMA_NUMBER(Config, field, text_, least_, most_, unit_, resume_, help_)                  \
     SCHEMA_NUMBER_AS(#field, Config, field, text_, least_, most_, unit_, resume_, help_)
@@ -126,6 +127,7 @@ typedef struct {
 #define SCHEMA_PLACE(key_, Config, field, text_, resume_, help_)                                   \
     .key = (key_), .offset = offsetof(Config, field), .size = sizeof(((Config *)0)->field),        \
     .text = (text_), .resume = (resume_), .help = (help_)
+// clang-format on
 
 // Zeroes *out and gives every field its default. Also checks the table itself: a default out of
 // range, a range beyond the type, a key given twice, a section in two pieces are BAD_CONFIG.
