@@ -32,10 +32,10 @@ checked "evaluation of points: the same on 0, 1, 2, 3 ranks"
 
 make_pictures
 run 0 2 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" run.dir="$work/clothes" \
-    train.steps=4 train.batch=16 train.grains=8 eval.every=0 sample.every=0
-run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 2 -o "$work/a.png"
-run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 2 -o "$work/b.png"
-run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 4 --guidance 2 -o "$work/c.png"
+    train.steps=30 train.batch=16 train.grains=8 optim.warmup=0 eval.every=0 sample.every=0
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 4 -o "$work/a.png"
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 3 --guidance 4 -o "$work/b.png"
+run 0 0 sample "$work/clothes" -n 4 --steps 5 --label 4 --guidance 4 -o "$work/c.png"
 cmp "$work/a.png" "$work/b.png" || die "sampling twice gives other pictures"
 ! cmp -s "$work/a.png" "$work/c.png" || die "another label gives the same picture"
 same "$(head -c 8 "$work/a.png" | od -An -tx1 | tr -d ' ')" 89504e470d0a1a0a "PNG signature"

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 make_points
 # Only the last step's checkpoint would be written: any other is the signal's.
-small+=(train.steps=4000 checkpoint.every=1000000)
+small+=(train.steps=1500 checkpoint.every=1000000)
 run 0 2 train "${small[@]}" run.dir="$work/whole"
 expected=$(fingerprint "$work/whole")
 checked "undisturbed: $expected"
@@ -25,7 +25,7 @@ stop_by() {
     finish 75
     same "$(checkpoints "$dir" | wc -l)" 1 "$signal to $whom: number of checkpoints"
     step=$(newest "$dir")
-    [ "$(step_number "$step")" -lt 4000 ] || die "$signal to $whom came after the last step"
+    [ "$(step_number "$step")" -lt 1500 ] || die "$signal to $whom came after the last step"
     said "step $(step_number "$step") " "$signal to $whom: the step is not told"
     run 0 0 verify "$dir/$step"
     run 0 $((ranks % 4 + 1)) train "${small[@]}" run.dir="$dir"

@@ -38,7 +38,7 @@ same_checkpoints() {
     done
 }
 
-short=(train.steps=20 train.batch=32 train.grains=8 checkpoint.every=10 log.every=1
+short=(train.steps=20 train.batch=16 train.grains=8 checkpoint.every=10 log.every=1
     log.fingerprint_every=5 eval.every=0 sample.every=0)
 
 make_pictures
