@@ -3,9 +3,10 @@
 // Philox4x32-10 (Salmon et al., SC'11, "Parallel random numbers: as easy as 1, 2, 3"). The 64-bit
 // Philox key is a mix of (seed, purpose); the 128-bit counter is
 //     { block, sample[31:0], step[15:0] << 16 | sample[47:32], step[47:16] }
-// where `sample` is a global sample number (below 2^48), `step` the optimizer or sampler step (below
-// 2^48), and `block` counts groups of four 32-bit numbers within the sample. Every backend draws the same bits: only integer
-// operations, IEEE add, multiply, fma and square root are used, with contraction switched off.
+// where `sample` is a global sample number and `step` the optimizer or sampler step, both below
+// 2^48, and `block` counts groups of four 32-bit numbers within the sample. Every backend draws the
+// same bits: only integer operations, IEEE add, multiply, fma and square root are used, with
+// contraction switched off.
 // Changing anything here breaks every stored run.
 #ifndef BASE_RNG_H
 #define BASE_RNG_H

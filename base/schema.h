@@ -84,49 +84,40 @@ typedef struct {
 #define SCHEMA(Config, rows_)                                                                      \
     { rows_, (int)(sizeof(rows_) / sizeof *(rows_)), sizeof(Config) }
 
-// clang-format off: it breaks the selections apart
+// The formatter breaks selections by type apart.
+// clang-format off
+
 // int32_t, int64_t, uint64_t, float and double fields. A uint64_t without an upper end: 0x1p64.
 #define SCHEMA_NUMBER(Config, field, text_, least_, most_, unit_, resume_, help_)                  \
     SCHEMA_NUMBER_AS(#field, Config, field, text_, least_, most_, unit_, resume_, help_)
 // The same for a field whose path is not its key, like an array's element.
 #define SCHEMA_NUMBER_AS(key_, Config, field, text_, least_, most_, unit_, resume_, help_)         \
-    {                                                                                              \
-        SCHEMA_PLACE(key_, Config, field, text_, resume_, help_),                                  \
-            .type = _Generic(((Config *)0)->field, int32_t                                         \
-                             : SCHEMA_TYPE_I32, int64_t                                            \
-                             : SCHEMA_TYPE_I64, uint64_t                                           \
-                             : SCHEMA_TYPE_U64, float                                              \
-                             : SCHEMA_TYPE_F32, double                                             \
-                             : SCHEMA_TYPE_F64),                                                   \
-            .least = (least_), .most = (most_), .unit = (unit_)                                    \
-    }
+    {SCHEMA_PLACE(key_, Config, field, text_, resume_, help_),                                     \
+     .type = _Generic(((Config *)0)->field,                                                        \
+                      int32_t: SCHEMA_TYPE_I32, int64_t: SCHEMA_TYPE_I64,                          \
+                      uint64_t: SCHEMA_TYPE_U64, float: SCHEMA_TYPE_F32,                           \
+                      double: SCHEMA_TYPE_F64),                                                    \
+     .least = (least_), .most = (most_), .unit = (unit_)}
 #define SCHEMA_SWITCH(Config, field, text_, resume_, help_)                                        \
-    {                                                                                              \
-        SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                \
-            .type = _Generic(((Config *)0)->field, bool                                            \
-                             : SCHEMA_TYPE_BOOL)                                                   \
-    }
+    {SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                   \
+     .type = _Generic(((Config *)0)->field, bool: SCHEMA_TYPE_BOOL)}
 #define SCHEMA_INTERVAL(Config, field, text_, resume_, help_)                                      \
-    {                                                                                              \
-        SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                \
-            .type = _Generic(((Config *)0)->field, Interval                                        \
-                             : SCHEMA_TYPE_INTERVAL)                                               \
-    }
+    {SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                   \
+     .type = _Generic(((Config *)0)->field, Interval: SCHEMA_TYPE_INTERVAL)}
 #define SCHEMA_TEXT(Config, field, text_, resume_, help_)                                          \
     SCHEMA_CHOICE(Config, field, text_, NULL, resume_, help_)
 // char[N] fields. The array decays to char * in the selection; a field that is a pointer itself
 // makes an array of negative size.
-#define SCHEMA_CHOICE(Config, field, text_, choices_, resume_, help_)                                   \
-    {                                                                                                   \
-        SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                   \
+#define SCHEMA_CHOICE(Config, field, text_, choices_, resume_, help_)                              \
+    {SCHEMA_PLACE(#field, Config, field, text_, resume_, help_),                                   \
      .type = _Generic(((Config *)0)->field, char *: SCHEMA_TYPE_TEXT) +                            \
              0 * sizeof(char[SCHEMA_IS_POINTER(((Config *)0)->field) ? -1 : 1]),                   \
-     .choices = (choices_) \
-    }
+     .choices = (choices_)}
 #define SCHEMA_IS_POINTER(field) __builtin_types_compatible_p(__typeof__(field), char *)
 #define SCHEMA_PLACE(key_, Config, field, text_, resume_, help_)                                   \
     .key = (key_), .offset = offsetof(Config, field), .size = sizeof(((Config *)0)->field),        \
     .text = (text_), .resume = (resume_), .help = (help_)
+
 // clang-format on
 
 // Zeroes *out and gives every field its default. Also checks the table itself: a default out of
