@@ -11,12 +11,12 @@
 #include "model/network.h"
 
 typedef struct {
-    char name[16];      // "gaussian" (DDPM, arXiv 2006.11239) or "multinomial" (2102.05379)
-    int32_t steps;      // T
-    char schedule[12];  // gaussian: "cosine", "linear"; multinomial: "cosine" (without the square)
-    char head[8];       // gaussian: what the network predicts: "eps", "x0", "v"
-    char variance[12];  // gaussian: "fixed-small", "fixed-large"
-    float label_drop;   // share of labels replaced by the null class in training
+    char name[16];     // "gaussian" (DDPM, arXiv 2006.11239) or "multinomial" (2102.05379)
+    int32_t steps;     // T
+    char schedule[12]; // gaussian: "cosine", "linear"; multinomial: "cosine" (without the square)
+    char head[8];      // gaussian: what the network predicts: "eps", "x0", "v"
+    char variance[12]; // gaussian: "fixed-small", "fixed-large"
+    float label_drop;  // share of labels replaced by the null class in training
 } ProcessConfig;
 
 typedef struct {
@@ -32,24 +32,24 @@ typedef struct Process Process;
 // One grain on one stream, all in device memory; sized by process_pass_bytes and laid out by
 // process_pass_place. `host_*` are host rows that uploads read from: untouched until stream_wait.
 typedef struct {
-    int64_t capacity;       // samples
-    void *x_0, *x_t;        // float or int32, [capacity, in_item]
-    float *target;          // gaussian
-    float *out, *dout;      // [capacity, out_item]
-    void *level;            // GaussianLevel or CategoricalLevel [capacity]
-    float *time;            // [capacity, TIME_FEATURES]
-    int32_t *label;         // [capacity]
-    uint64_t *sample;       // [capacity]
-    float *loss;            // [capacity] numerators
-    double *error;          // [capacity]
-    void *host_level;       // the host rows
+    int64_t capacity;  // samples
+    void *x_0, *x_t;   // float or int32, [capacity, in_item]
+    float *target;     // gaussian
+    float *out, *dout; // [capacity, out_item]
+    void *level;       // GaussianLevel or CategoricalLevel [capacity]
+    float *time;       // [capacity, TIME_FEATURES]
+    int32_t *label;    // [capacity]
+    uint64_t *sample;  // [capacity]
+    float *loss;       // [capacity] numerators
+    double *error;     // [capacity]
+    void *host_level;  // the host rows
     float *host_time;
     int32_t *host_label;
     uint64_t *host_sample;
 } Pass;
 
-// Fills `shape` from the data (tokens/channels/.../classes set by the caller) with what this process
-// wants out of the network (out_channels, time_input), and makes the float64 tables.
+// Fills `shape` from the data (tokens/channels/.../classes set by the caller) with what this
+// process wants out of the network (out_channels, time_input), and makes the float64 tables.
 // Errors: BAD_CONFIG with the key and its choices.
 Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out);
 void process_close(Process *process);
@@ -102,11 +102,11 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 // term(t) into pass->error (float64, nats per sample). process_bound_prior gives the closed-form
 // part of a sample on the host: KL(q(x_T|x_0) || p(x_T)).
 //
-// gaussian: the reverse variance is config.variance for t >= 2 and b_1 at t = 1 for both choices (the
-// variance of x_0 given x_1 wherever data is smooth at that scale; b~_2, which the released code
-// takes, costs 0.16 bits a dimension on Gaussian data). At t = 1 images are decoded into their 256
-// levels, x0_hat limited to [-1,1]; vectors have a density, and the bound is one of its logarithm.
-// multinomial: the code's decoder at t = 1 (plug-in posterior with A_0 = 1).
+// gaussian: the reverse variance is config.variance for t >= 2 and b_1 at t = 1 for both choices
+// (the variance of x_0 given x_1 wherever data is smooth at that scale; b~_2, which the released
+// code takes, costs 0.16 bits a dimension on Gaussian data). At t = 1 images are decoded into their
+// 256 levels, x0_hat limited to [-1,1]; vectors have a density, and the bound is one of its
+// logarithm. multinomial: the code's decoder at t = 1 (plug-in posterior with A_0 = 1).
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
 int64_t process_bound_items(const Process *process); // dims or tokens that the bound is divided by
