@@ -113,7 +113,10 @@ int64_t process_bound_items(const Process *process); // dims or tokens that the 
 
 // ---- sampling ---------------------------------------------------------------------------------
 
-// Plan of one sampler run: which times, which numbers. Step i = 0..process_sampler_steps()-1.
+// Plan of one sampler run: which times, which numbers. Step i = 0..sampler_steps()-1. With fewer
+// steps than T the kept times are spread evenly and steps are composed; "ddim" keeps the paper's
+// 1, 1 + T/n, ... which begins T/n short of T, the others keep 1 and T. A sample is a function of
+// its number and the seed. Guidance is the caller's: it is mixed into pass->out before a step.
 typedef struct Sampler Sampler;
 Status sampler_open(const Process *process, const SamplerConfig *config, Sampler **out);
 void sampler_close(Sampler *sampler);
