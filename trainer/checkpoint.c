@@ -101,16 +101,17 @@ static Status check_room(const char *run_dir, const Params *params) {
     return STATUS_OK;
 }
 
-// Adds to a failed write how much room there was and how much was still to come.
+// Adds to a failed write what is missing. The file that failed is removed by now, so `to_come`
+// counts it whole.
 static Status explain_room(const char *run_dir, uint64_t to_come, Status status) {
     if (status != STATUS_IO) return status;
     ErrorRecord record = error_take();
     uint64_t available = 0;
     size_t length = strlen(record.text);
-    if (folder_free_bytes(run_dir, &available) == STATUS_OK)
+    if (folder_free_bytes(run_dir, &available) == STATUS_OK && available < to_come)
         snprintf(record.text + length, sizeof record.text - length,
-                 " (%.1f MB are free, up to %.1f MB were still to be written)",
-                 (double)available / 1e6, (double)to_come / 1e6);
+                 " (%.1f MB are free, %.1f MB more may be needed)", (double)available / 1e6,
+                 (double)(to_come - available) / 1e6);
     return error_restore(&record);
 }
 
