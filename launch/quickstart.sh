@@ -32,8 +32,8 @@ fi
 # train RANKS SECONDS: when the seconds are over (0: never), SIGUSR1 asks the run to save and stop.
 train() {
     timeout --foreground --preserve-status -s USR1 "$2" \
-        mpirun --oversubscribe --bind-to none -n "$1" build/dye train configs/fashion-mnist.yaml \
-        run.dir=$run "${budget[@]}" </dev/null
+        mpirun --quiet --oversubscribe --bind-to none -n "$1" \
+        build/dye train configs/fashion-mnist.yaml run.dir=$run "${budget[@]}" </dev/null
 }
 
 step "packages"

@@ -119,8 +119,11 @@ if build build all -DCMAKE_BUILD_TYPE=Release; then
 fi
 [ -z "$filter" ] || finish
 
+# Loops that must become vectors need not do so under a sanitizer.
+with_clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS=-Wno-pass-failed)
+
 stage "sanitizer build with $(clang --version | head -n 1)"
-if build build-asan all -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DDYE_SANITIZE=ON; then
+if build build-asan all "${with_clang[@]}" -DDYE_SANITIZE=ON; then
     stage "tests under the address and undefined-behaviour sanitizers"
     suite build-asan -LE 'mpi|run|house|long'
     stage "two ranks, and a small run of the program, under the sanitizers"
@@ -131,8 +134,7 @@ fi
 stage "fuzzing"
 seconds=10
 [ $long -eq 0 ] || seconds=120
-if build build-fuzz fuzz -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DDYE_FUZZ=ON \
-    -DDYE_FUZZ_SECONDS=$seconds; then
+if build build-fuzz fuzz "${with_clang[@]}" -DDYE_FUZZ=ON -DDYE_FUZZ_SECONDS=$seconds; then
     suite build-fuzz -L '^fuzz$'
 fi
 finish
