@@ -63,7 +63,6 @@ case $code in
 esac
 
 step "64 samples"
-build/dye sample $run -n 64 -o $grid.new.png
-mv $grid.new.png $grid
+build/dye sample $run -n 64 -o $grid
 
 step "done: look at $PWD/$grid"
