@@ -256,7 +256,9 @@ static void test_failed_save(void) {
     State state;
     const char *run = fresh("failed");
     state_make(&state, 250, 96);
+    EXPECT_OK(folder_make(in(run, ".saving-step-000000099/x")));
     EXPECT_OK(state_save_step(comm, run, &state, 1, 2));
+    EXPECT_TEXT(listing(run), "step-000000001");
     state.fail_part = 2;
     EXPECT_FAIL(state_save_step(comm, run, &state, 2, 2), IO, "part 2 cannot be fetched");
     EXPECT_TEXT(listing(run), "step-000000001");

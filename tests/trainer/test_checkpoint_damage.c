@@ -7,7 +7,7 @@
 #include "tests/test.h"
 #include "tests/trainer/support_state.h"
 
-enum { ELEMENTS = 150, PART_SIZE = 96 }; // two parts
+enum { ELEMENTS = 200, PART_SIZE = 96 }; // three parts, two of one size
 
 static Comm *comm;
 static char run[PATH_BYTES], warned[4096];
@@ -19,8 +19,8 @@ static void warn(const char *message) {
 }
 
 static const char *const files[] = {"manifest.json", "part-000.safetensors.zst",
-                                    "part-001.safetensors.zst"};
-enum { FILES = 3 };
+                                    "part-001.safetensors.zst", "part-002.safetensors.zst"};
+enum { FILES = 4 };
 
 // Two checkpoints, steps 1 and 2.
 static void make_run(void) {
@@ -133,10 +133,10 @@ static void test_missing(void) {
 
 static void test_extra(void) {
     make_run();
-    EXPECT_OK(file_write_atomic(path_of(2, "part-002.safetensors.zst"), "", 0));
+    EXPECT_OK(file_write_atomic(path_of(2, "part-003.safetensors.zst"), "", 0));
     EXPECT_FAIL(checkpoint_verify(path_of(2, "")), BAD_DATA,
-                "part-002.safetensors.zst does not belong");
-    EXPECT(unlink(path_of(2, "part-002.safetensors.zst")) == 0);
+                "part-003.safetensors.zst does not belong");
+    EXPECT(unlink(path_of(2, "part-003.safetensors.zst")) == 0);
     EXPECT(mkdir(path_of(2, "notes"), 0777) == 0);
     EXPECT_FAIL(checkpoint_verify(path_of(2, "")), BAD_DATA, "notes does not belong");
 }
@@ -156,13 +156,34 @@ static void test_swapped(void) {
     EXPECT(link(path_of(2, files[2]), path_of(2, files[1])) == 0);
     EXPECT_FAIL(checkpoint_verify(path_of(2, "")), BAD_DATA, files[1]);
     EXPECT_FAIL(checkpoint_read_kind(path_of(2, ""), &state.params, STATE_ADAM_M, numbers),
-                BAD_DATA, files[1]);
+                BAD_DATA, "its header is not that of part 0");
     make_run();
     EXPECT_OK(file_rename(path_of(2, ""), path_of(9, "")));
     EXPECT_FAIL(checkpoint_verify(path_of(9, "")), BAD_DATA, "says step 2");
     int64_t step;
     EXPECT_OK(load(&step));
     EXPECT_EQ(step, 1);
+}
+
+// A part of the same step and weights, whole in every block, but with another run's moments.
+static void test_other_moments(void) {
+    char ours[PATH_BYTES], theirs[PATH_BYTES + 64];
+    make_run();
+    snprintf(ours, sizeof ours, "%s", run);
+    snprintf(run, sizeof run, "%s", test_folder("damage"));
+    Ownership ownership;
+    ownership_init(&ownership, &state.params, 1, 1);
+    state_fill(&state, 2);
+    state.kind[STATE_ADAM_M][0] += 1;
+    CheckpointMeta meta = state_meta(&state, 2);
+    StateAccess access = state_lend(&state);
+    EXPECT_OK(checkpoint_save(comm, run, &state.params, &ownership, &meta, &access, 2));
+    json_decref(meta.facts);
+    snprintf(theirs, sizeof theirs, "%s", path_of(2, files[1]));
+    snprintf(run, sizeof run, "%s", ours);
+    EXPECT_OK(file_rename(theirs, path_of(2, files[1])));
+    EXPECT_FAIL(checkpoint_verify(path_of(2, "")), BAD_DATA, files[1]);
+    expect_fallback(files[1]);
 }
 
 static void test_none_good(void) {
@@ -185,6 +206,7 @@ int main(void) {
     RUN(test_missing);
     RUN(test_extra);
     RUN(test_swapped);
+    RUN(test_other_moments);
     RUN(test_none_good);
     state_free(&state);
     comm_close(comm);
