@@ -66,7 +66,10 @@ void console_error(void) {
     end_live_line();
     fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_name(error->status), error->text,
             status_text(error->status));
-    for (int i = 0; i < error->frames; ++i)
+    // Where the code noticed helps nobody who mistyped a key.
+    bool is_input = error->status == STATUS_BAD_USAGE || error->status == STATUS_BAD_CONFIG ||
+                    error->status == STATUS_NOT_FOUND || error->status == STATUS_BUSY;
+    for (int i = 0; i < error->frames && !is_input; ++i)
         fprintf(stderr, "%s  %s %s:%d in %s\n", console.name, i == 0 ? "at " : "via",
                 error->frame[i].file, error->frame[i].line, error->frame[i].function);
 }

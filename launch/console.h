@@ -12,7 +12,8 @@ void console_set_plain_seconds(double seconds);
 void console_say(const char *line);      // stdout, a plain line
 void console_warn(const char *line);     // stderr, with this rank's name
 void console_progress(const char *line); // a live line on a terminal; else a line now and then
-// The calling thread's error record: "[rank 1/4 host] error BAD_DATA: text (what it means)", trail.
+// The calling thread's error record: "[rank 1/4 host] error BAD_DATA: text (what it means)", and,
+// unless the input is to blame, the trail.
 void console_error(void);
 
 #endif
