@@ -5,6 +5,7 @@
 #
 #   fashion-mnist   60,000 + 10,000 grey pictures of articles, 10 classes (dataset-fashion-mnist)
 #   kjv             the King James Bible as 27 letters (bible-kjv-text)
+#   swiss-roll      50,000 points on a spiral in the plane (made up)
 #
 # A set that is there and passes `dye verify` is left alone. Missing packages are installed with
 # apt-get, which needs root or sudo. DYE names the program (default: build/dye). Exit codes: 2 wrong
@@ -43,7 +44,7 @@ install() {
     [ -e "$2" ] || stop 69 "the package $1 is installed, but $2 is not there"
 }
 
-# get NAME PACKAGE SOURCE OPTION...
+# get NAME PACKAGE SOURCE OPTION...: no package (-) for a made-up set.
 get() {
     local name=$1 package=$2 source=$3 out=data-packed/$1 force=()
     shift 3
@@ -55,18 +56,18 @@ get() {
         say "$out does not pass 'dye verify': packing it again"
         force=(--force)
     fi
-    install "$package" "$source"
+    [ "$package" = - ] || install "$package" "$source"
     mkdir -p data-packed
     "$dye" pack "$source" -o "$out" --name "$name" "$@" "${force[@]}"
     "$dye" verify "$out"
 }
 
-[ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh fashion-mnist, kjv or all"
-[ "$*" != all ] || set -- fashion-mnist kjv
+[ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh fashion-mnist, kjv, swiss-roll or all"
+[ "$*" != all ] || set -- fashion-mnist kjv swiss-roll
 for name in "$@"; do
     case $name in
-    fashion-mnist | kjv) ;;
-    *) stop 2 "there is no set '$name'; known are fashion-mnist, kjv and all" ;;
+    fashion-mnist | kjv | swiss-roll) ;;
+    *) stop 2 "there is no set '$name'; known are fashion-mnist, kjv, swiss-roll and all" ;;
     esac
 done
 [ -x "$dye" ] || stop 69 "$dye is not there: build it first, or set DYE"
@@ -74,5 +75,6 @@ for name in "$@"; do
     case $name in
     fashion-mnist) get "$name" dataset-fashion-mnist /usr/share/datasets/fashion-mnist ;;
     kjv) get "$name" bible-kjv-text /usr/lib/bible.data --form letters27 ;;
+    swiss-roll) get "$name" - swiss-roll ;;
     esac
 done
