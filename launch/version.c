@@ -3,8 +3,8 @@
 
 #include "base/codec.h"
 #include "base/json.h"
-#include "base/png.h"
 #include "base/schema.h"
+#include "data/png.h"
 
 typedef struct {
     const char *library;

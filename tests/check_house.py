@@ -27,7 +27,7 @@ VENDOR_HOMES = {
     "zstd.h": ["base/codec.c"],
     "xxhash.h": ["base/codec.c"],
     "jansson.h": ["base/json.h"],
-    "png.h": ["base/png.c"],
+    "png.h": ["data/png.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
     "dlfcn.h": ["model/cpu/blas.c"],

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mix.h"
-#include "base/safetensors.h"
+#include "data/safetensors.h"
 
 static const char *const kind_names[STATE_KINDS] = {"weight", "adam_m", "adam_v", "ema_0", "ema_1"};
 

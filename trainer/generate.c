@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/png.h"
+#include "data/png.h"
 
 static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
     int32_t classes = engine->shape.classes;

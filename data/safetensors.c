@@ -1,5 +1,5 @@
 // The header of a safetensors file: built, and parsed with suspicion.
-#include "base/safetensors.h"
+#include "data/safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 // Pictures of generated samples: a grid of images as one PNG file.
-#ifndef BASE_PNG_H
-#define BASE_PNG_H
+#ifndef DATA_PNG_H
+#define DATA_PNG_H
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 // safetensors headers: the worked example of the reference, a round trip, and all that is refused.
 #include "base/file.h"
-#include "base/safetensors.h"
+#include "data/safetensors.h"
 #include "tests/test.h"
 
 // A file in memory: the header text behind its length, then zeroed data.

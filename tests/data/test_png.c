@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/mix.h"
-#include "base/png.h"
+#include "data/png.h"
 #include "tests/test.h"
 
 static const char *folder;

@@ -1,5 +1,5 @@
 // Grids of images through libpng, which reports errors by longjmp.
-#include "base/png.h"
+#include "data/png.h"
 
 #include <setjmp.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 // "data_offsets": [begin, end]}, ...}; offsets count from the first byte behind the header. The
 // reader refuses whatever two readers could understand differently: duplicate names, holes,
 // overlaps, trailing bytes, sizes that do not follow from the shape.
-#ifndef BASE_SAFETENSORS_H
-#define BASE_SAFETENSORS_H
+#ifndef DATA_SAFETENSORS_H
+#define DATA_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>
