@@ -19,9 +19,9 @@
 enum { BLOCK_RAW_MOST = 1 << 26 }; // 64 MiB: larger raw sizes in an index are refused
 
 typedef struct {
-    uint64_t bytes;   // of the whole file
-    uint64_t raw;     // of the decoded content
-    uint64_t hash;    // XXH3-64 of the whole file
+    uint64_t bytes; // of the whole file
+    uint64_t raw;   // of the decoded content
+    uint64_t hash;  // XXH3-64 of the whole file
     uint32_t blocks;
 } BlockFileInfo;
 

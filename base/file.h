@@ -22,9 +22,9 @@ Status file_write_atomic(const char *path, const void *data, size_t bytes);
 bool file_exists(const char *path);
 Status file_size(const char *path, uint64_t *bytes);
 
-Status folder_make(const char *path);   // with parents; fine if it exists
-Status folder_sync(const char *path);   // fsync of the folder itself
-Status folder_remove(const char *path); // with all that is in it; fine if absent
+Status folder_make(const char *path);                 // with parents; fine if it exists
+Status folder_sync(const char *path);                 // fsync of the folder itself
+Status folder_remove(const char *path);               // with all that is in it; fine if absent
 Status file_rename(const char *from, const char *to); // rename, then fsync of to's folder
 // Sorted names of the entries (without . and ..); free with folder_names_free.
 Status folder_names(const char *path, char ***names, int *count);

@@ -120,4 +120,6 @@ json_t *json_hex64(uint64_t value) {
     return json_string(text);
 }
 
-const char *json_version(void) { return jansson_version_str(); }
+const char *json_version(void) {
+    return jansson_version_str();
+}

@@ -92,10 +92,10 @@ static inline float rng_log(float x) {
     v.u -= (uint32_t)e << 23;
     float s = (v.f - 1.0f) / (v.f + 1.0f);
     float z = s * s;
-    float p = 0.22222222f;                // 2/9
-    p = fmaf(p, z, 0.28571429f);          // 2/7
-    p = fmaf(p, z, 0.4f);                 // 2/5
-    p = fmaf(p, z, 0.66666667f);          // 2/3
+    float p = 0.22222222f;       // 2/9
+    p = fmaf(p, z, 0.28571429f); // 2/7
+    p = fmaf(p, z, 0.4f);        // 2/5
+    p = fmaf(p, z, 0.66666667f); // 2/3
     float log_m = fmaf(s * z, p, 2.0f * s);
     return fmaf((float)e, 0.69314718f, log_m);
 }

@@ -393,4 +393,6 @@ Status schema_load_yaml(const Schema *schema, const char *path, void *out) {
     return STATUS_OK;
 }
 
-const char *schema_version(void) { return yaml_get_version_string(); }
+const char *schema_version(void) {
+    return yaml_get_version_string();
+}

@@ -25,13 +25,21 @@ static const StatusInfo *info_of(Status status) {
     return &status_info[known ? status : STATUS_FAILED];
 }
 
-const char *status_name(Status status) { return info_of(status)->name; }
+const char *status_name(Status status) {
+    return info_of(status)->name;
+}
 
-const char *status_text(Status status) { return info_of(status)->text; }
+const char *status_text(Status status) {
+    return info_of(status)->text;
+}
 
-int status_exit_code(Status status) { return info_of(status)->exit_code; }
+int status_exit_code(Status status) {
+    return info_of(status)->exit_code;
+}
 
-const ErrorRecord *error_get(void) { return &thread_record; }
+const ErrorRecord *error_get(void) {
+    return &thread_record;
+}
 
 ErrorRecord error_take(void) {
     ErrorRecord taken = thread_record;
@@ -44,7 +52,9 @@ Status error_restore(const ErrorRecord *record) {
     return record->status;
 }
 
-void error_clear(void) { memset(&thread_record, 0, sizeof thread_record); }
+void error_clear(void) {
+    memset(&thread_record, 0, sizeof thread_record);
+}
 
 Status error_raise(Status status, const char *file, int line, const char *function,
                    const char *format, ...) {
@@ -75,4 +85,6 @@ void error_bug(const char *condition, const char *file, int line, const char *fu
     exit(EXIT_BUG);
 }
 
-void error_set_bug_hook(void (*hook)(int exit_code)) { bug_hook = hook; }
+void error_set_bug_hook(void (*hook)(int exit_code)) {
+    bug_hook = hook;
+}

@@ -2,8 +2,9 @@
 #ifndef LAUNCH_VERSION_H
 #define LAUNCH_VERSION_H
 
-#include <jansson.h>
 #include <stdio.h>
+
+#include "base/json.h"
 
 const char *version_text(void); // "0.1.0 (commit 1a2b3c)"
 void version_print(FILE *out);

@@ -56,8 +56,7 @@ static int test_failures, test_checks, test_skips;
     do {                                                                                           \
         ++test_checks;                                                                             \
         Status s_ = (call);                                                                        \
-        if (s_ != STATUS_OK)                                                                       \
-            TEST_FAIL("%s: %s: %s", #call, status_name(s_), error_get()->text);                    \
+        if (s_ != STATUS_OK) TEST_FAIL("%s: %s: %s", #call, status_name(s_), error_get()->text);   \
     } while (0)
 
 // The call fails with this code and its message holds this text: messages are an interface.
@@ -87,9 +86,10 @@ static inline void test_all_near(const char *file, int line, const char *name, c
     }
     if (bad == 0) return;
     ++test_failures;
-    fprintf(stderr, "  %s:%d: %s: %" PRId64 " of %" PRId64 " are off by more than %.3g; worst at %" PRId64
-            ": %.9g, expected %.9g\n", file, line, name, bad, n, tolerance, worst,
-            (double)actual[worst], expected[worst]);
+    fprintf(stderr,
+            "  %s:%d: %s: %" PRId64 " of %" PRId64 " are off by more than %.3g; worst at %" PRId64
+            ": %.9g, expected %.9g\n",
+            file, line, name, bad, n, tolerance, worst, (double)actual[worst], expected[worst]);
 }
 
 #define RUN(test)                                                                                  \
