@@ -5,73 +5,81 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 #include <zstd.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the planes are loaded as words");
+#include "base/file.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs below are as in the file");
 
 enum {
     SKIPPABLE_MAGIC = 0x184D2A5D,
     FORMAT_VERSION = 1,
-    FRAME_HEADER = 8, // magic and size of the skippable frame
-    INDEX_HEAD = 8,   // "DYEB" and version
-    ENTRY = 16,
-    INDEX_TAIL = 12, // n, hash, "DYEI"
-    INDEX_LEAST = FRAME_HEADER + INDEX_HEAD + INDEX_TAIL,
+    FRAME_HEADER = 8,      // magic and size of the skippable frame
     BLOCKS_MOST = 1 << 26, // keeps the size of the skippable frame within 32 bits
 };
 
-static void put_u32(uint8_t *to, uint32_t value) {
-    memcpy(to, &value, sizeof value);
-}
-static void put_u64(uint8_t *to, uint64_t value) {
-    memcpy(to, &value, sizeof value);
+typedef struct {
+    uint32_t stored, raw; // bytes
+    uint64_t hash;
+} Entry;
+
+// The skippable frame: this, the entries, the tail.
+typedef struct {
+    uint32_t magic, bytes;
+    char name[4]; // "DYEB"
+    uint32_t version;
+    Entry entry[];
+} Index;
+
+typedef struct {
+    uint32_t blocks, hash;
+    char name[4]; // "DYEI"
+} IndexTail;
+
+static size_t index_bytes(uint64_t blocks) {
+    return sizeof(Index) + (size_t)blocks * sizeof(Entry) + sizeof(IndexTail);
 }
 
-static uint32_t get_u32(const uint8_t *from) {
-    uint32_t value;
-    memcpy(&value, from, sizeof value);
-    return value;
+static IndexTail *index_tail(Index *index, uint32_t blocks) {
+    return (IndexTail *)&index->entry[blocks];
 }
 
-static uint64_t get_u64(const uint8_t *from) {
-    uint64_t value;
-    memcpy(&value, from, sizeof value);
-    return value;
+// What the tail's `hash` has to be: it covers all from "DYEB" to the number of blocks.
+static uint32_t index_hash(const Index *index, uint32_t blocks) {
+    const char *begin = (const char *)index + offsetof(Index, name);
+    const char *end = (const char *)&index->entry[blocks] + offsetof(IndexTail, hash);
+    return (uint32_t)codec_hash(begin, (size_t)(end - begin));
 }
 
 uint64_t codec_hash(const void *data, size_t bytes) {
     return XXH3_64bits(data, bytes);
 }
 
-// ---- writing ------------------------------------------------------------------------------------
+typedef struct {
+    void *data;
+    size_t room;
+} Buffer;
 
 struct BlockWriter {
     char *path;
     int fd;
     ZSTD_CCtx *zstd;
     XXH3_state_t *hash;
-    uint8_t *stored; // room for one compressed block
-    size_t room;
-    uint8_t *index; // from FRAME_HEADER on filled as the file wants it
-    size_t index_room;
+    Buffer stored; // one compressed block
+    Buffer index;  // an Index; its entries are filled as blocks come
     BlockFileInfo info;
     bool broken; // a write failed: the file can only be discarded
 };
-
-static size_t index_bytes(uint64_t blocks) {
-    return INDEX_LEAST + (size_t)blocks * ENTRY;
-}
 
 static void writer_free(BlockWriter *writer) {
     if (writer->fd >= 0) close(writer->fd);
     ZSTD_freeCCtx(writer->zstd);
     XXH3_freeState(writer->hash);
-    free(writer->stored);
-    free(writer->index);
+    free(writer->stored.data);
+    free(writer->index.data);
     free(writer->path);
     free(writer);
 }
@@ -105,49 +113,39 @@ fail:
     return status;
 }
 
-static Status writer_put(BlockWriter *writer, const uint8_t *data, size_t bytes) {
+static Status writer_put(BlockWriter *writer, const void *data, size_t bytes) {
     XXH3_64bits_update(writer->hash, data, bytes);
     writer->info.bytes += bytes;
-    while (bytes > 0) {
-        ssize_t n = write(writer->fd, data, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        writer->broken = n < 0;
-        FAIL_IF(n < 0, IO, "cannot write %s: %s", writer->path, strerror(errno));
-        data += n;
-        bytes -= (size_t)n;
-    }
+    writer->broken = true;
+    TRY(file_put(writer->fd, writer->path, data, bytes));
+    writer->broken = false;
     return STATUS_OK;
 }
 
-static Status grow(const char *path, uint8_t **memory, size_t *room, size_t needed) {
-    if (needed <= *room) return STATUS_OK;
-    size_t larger = needed > 2 * *room ? needed : 2 * *room;
-    uint8_t *grown = realloc(*memory, larger);
+static Status buffer_grow(Buffer *buffer, const char *path, size_t needed) {
+    if (needed <= buffer->room) return STATUS_OK;
+    size_t larger = needed > 2 * buffer->room ? needed : 2 * buffer->room;
+    void *grown = realloc(buffer->data, larger);
     FAIL_IF(grown == NULL, NO_MEMORY, "%s: no memory for %zu bytes", path, larger);
-    *memory = grown;
-    *room = larger;
+    *buffer = (Buffer){grown, larger};
     return STATUS_OK;
 }
 
 Status block_writer_add(BlockWriter *writer, const void *raw, size_t bytes) {
+    uint32_t block = writer->info.blocks;
     FAIL_IF(bytes > BLOCK_RAW_MOST, BAD_USAGE, "%s: a block of %zu bytes, at most %d are allowed",
             writer->path, bytes, BLOCK_RAW_MOST);
-    FAIL_IF(writer->info.blocks == BLOCKS_MOST, BAD_USAGE, "%s: more than %d blocks", writer->path,
-            BLOCKS_MOST);
-    TRY(grow(writer->path, &writer->stored, &writer->room, ZSTD_compressBound(bytes)));
-    TRY(grow(writer->path, &writer->index, &writer->index_room,
-             index_bytes((uint64_t)writer->info.blocks + 1)));
-    ZSTD_CCtx_reset(writer->zstd, ZSTD_reset_session_only);
-    ZSTD_CCtx_setPledgedSrcSize(writer->zstd, bytes);
-    size_t stored = ZSTD_compress2(writer->zstd, writer->stored, writer->room, raw, bytes);
+    FAIL_IF(block == BLOCKS_MOST, BAD_USAGE, "%s: more than %d blocks", writer->path, BLOCKS_MOST);
+    TRY(buffer_grow(&writer->stored, writer->path, ZSTD_compressBound(bytes)));
+    TRY(buffer_grow(&writer->index, writer->path, index_bytes((uint64_t)block + 1)));
+    size_t stored =
+        ZSTD_compress2(writer->zstd, writer->stored.data, writer->stored.room, raw, bytes);
     FAIL_IF(ZSTD_isError(stored), NO_MEMORY, "%s: zstd cannot compress block %u: %s", writer->path,
-            writer->info.blocks, ZSTD_getErrorName(stored));
-    uint8_t *entry =
-        writer->index + FRAME_HEADER + INDEX_HEAD + (size_t)writer->info.blocks * ENTRY;
-    put_u32(entry, (uint32_t)stored);
-    put_u32(entry + 4, (uint32_t)bytes);
-    put_u64(entry + 8, codec_hash(writer->stored, stored));
-    TRY(writer_put(writer, writer->stored, stored));
+            block, ZSTD_getErrorName(stored));
+    Index *index = writer->index.data;
+    index->entry[block] =
+        (Entry){(uint32_t)stored, (uint32_t)bytes, codec_hash(writer->stored.data, stored)};
+    TRY(writer_put(writer, writer->stored.data, stored));
     ++writer->info.blocks;
     writer->info.raw += bytes;
     return STATUS_OK;
@@ -155,18 +153,16 @@ Status block_writer_add(BlockWriter *writer, const void *raw, size_t bytes) {
 
 static Status writer_end(BlockWriter *writer) {
     FAIL_IF(writer->broken, IO, "%s: an earlier write failed", writer->path);
-    size_t bytes = index_bytes(writer->info.blocks);
-    TRY(grow(writer->path, &writer->index, &writer->index_room, bytes));
-    uint8_t *index = writer->index, *tail = index + bytes - INDEX_TAIL;
-    put_u32(index, SKIPPABLE_MAGIC);
-    put_u32(index + 4, (uint32_t)(bytes - FRAME_HEADER));
-    memcpy(index + 8, "DYEB", 4);
-    put_u32(index + 12, FORMAT_VERSION);
-    put_u32(tail, writer->info.blocks);
-    put_u32(tail + 4, (uint32_t)codec_hash(index + 8, bytes - FRAME_HEADER - 8));
-    memcpy(tail + 8, "DYEI", 4);
+    uint32_t blocks = writer->info.blocks;
+    size_t bytes = index_bytes(blocks);
+    TRY(buffer_grow(&writer->index, writer->path, bytes));
+    Index *index = writer->index.data;
+    *index = (Index){SKIPPABLE_MAGIC, (uint32_t)(bytes - FRAME_HEADER), "DYEB", FORMAT_VERSION};
+    IndexTail *tail = index_tail(index, blocks);
+    *tail = (IndexTail){.blocks = blocks, .name = "DYEI"};
+    tail->hash = index_hash(index, blocks);
     TRY(writer_put(writer, index, bytes));
-    FAIL_IF(fsync(writer->fd) != 0, IO, "cannot flush %s: %s", writer->path, strerror(errno));
+    TRY(file_flush(writer->fd, writer->path));
     return STATUS_OK;
 }
 
@@ -182,13 +178,11 @@ Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info) {
     return STATUS_OK;
 }
 
-// ---- reading ------------------------------------------------------------------------------------
-
 struct BlockReader {
     char *path;
     int fd;
     ZSTD_DCtx *zstd;
-    uint8_t *index;  // the whole skippable frame
+    Index *index;
     uint64_t *begin; // [blocks + 1] where each frame begins in the file
     uint8_t *stored; // room for the largest frame
     uint64_t raw;
@@ -196,13 +190,9 @@ struct BlockReader {
     int blocks;
 };
 
-static const uint8_t *entry_of(const BlockReader *reader, int block) {
-    return reader->index + FRAME_HEADER + INDEX_HEAD + (size_t)block * ENTRY;
-}
-
-static Status read_at(const BlockReader *reader, uint64_t offset, uint8_t *out, size_t bytes) {
+static Status read_at(const BlockReader *reader, uint64_t offset, void *out, size_t bytes) {
     for (size_t done = 0; done < bytes;) {
-        ssize_t n = pread(reader->fd, out + done, bytes - done, (off_t)(offset + done));
+        ssize_t n = pread(reader->fd, (char *)out + done, bytes - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR) continue;
         FAIL_IF(n < 0, IO, "cannot read %s: %s", reader->path, strerror(errno));
         FAIL_IF(n == 0, BAD_DATA, "%s ends early, at byte %llu", reader->path,
@@ -215,35 +205,33 @@ static Status read_at(const BlockReader *reader, uint64_t offset, uint8_t *out, 
 // Loads the index after checking that a file of `file_bytes` can hold it.
 static Status load_index(BlockReader *reader, uint64_t file_bytes, uint64_t *index_begin) {
     const char *path = reader->path;
-    uint8_t tail[INDEX_TAIL];
-    FAIL_IF(file_bytes < INDEX_LEAST, BAD_DATA,
+    IndexTail tail;
+    FAIL_IF(file_bytes < index_bytes(0), BAD_DATA,
             "%s is no block file: %llu bytes are less than an empty one has", path,
             (unsigned long long)file_bytes);
-    TRY(read_at(reader, file_bytes - INDEX_TAIL, tail, INDEX_TAIL));
-    FAIL_IF(memcmp(tail + 8, "DYEI", 4) != 0, BAD_DATA,
+    TRY(read_at(reader, file_bytes - sizeof tail, &tail, sizeof tail));
+    FAIL_IF(memcmp(tail.name, "DYEI", 4) != 0, BAD_DATA,
             "%s does not end with a block index: it is cut short or no block file", path);
-    uint32_t blocks = get_u32(tail);
-    FAIL_IF(blocks > BLOCKS_MOST || index_bytes(blocks) > file_bytes, BAD_DATA,
-            "%s: its index claims %u blocks, more than the file can hold", path, blocks);
+    uint32_t blocks = tail.blocks;
     size_t bytes = index_bytes(blocks);
-    reader->index = malloc(bytes);
+    FAIL_IF(blocks > BLOCKS_MOST || bytes > file_bytes, BAD_DATA,
+            "%s: its index claims %u blocks, more than the file can hold", path, blocks);
+    Index *index = reader->index = malloc(bytes);
     reader->begin = malloc(((size_t)blocks + 1) * sizeof *reader->begin);
-    FAIL_IF(reader->index == NULL || reader->begin == NULL, NO_MEMORY,
-            "%s: no memory for %u blocks", path, blocks);
-    TRY(read_at(reader, file_bytes - bytes, reader->index, bytes));
-    const uint8_t *index = reader->index;
-    bool headed = get_u32(index) == SKIPPABLE_MAGIC && memcmp(index + 8, "DYEB", 4) == 0 &&
-                  get_u32(index + 4) == bytes - FRAME_HEADER;
+    FAIL_IF(index == NULL || reader->begin == NULL, NO_MEMORY, "%s: no memory for %u blocks", path,
+            blocks);
+    *index_begin = file_bytes - bytes;
+    TRY(read_at(reader, *index_begin, index, bytes));
+    bool headed = index->magic == SKIPPABLE_MAGIC && memcmp(index->name, "DYEB", 4) == 0 &&
+                  index->bytes == bytes - FRAME_HEADER;
     FAIL_IF(!headed, BAD_DATA, "%s: the head of its index is damaged", path);
-    uint32_t hash = (uint32_t)codec_hash(index + 8, bytes - FRAME_HEADER - 8);
-    FAIL_IF(hash != get_u32(index + bytes - 8), BAD_DATA,
-            "%s: its index is damaged (bytes %llu to %llu)", path,
-            (unsigned long long)(file_bytes - bytes), (unsigned long long)file_bytes);
-    FAIL_IF(get_u32(index + 12) != FORMAT_VERSION, BAD_DATA,
-            "%s: block file version %u, this program reads version %d", path, get_u32(index + 12),
+    FAIL_IF(index_hash(index, blocks) != tail.hash, BAD_DATA,
+            "%s: its index is damaged (bytes %llu to %llu)", path, (unsigned long long)*index_begin,
+            (unsigned long long)file_bytes);
+    FAIL_IF(index->version != FORMAT_VERSION, BAD_DATA,
+            "%s: block file version %u, this program reads version %d", path, index->version,
             FORMAT_VERSION);
     reader->blocks = (int)blocks;
-    *index_begin = file_bytes - bytes;
     return STATUS_OK;
 }
 
@@ -252,7 +240,7 @@ static Status check_entries(BlockReader *reader, uint64_t index_begin) {
     uint64_t at = 0;
     size_t stored_most = 1;
     for (int i = 0; i < reader->blocks; ++i) {
-        uint32_t stored = get_u32(entry_of(reader, i)), raw = get_u32(entry_of(reader, i) + 4);
+        uint32_t stored = reader->index->entry[i].stored, raw = reader->index->entry[i].raw;
         FAIL_IF(raw > BLOCK_RAW_MOST, BAD_DATA,
                 "%s: block %d claims %u decoded bytes, at most %d are allowed", reader->path, i,
                 raw, BLOCK_RAW_MOST);
@@ -277,18 +265,13 @@ static Status check_entries(BlockReader *reader, uint64_t index_begin) {
 }
 
 static Status open_reader(BlockReader *reader, const char *path) {
-    struct stat info;
+    uint64_t bytes, index_begin = 0;
+    TRY(file_size(path, &bytes));
     reader->path = strdup(path);
     FAIL_IF(reader->path == NULL, NO_MEMORY, "%s: no memory to read it", path);
     reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    int reason = errno;
-    FAIL_IF(reader->fd < 0 && (reason == ENOENT || reason == ENOTDIR), NOT_FOUND,
-            "cannot open %s: %s", path, strerror(reason));
-    FAIL_IF(reader->fd < 0 || fstat(reader->fd, &info) != 0, IO, "cannot open %s: %s", path,
-            strerror(reason));
-    FAIL_IF(!S_ISREG(info.st_mode), BAD_DATA, "%s is no regular file", path);
-    uint64_t index_begin = 0;
-    TRY(load_index(reader, (uint64_t)info.st_size, &index_begin));
+    FAIL_IF(reader->fd < 0, IO, "cannot open %s: %s", path, strerror(errno));
+    TRY(load_index(reader, bytes, &index_begin));
     TRY(check_entries(reader, index_begin));
     return STATUS_OK;
 }
@@ -323,7 +306,7 @@ int block_reader_count(const BlockReader *reader) {
 
 size_t block_reader_raw_bytes(const BlockReader *reader, int block) {
     REQUIRE(block >= 0 && block < reader->blocks);
-    return get_u32(entry_of(reader, block) + 4);
+    return reader->index->entry[block].raw;
 }
 
 uint64_t block_reader_total_raw(const BlockReader *reader) {
@@ -335,7 +318,7 @@ Status block_reader_read(BlockReader *reader, int block, void *raw) {
     uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
     size_t stored = (size_t)(end - begin);
     TRY(read_at(reader, begin, reader->stored, stored));
-    bool same = codec_hash(reader->stored, stored) == get_u64(entry_of(reader, block) + 8);
+    bool same = codec_hash(reader->stored, stored) == reader->index->entry[block].hash;
     FAIL_IF(!same, BAD_DATA, "%s: block %d (bytes %llu to %llu) is damaged: wrong hash",
             reader->path, block, (unsigned long long)begin, (unsigned long long)end);
     size_t n = ZSTD_decompressDCtx(reader->zstd, raw, raw_bytes, reader->stored, stored);
@@ -394,14 +377,11 @@ done:
     return status;
 }
 
-// ---- byte planes --------------------------------------------------------------------------------
-
-static void split_4(const uint8_t *in, size_t n, uint8_t *out) {
-    uint8_t *restrict a = out, *restrict b = out + n;
-    uint8_t *restrict c = out + 2 * n, *restrict d = out + 3 * n;
+void codec_split_planes(const void *in, size_t n, void *out) {
+    uint8_t *restrict a = out, *restrict b = a + n, *restrict c = b + n, *restrict d = c + n;
     for (size_t i = 0; i < n; ++i) {
         uint32_t word;
-        memcpy(&word, in + 4 * i, 4);
+        memcpy(&word, (const char *)in + 4 * i, 4);
         a[i] = (uint8_t)word;
         b[i] = (uint8_t)(word >> 8);
         c[i] = (uint8_t)(word >> 16);
@@ -409,36 +389,12 @@ static void split_4(const uint8_t *in, size_t n, uint8_t *out) {
     }
 }
 
-static void join_4(const uint8_t *in, size_t n, uint8_t *restrict out) {
-    const uint8_t *a = in, *b = in + n, *c = in + 2 * n, *d = in + 3 * n;
+void codec_join_planes(const void *in, size_t n, void *restrict out) {
+    const uint8_t *a = in, *b = a + n, *c = b + n, *d = c + n;
     for (size_t i = 0; i < n; ++i) {
         uint32_t word = a[i] | (uint32_t)b[i] << 8 | (uint32_t)c[i] << 16 | (uint32_t)d[i] << 24;
-        memcpy(out + 4 * i, &word, 4);
+        memcpy((char *)out + 4 * i, &word, 4);
     }
-}
-
-void codec_split_planes(const void *in, size_t n, int width, void *out) {
-    const uint8_t *from = in;
-    uint8_t *to = out;
-    if (width == 4) {
-        split_4(from, n, to);
-        return;
-    }
-    size_t stride = (size_t)width;
-    for (size_t plane = 0; plane < stride; ++plane)
-        for (size_t i = 0; i < n; ++i) to[plane * n + i] = from[i * stride + plane];
-}
-
-void codec_join_planes(const void *in, size_t n, int width, void *out) {
-    const uint8_t *from = in;
-    uint8_t *to = out;
-    if (width == 4) {
-        join_4(from, n, to);
-        return;
-    }
-    size_t stride = (size_t)width;
-    for (size_t plane = 0; plane < stride; ++plane)
-        for (size_t i = 0; i < n; ++i) to[i * stride + plane] = from[plane * n + i];
 }
 
 const char *codec_version(void) {

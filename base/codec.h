@@ -46,9 +46,9 @@ Status block_reader_read(BlockReader *reader, int block, void *raw);
 // Checks every block and compares the whole file with `expected` (NULL: blocks only).
 Status block_file_verify(const char *path, const BlockFileInfo *expected);
 
-// Byte planes of little-endian words: in [n] words of `width` bytes -> out [width][n].
-void codec_split_planes(const void *in, size_t n, int width, void *out);
-void codec_join_planes(const void *in, size_t n, int width, void *out);
+// Byte planes of little-endian 32-bit words: [n][4 bytes] <-> [4 bytes][n].
+void codec_split_planes(const void *in, size_t n, void *out);
+void codec_join_planes(const void *in, size_t n, void *restrict out);
 
 uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
 

@@ -4,6 +4,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <libgen.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,68 +34,39 @@ Status path_format(char out[PATH_BYTES], const char *format, ...) {
     return STATUS_OK;
 }
 
-// The folder that holds `path`: "a/b" -> "a", "b" -> ".", "/b" -> "/", "a/b/" -> "a".
-static Status path_parent(const char *path, char out[PATH_BYTES]) {
-    TRY(path_format(out, "%s", path));
-    size_t n = strlen(out);
-    while (n > 1 && out[n - 1] == '/') --n;
-    while (n > 0 && out[n - 1] != '/') --n;
-    while (n > 1 && out[n - 1] == '/') --n;
-    if (n == 0) out[n++] = '.';
-    out[n] = 0;
+// Fills a `text` of at least room + 1 bytes.
+static Status read_text(FILE *file, const char *path, size_t room, size_t most, char *text,
+                        size_t *bytes) {
+    *bytes = fread(text, 1, room, file);
+    if (ferror(file)) FAIL_ERRNO("read", path);
+    FAIL_IF(*bytes > most, BAD_DATA, "%s is longer than the %zu bytes expected", path, most);
+    text[*bytes] = 0;
     return STATUS_OK;
 }
 
-// ---- reading ------------------------------------------------------------------------------------
-
-// Reads to the end or to `room`, whichever comes first.
-static Status read_some(int fd, const char *path, char *out, size_t room, size_t *bytes) {
-    *bytes = 0;
-    while (*bytes < room) {
-        ssize_t n = read(fd, out + *bytes, room - *bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) FAIL_ERRNO("read", path);
-        if (n == 0) break;
-        *bytes += (size_t)n;
-    }
-    return STATUS_OK;
-}
-
-static Status read_all(int fd, const char *path, size_t most, char **out, size_t *bytes) {
+static Status read_all(FILE *file, const char *path, size_t most, char **out, size_t *bytes) {
     struct stat info;
-    if (fstat(fd, &info) != 0) FAIL_ERRNO("read", path);
+    if (fstat(fileno(file), &info) != 0) FAIL_ERRNO("read", path);
     FAIL_IF(S_ISDIR(info.st_mode), BAD_DATA, "%s is a folder, a file was expected", path);
     FAIL_IF(S_ISREG(info.st_mode) && (uint64_t)info.st_size > most, BAD_DATA,
             "%s is %lld bytes long, at most %zu are expected", path, (long long)info.st_size, most);
-    // Pipes have no size, and a file may grow: the room doubles until the end is seen.
-    size_t room = (size_t)info.st_size + 1, filled = 0;
-    char *text = NULL;
-    Status status = STATUS_OK;
-    for (bool more = true; more; room *= 2) {
-        char *larger = realloc(text, room + 1);
-        if (larger == NULL) FAIL_OR(fail, status, NO_MEMORY, "%s: no memory to read it", path);
-        text = larger;
-        size_t n;
-        TRY_OR(fail, status, read_some(fd, path, text + filled, room - filled, &n));
-        filled += n;
-        if (filled > most)
-            FAIL_OR(fail, status, BAD_DATA, "%s is longer than the %zu bytes expected", path, most);
-        more = filled == room;
-    }
-    text[filled] = 0;
-    *out = text;
-    *bytes = filled;
-    return STATUS_OK;
-fail:
-    free(text);
+    // Pipes and what the kernel makes up have no size: as much as is allowed, and a byte more.
+    size_t room = info.st_size > 0 ? (size_t)info.st_size : most + 1;
+    char *text = malloc(room + 1);
+    FAIL_IF(text == NULL, NO_MEMORY, "%s: no memory to read it", path);
+    Status status = read_text(file, path, room, most, text, bytes);
+    if (status == STATUS_OK)
+        *out = text;
+    else
+        free(text);
     return status;
 }
 
 Status file_read(const char *path, size_t most, char **out, size_t *bytes) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) FAIL_ERRNO("open", path);
-    Status status = read_all(fd, path, most, out, bytes);
-    close(fd);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) FAIL_ERRNO("open", path);
+    Status status = read_all(file, path, most, out, bytes);
+    fclose(file);
     TRY(status);
     return STATUS_OK;
 }
@@ -110,8 +84,6 @@ Status file_size(const char *path, uint64_t *bytes) {
     return STATUS_OK;
 }
 
-// ---- writing ------------------------------------------------------------------------------------
-
 // A file of a fresh name beside `path`. The random part keeps writers on different hosts apart.
 static Status open_beside(const char *path, char temporary[PATH_BYTES], int *fd) {
     for (int attempt = 0; attempt < 16; ++attempt) {
@@ -125,14 +97,18 @@ static Status open_beside(const char *path, char temporary[PATH_BYTES], int *fd)
     FAIL(IO, "cannot create a temporary file beside %s", path);
 }
 
-static Status write_all(int fd, const char *path, const char *data, size_t bytes) {
-    while (bytes > 0) {
-        ssize_t n = write(fd, data, bytes);
+Status file_put(int fd, const char *path, const void *data, size_t bytes) {
+    for (const char *at = data; bytes > 0;) {
+        ssize_t n = write(fd, at, bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) FAIL_ERRNO("write", path);
-        data += n;
+        at += n;
         bytes -= (size_t)n;
     }
+    return STATUS_OK;
+}
+
+Status file_flush(int fd, const char *path) {
     if (fsync(fd) != 0) FAIL_ERRNO("flush", path);
     return STATUS_OK;
 }
@@ -141,7 +117,8 @@ Status file_write_atomic(const char *path, const void *data, size_t bytes) {
     char temporary[PATH_BYTES];
     int fd = -1;
     TRY(open_beside(path, temporary, &fd));
-    Status status = write_all(fd, path, data, bytes);
+    Status status = file_put(fd, path, data, bytes);
+    if (status == STATUS_OK) status = file_flush(fd, path);
     close(fd);
     if (status == STATUS_OK) status = file_rename(temporary, path);
     if (status != STATUS_OK) unlink(temporary);
@@ -151,18 +128,16 @@ Status file_write_atomic(const char *path, const void *data, size_t bytes) {
 
 Status file_rename(const char *from, const char *to) {
     char parent[PATH_BYTES];
-    TRY(path_parent(to, parent));
+    TRY(path_format(parent, "%s", to));
     if (rename(from, to) != 0) {
         int reason = errno;
         FAIL_IF(reason == ENOENT, NOT_FOUND, "cannot rename %s to %s: %s", from, to,
                 strerror(reason));
         FAIL(IO, "cannot rename %s to %s: %s", from, to, strerror(reason));
     }
-    TRY(folder_sync(parent));
+    TRY(folder_sync(dirname(parent)));
     return STATUS_OK;
 }
-
-// ---- folders ------------------------------------------------------------------------------------
 
 static Status make_one(const char *path) {
     if (mkdir(path, 0777) == 0) return STATUS_OK;
@@ -197,82 +172,55 @@ Status folder_sync(const char *path) {
     return STATUS_OK;
 }
 
-// Works on open folders, so that a symbolic link is removed and never followed.
-static Status remove_tree(int parent, const char *name, const char *path) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
-    if (folder == NULL) {
-        int reason = errno;
-        if (fd >= 0) close(fd);
-        FAIL(IO, "cannot remove %s: cannot open folder '%s': %s", path, name, strerror(reason));
-    }
-    Status status = STATUS_OK;
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        const char *child = entry->d_name;
-        if (strcmp(child, ".") == 0 || strcmp(child, "..") == 0) continue;
-        if (unlinkat(fd, child, 0) == 0 || errno == ENOENT) continue;
-        if (errno == EISDIR || errno == EPERM)
-            TRY_OR(done, status, remove_tree(fd, child, path));
-        else
-            FAIL_OR(done, status, IO, "cannot remove %s: '%s': %s", path, child, strerror(errno));
-    }
-    if (unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
-        FAIL_OR(done, status, IO, "cannot remove %s: '%s': %s", path, name, strerror(errno));
-done:
-    closedir(folder);
-    return status;
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
+    (void)info, (void)place;
+    FAIL_IF(type == FTW_DNR, IO, "cannot remove folder %s: it cannot be read", path);
+    FAIL_IF(remove(path) != 0 && errno != ENOENT, IO, "cannot remove %s: %s", path,
+            strerror(errno));
+    return STATUS_OK;
 }
 
 Status folder_remove(const char *path) {
+    enum { OPEN_FOLDERS = 16 };
     struct stat info;
     if (lstat(path, &info) != 0) {
         if (errno == ENOENT) return STATUS_OK;
         FAIL_ERRNO("find", path);
     }
     FAIL_IF(!S_ISDIR(info.st_mode), IO, "cannot remove %s: it is not a folder", path);
-    TRY(remove_tree(AT_FDCWD, path, path));
+    // Symbolic links are removed and never followed.
+    int result = nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
+    FAIL_IF(result < 0, IO, "cannot remove %s: %s", path, strerror(errno));
+    TRY((Status)result);
     return STATUS_OK;
 }
 
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+static int is_name(const struct dirent *entry) {
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
-static Status names_add(char ***names, int *count, int *room, const char *name) {
-    if (*count == *room) {
-        *room = *room == 0 ? 16 : 2 * *room;
-        char **larger = realloc(*names, (size_t)*room * sizeof **names);
-        FAIL_IF(larger == NULL, NO_MEMORY, "no memory for %d file names", *room);
-        *names = larger;
-    }
-    char *copy = strdup(name);
-    FAIL_IF(copy == NULL, NO_MEMORY, "no memory for a file name");
-    (*names)[(*count)++] = copy;
-    return STATUS_OK;
+static int compare_names(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 Status folder_names(const char *path, char ***names, int *count) {
-    DIR *folder = opendir(path);
-    if (folder == NULL) FAIL_ERRNO("open folder", path);
-    Status status = STATUS_OK;
-    int room = 0;
-    *names = NULL;
-    *count = 0;
-    errno = 0;
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL; errno = 0) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        TRY_OR(fail, status, names_add(names, count, &room, entry->d_name));
+    struct dirent **entries = NULL;
+    int n = scandir(path, &entries, is_name, compare_names);
+    if (n < 0) FAIL_ERRNO("open folder", path);
+    char **copies = calloc((size_t)n + 1, sizeof *copies);
+    int copied = 0;
+    for (int i = 0; i < n; ++i) {
+        if (copies != NULL && (copies[i] = strdup(entries[i]->d_name)) != NULL) ++copied;
+        free(entries[i]);
     }
-    if (errno != 0) FAIL_OR(fail, status, IO, "cannot list %s: %s", path, strerror(errno));
-    closedir(folder);
-    if (*count > 0) qsort(*names, (size_t)*count, sizeof **names, compare_names);
+    free(entries);
+    if (copies == NULL || copied < n) {
+        if (copies != NULL) folder_names_free(copies, n);
+        FAIL(NO_MEMORY, "%s: no memory for %d file names", path, n);
+    }
+    *names = copies;
+    *count = n;
     return STATUS_OK;
-fail:
-    closedir(folder);
-    folder_names_free(*names, *count);
-    *names = NULL;
-    *count = 0;
-    return status;
 }
 
 void folder_names_free(char **names, int count) {

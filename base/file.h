@@ -2,7 +2,6 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +18,9 @@ Status path_format(char out[PATH_BYTES], const char *format, ...)
 Status file_read(const char *path, size_t most, char **out, size_t *bytes);
 // Writes to a temporary name beside `path`, fsyncs, renames over `path`, fsyncs the folder.
 Status file_write_atomic(const char *path, const void *data, size_t bytes);
+// Parts of writing for formats that do it in steps: all the bytes; fsync. `path` stands in errors.
+Status file_put(int fd, const char *path, const void *data, size_t bytes);
+Status file_flush(int fd, const char *path);
 bool file_exists(const char *path);
 Status file_size(const char *path, uint64_t *bytes);
 

@@ -38,7 +38,7 @@ static void rows_add(const uint8_t *in, int64_t pictures, int64_t rows, int64_t 
 void filter_apply(const Column *column, const void *in, int64_t items, void *out) {
     int64_t bytes = items * column_item_bytes(column);
     if (column->filter == FILTER_PLANES) {
-        codec_split_planes(in, (size_t)(bytes / 4), 4, out);
+        codec_split_planes(in, (size_t)(bytes / 4), out);
     } else if (column->filter == FILTER_ROW_DELTA) {
         int64_t rows = column->dim[column->dims - 2], width = column->dim[column->dims - 1];
         rows_subtract(in, bytes / (rows * width), rows, width, out);
@@ -50,7 +50,7 @@ void filter_apply(const Column *column, const void *in, int64_t items, void *out
 void filter_undo(const Column *column, const void *in, int64_t items, void *out) {
     int64_t bytes = items * column_item_bytes(column);
     if (column->filter == FILTER_PLANES) {
-        codec_join_planes(in, (size_t)(bytes / 4), 4, out);
+        codec_join_planes(in, (size_t)(bytes / 4), out);
     } else if (column->filter == FILTER_ROW_DELTA) {
         int64_t rows = column->dim[column->dims - 2], width = column->dim[column->dims - 1];
         rows_add(in, bytes / (rows * width), rows, width, out);

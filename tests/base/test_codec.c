@@ -273,7 +273,7 @@ static void test_open_errors(void) {
     BlockReader *reader;
     BlockWriter *writer;
     EXPECT_FAIL(block_reader_open(place("absent.zst"), &reader), NOT_FOUND, "absent.zst");
-    EXPECT_FAIL(block_reader_open(folder, &reader), BAD_DATA, "no regular file");
+    EXPECT_FAIL(block_reader_open(folder, &reader), BAD_DATA, "is not a regular file");
     EXPECT_FAIL(block_writer_open(place("no/such/place"), 3, &writer), IO, "cannot create");
     char *path = place("taken.zst");
     write_bytes(path, "mine", 4);
@@ -324,21 +324,19 @@ static void test_block_too_large(void) {
 
 static void test_planes(void) {
     const size_t counts[] = {0, 1, 3, 15, 16, 17, 4095, 4096, 4097, 10001};
-    for (int width = 1; width <= 8; ++width)
-        for (int c = 0; c < 10; ++c) {
-            size_t n = counts[c], bytes = n * (size_t)width, wrong = 0;
-            uint8_t *in = malloc(bytes + 1), *planes = malloc(bytes + 1), *back = malloc(bytes + 1);
-            fill(in, bytes, 7);
-            codec_split_planes(in, n, width, planes);
-            for (size_t i = 0; i < bytes; ++i)
-                wrong += planes[i] != in[i % n * (size_t)width + i / n];
-            codec_join_planes(planes, n, width, back);
-            EXPECT_EQ(wrong, 0);
-            EXPECT(memcmp(in, back, bytes) == 0);
-            free(in);
-            free(planes);
-            free(back);
-        }
+    for (int c = 0; c < 10; ++c) {
+        size_t n = counts[c], bytes = 4 * n, wrong = 0;
+        uint8_t *in = malloc(bytes + 1), *planes = malloc(bytes + 1), *back = malloc(bytes + 1);
+        fill(in, bytes, 7);
+        codec_split_planes(in, n, planes);
+        for (size_t i = 0; i < bytes; ++i) wrong += planes[i] != in[i % n * 4 + i / n];
+        codec_join_planes(planes, n, back);
+        EXPECT_EQ(wrong, 0);
+        EXPECT(memcmp(in, back, bytes) == 0);
+        free(in);
+        free(planes);
+        free(back);
+    }
 }
 
 static void test_hash_known_answers(void) {
