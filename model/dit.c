@@ -1,10 +1,53 @@
 // DiT: a bidirectional transformer with adaLN-zero (arXiv 2212.09748), for images and tokens.
 // Parameter names and arithmetic are those of the original code.
+//
+// Shapes: g samples, T tokens, D width, r = g T rows. Layers 2 i and 2 i + 1 are the attention and
+// the MLP of block i, layer 2 depth is the final one. Each begins with a norm step that serves two
+// neighbours: it adds the gated branch of the layer before to the residual stream and normalizes
+// for the layer behind.
+//
+//   embedded --norm--> [attention] --norm--> [MLP] --norm--> [attention] ... --norm--> [final]
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/dit_impl.h"
+#include "model/network_impl.h"
+
+typedef struct {
+    Linear modulation, qkv, projection, fc_1, fc_2;
+} DitBlock;
+
+typedef struct {
+    Network base;
+    int64_t width, heads, tokens, hidden;
+    int64_t patch_in, patch_out; // numbers of a token before the first and behind the last layer
+    Linear patch_embedding;      // images
+    int64_t token_table;         // tokens
+    Linear final_modulation, final;
+    DitBlock block[]; // [depth]
+} Dit;
+
+typedef struct {
+    float *sum, *stats, *norm; // [r,D] residual stream, [r,2], [r,D] what the layer reads
+    float *branch;             // [r,D] what the layer gives; not the final one
+    // Shift, scale and gate stand D apart from `first` on in each row of the modulation, which the
+    // two layers of a block share: [g, 6 D]. The final layer has no gate: [g, 2 D].
+    float *modulation, *dmodulation;
+    int64_t first, stride;
+    float *qkv, *attention, *lse; // attention: [r,3D], [r,D], [g,heads,T]
+    float *pre, *hidden;          // MLP: [r,mlp] each
+} DitLayer;
+
+typedef struct {
+    Condition condition;
+    float *patches;       // [r, patch_in], images
+    float *final_patches; // [r, patch_out], images
+    DitLayer layer[2 * NETWORK_DEPTH_MOST + 1];
+    // Gradients, backward only: of the residual stream, of a norm's output, of a branch, of the
+    // widest arrays, of patches.
+    float *dsum, *dnorm, *dbranch, *dwide, *dpatches;
+    size_t bytes;
+} DitMemory;
 
 // ---- configuration ----------------------------------------------------------------------------
 
@@ -42,82 +85,64 @@ static size_t dit_bytes(const NetworkConfig *config) {
     return sizeof(Dit) + (size_t)config->depth * sizeof(DitBlock);
 }
 
-static void sizes_fill(Dit *dit) {
-    const NetworkConfig *config = &dit->base.config;
-    const NetworkShape *shape = &dit->base.shape;
-    int64_t patch = config->patch;
-    dit->width = config->width;
-    dit->heads = config->heads;
-    dit->hidden = dit->width * config->mlp_ratio;
-    dit->tokens = shape->tokens ? shape->length : (shape->height / patch) * (shape->width / patch);
-    dit->patch_in = shape->channels * patch * patch;
-    dit->patch_out = shape->out_channels * patch * patch;
-}
-
 static void input_add(Dit *dit, Params *params) {
-    int64_t width = dit->width, patch = dit->base.config.patch;
-    if (dit->base.shape.tokens) {
-        ParamSpec table = {.dims = 2,
-                           .dim = {dit->base.shape.vocabulary, width},
-                           .init = INIT_NORMAL,
-                           .scale = (float)(1.0 / sqrt((double)width)),
-                           .decay = true};
+    Network *network = &dit->base;
+    int64_t width = dit->width, patch = network->config.patch;
+    if (network->shape.tokens) {
+        Param table = {.dims = 2,
+                       .dim = {network->shape.vocabulary, width},
+                       .init = INIT_NORMAL,
+                       .scale = (float)(1.0 / sqrt((double)width)),
+                       .decay = true};
         dit->token_table = params_add(params, table, "x_embedder.table.weight");
         return;
     }
-    ParamSpec weight = {.dims = 4,
-                        .dim = {width, dit->base.shape.channels, patch, patch},
-                        .init = INIT_UNIFORM,
-                        .scale = xavier_bound(dit->patch_in, width),
-                        .decay = true};
-    ParamSpec bias = {.dims = 1, .dim = {width}, .init = INIT_ZERO};
-    dit->patch_embedding = (Linear){.in = dit->patch_in, .out = width};
-    dit->patch_embedding.weight = params_add(params, weight, "x_embedder.proj.weight");
-    dit->patch_embedding.bias = params_add(params, bias, "x_embedder.proj.bias");
+    dit->patch_embedding = linear_add(network, params, dit->tokens, dit->patch_in, width,
+                                      INIT_UNIFORM, "x_embedder.proj");
+    // The original is a convolution, whose weight has four dimensions.
+    Param *weight = &params->list[params->count - 2];
+    weight->dims = 4;
+    memcpy(weight->dim, (int64_t[]){width, network->shape.channels, patch, patch},
+           sizeof weight->dim);
 }
 
-static Linear block_linear_add(Params *params, int block, int64_t in, int64_t out,
-                               const char *name) {
-    char full[PARAM_NAME_BYTES];
-    snprintf(full, sizeof full, "blocks.%d.%s", block, name);
-    bool zero = strcmp(name, "adaLN_modulation.1") == 0;
-    LinearSpec spec = {.in = in,
-                       .out = out,
-                       .init = zero ? INIT_ZERO : INIT_UNIFORM,
-                       .scale = zero ? 0.0f : xavier_bound(in, out)};
-    return linear_add(params, spec, full);
+static void block_add(Dit *dit, Params *params, int i) {
+    Network *network = &dit->base;
+    DitBlock *block = &dit->block[i];
+    int64_t width = dit->width, tokens = dit->tokens;
+    block->modulation = linear_add(network, params, 1, width, 6 * width, INIT_ZERO,
+                                   "blocks.%d.adaLN_modulation.1", i);
+    block->qkv = linear_add(network, params, tokens, width, 3 * width, INIT_UNIFORM,
+                            "blocks.%d.attn.qkv", i);
+    block->projection =
+        linear_add(network, params, tokens, width, width, INIT_UNIFORM, "blocks.%d.attn.proj", i);
+    block->fc_1 = linear_add(network, params, tokens, width, dit->hidden, INIT_UNIFORM,
+                             "blocks.%d.mlp.fc1", i);
+    block->fc_2 = linear_add(network, params, tokens, dit->hidden, width, INIT_UNIFORM,
+                             "blocks.%d.mlp.fc2", i);
+    network->forward_flops += 4.0 * (double)(tokens * tokens * width); // attention itself
 }
 
-// In the order in which forward uses them, so that gradients are complete from the end on.
-static void dit_add_params(Network *network, Params *params) {
+static void dit_plan(Network *network, Params *params) {
     Dit *dit = (Dit *)network;
-    sizes_fill(dit);
+    const NetworkConfig *config = &network->config;
+    const NetworkShape *shape = &network->shape;
+    int64_t width = config->width, patch = config->patch;
+    dit->width = width;
+    dit->heads = config->heads;
+    dit->hidden = width * config->mlp_ratio;
+    dit->tokens = shape->tokens ? shape->length : (shape->height / patch) * (shape->width / patch);
+    dit->patch_in = shape->channels * patch * patch;
+    dit->patch_out = shape->out_channels * patch * patch;
+    network->scratch_bytes = attention_scratch_bytes(dit->tokens);
+    network->table_bytes = (size_t)(dit->tokens * width) * sizeof(float);
     input_add(dit, params);
     conditioner_add(network, params);
-    int64_t width = dit->width;
-    for (int i = 0; i < network->config.depth; ++i) {
-        DitBlock *block = &dit->block[i];
-        block->modulation =
-            block_linear_add(params, i, width, MODULATIONS * width, "adaLN_modulation.1");
-        block->qkv = block_linear_add(params, i, width, 3 * width, "attn.qkv");
-        block->projection = block_linear_add(params, i, width, width, "attn.proj");
-        block->fc_1 = block_linear_add(params, i, width, dit->hidden, "mlp.fc1");
-        block->fc_2 = block_linear_add(params, i, dit->hidden, width, "mlp.fc2");
-    }
-    LinearSpec spec = {.in = width, .out = 2 * width, .init = INIT_ZERO};
-    dit->final_modulation = linear_add(params, spec, "final_layer.adaLN_modulation.1");
-    spec.out = dit->patch_out;
-    dit->final = linear_add(params, spec, "final_layer.linear");
-}
-
-static double dit_forward_flops(const Network *network) {
-    const Dit *dit = (const Dit *)network;
-    double width = (double)dit->width, tokens = (double)dit->tokens;
-    double block = 2.0 * tokens * width * (4.0 * width + 2.0 * (double)dit->hidden) +
-                   4.0 * tokens * tokens * width + 2.0 * MODULATIONS * width * width;
-    double input = network->shape.tokens ? 0.0 : 2.0 * tokens * width * (double)dit->patch_in;
-    double output = 2.0 * tokens * width * (double)dit->patch_out + 4.0 * width * width;
-    return conditioner_flops(network) + input + block * network->config.depth + output;
+    for (int i = 0; i < config->depth; ++i) block_add(dit, params, i);
+    dit->final_modulation = linear_add(network, params, 1, width, 2 * width, INIT_ZERO,
+                                       "final_layer.adaLN_modulation.1");
+    dit->final = linear_add(network, params, dit->tokens, width, dit->patch_out, INIT_ZERO,
+                            "final_layer.linear");
 }
 
 // ---- positions --------------------------------------------------------------------------------
@@ -130,11 +155,6 @@ static void position_fill(int64_t position, int64_t n, float *row) {
         row[j] = (float)sin(angle);
         row[half + j] = (float)cos(angle);
     }
-}
-
-static size_t dit_table_bytes(const Network *network) {
-    const Dit *dit = (const Dit *)network;
-    return (size_t)(dit->tokens * dit->width) * sizeof(float);
 }
 
 static void dit_table_fill(const Network *network, float *table) {
@@ -154,71 +174,69 @@ static void dit_table_fill(const Network *network, float *table) {
 
 // ---- plan of memory ---------------------------------------------------------------------------
 
-static size_t block_place(const Dit *dit, void *base, int64_t samples, DitBlockMemory *out) {
-    Bump bump = {.base = base};
+static DitLayer layer_place(const Dit *dit, Bump *bump, int64_t samples, float *modulation) {
     int64_t rows = samples * dit->tokens, n = rows * dit->width;
-    out->modulation = bump_floats(&bump, samples * MODULATIONS * dit->width);
-    out->sum_1 = bump_floats(&bump, n);
-    out->stats_1 = bump_floats(&bump, 2 * rows);
-    out->norm_1 = bump_floats(&bump, n);
-    out->qkv = bump_floats(&bump, 3 * n);
-    out->attention = bump_floats(&bump, n);
-    out->lse = bump_floats(&bump, rows * dit->heads);
-    out->branch_1 = bump_floats(&bump, n);
-    out->sum_2 = bump_floats(&bump, n);
-    out->stats_2 = bump_floats(&bump, 2 * rows);
-    out->norm_2 = bump_floats(&bump, n);
-    out->pre = bump_floats(&bump, rows * dit->hidden);
-    out->hidden = bump_floats(&bump, rows * dit->hidden);
-    out->branch_2 = bump_floats(&bump, n);
-    return bump.used;
+    return (DitLayer){.sum = bump_floats(bump, n),
+                      .stats = bump_floats(bump, 2 * rows),
+                      .norm = bump_floats(bump, n),
+                      .modulation = modulation};
+}
+
+static void block_place(const Dit *dit, Bump *bump, int64_t samples, DitLayer layer[2]) {
+    int64_t width = dit->width, rows = samples * dit->tokens;
+    float *modulation = bump_floats(bump, samples * 6 * width);
+    for (int i = 0; i < 2; ++i) {
+        layer[i] = layer_place(dit, bump, samples, modulation);
+        layer[i].first = 3 * i * width;
+        layer[i].stride = 6 * width;
+        layer[i].branch = bump_floats(bump, rows * width);
+    }
+    layer[0].qkv = bump_floats(bump, rows * 3 * width);
+    layer[0].attention = bump_floats(bump, rows * width);
+    layer[0].lse = bump_floats(bump, rows * dit->heads);
+    layer[1].pre = bump_floats(bump, rows * dit->hidden);
+    layer[1].hidden = bump_floats(bump, rows * dit->hidden);
 }
 
 static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemory *out) {
     int64_t rows = samples * dit->tokens, n = rows * dit->width;
     int64_t wide = dit->hidden > 3 * dit->width ? dit->hidden : 3 * dit->width;
+    int64_t patch = dit->patch_in > dit->patch_out ? dit->patch_in : dit->patch_out;
+    int layers = 2 * dit->base.config.depth;
     out->dsum = bump_floats(bump, n);
     out->dnorm = bump_floats(bump, n);
     out->dbranch = bump_floats(bump, n);
     out->dwide = bump_floats(bump, rows * wide);
-    for (int i = 0; i < 2; ++i)
-        out->dmodulation[i] = bump_floats(bump, samples * MODULATIONS * dit->width);
-    out->dfinal_modulation = bump_floats(bump, samples * 2 * dit->width);
-    if (dit->base.shape.tokens) return;
-    int64_t patch = dit->patch_in > dit->patch_out ? dit->patch_in : dit->patch_out;
-    out->dpatches = bump_floats(bump, rows * patch);
+    if (!dit->base.shape.tokens) out->dpatches = bump_floats(bump, rows * patch);
+    // A block's gradient is read before that of the block two before it is written.
+    float *dmodulation[2];
+    for (int i = 0; i < 2; ++i) dmodulation[i] = bump_floats(bump, samples * 6 * dit->width);
+    for (int i = 0; i < layers; ++i) out->layer[i].dmodulation = dmodulation[i / 2 % 2];
+    out->layer[layers].dmodulation = bump_floats(bump, samples * 2 * dit->width);
 }
 
-void dit_place(const Dit *dit, void *base, int64_t samples, bool backward, DitMemory *out) {
+// Lays out a pass in `base`; NULL only measures. Without backward the memory of two blocks serves
+// all: a layer reads nothing from further back than the layer before.
+static void dit_place(const Dit *dit, void *base, int64_t samples, bool backward, DitMemory *out) {
     Bump bump = {.base = base};
-    int64_t rows = samples * dit->tokens, n = rows * dit->width;
-    bool images = !dit->base.shape.tokens;
+    int64_t rows = samples * dit->tokens;
     int depth = dit->base.config.depth;
-    *out = (DitMemory){.samples = samples};
+    DitLayer *final = &out->layer[2 * depth];
     condition_place(&dit->base, &bump, samples, backward, &out->condition);
-    if (images) out->patches = bump_floats(&bump, rows * dit->patch_in);
-    out->embedded = bump_floats(&bump, n);
-    out->slots = backward || depth < 2 ? depth : 2;
-    DitBlockMemory measured;
-    out->block_bytes = block_place(dit, NULL, samples, &measured);
-    out->blocks = bump_bytes(&bump, (size_t)out->slots * out->block_bytes);
-    out->final_modulation = bump_floats(&bump, samples * 2 * dit->width);
-    out->final_sum = bump_floats(&bump, n);
-    out->final_stats = bump_floats(&bump, 2 * rows);
-    out->final_norm = bump_floats(&bump, n);
-    if (images) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
+    for (int i = 0; i < depth; ++i) {
+        if (backward || i < 2)
+            block_place(dit, &bump, samples, &out->layer[2 * i]);
+        else
+            memcpy(&out->layer[2 * i], &out->layer[2 * i - 4], 2 * sizeof *out->layer);
+    }
+    *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width));
+    final->stride = 2 * dit->width;
+    if (!dit->base.shape.tokens) {
+        out->patches = bump_floats(&bump, rows * dit->patch_in);
+        out->final_patches = bump_floats(&bump, rows * dit->patch_out);
+    }
     if (backward) gradients_place(dit, &bump, samples, out);
     out->bytes = bump.used;
-}
-
-DitBlockMemory dit_block_memory(const Dit *dit, const DitMemory *memory, int block) {
-    DitBlockMemory out;
-    char *base = memory->blocks;
-    block_place(dit, base + (size_t)(block % memory->slots) * memory->block_bytes, memory->samples,
-                &out);
-    // Nothing is added before the first block: its residual stream is the embedding itself.
-    if (block == 0) out.sum_1 = memory->embedded;
-    return out;
 }
 
 static size_t dit_activation_bytes(const Network *network, int64_t samples, bool backward) {
@@ -227,167 +245,204 @@ static size_t dit_activation_bytes(const Network *network, int64_t samples, bool
     return memory.bytes;
 }
 
-static size_t dit_scratch_bytes(const Network *network) {
-    const Dit *dit = (const Dit *)network;
-    return attention_scratch_bytes(dit->tokens);
-}
-
 // ---- forward ----------------------------------------------------------------------------------
 
-static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
-    const NetworkInput *input = run->input;
-    const NetworkShape *shape = &dit->base.shape;
-    int64_t rows = input->samples * dit->tokens;
-    if (shape->tokens) {
-        embed_forward(run->stream, (EmbedForward){.ids = input->ids,
-                                                  .table = run->memory->weights + dit->token_table,
-                                                  .add = run->memory->table,
-                                                  .y = memory->embedded,
-                                                  .rows = rows,
-                                                  .width = dit->width,
-                                                  .add_rows = dit->tokens});
-        return;
-    }
-    patch_forward(run->stream, (PatchForward){.x = input->x,
-                                              .y = memory->patches,
-                                              .samples = input->samples,
-                                              .channels = shape->channels,
-                                              .height = shape->height,
-                                              .width = shape->width,
-                                              .patch = dit->base.config.patch});
-    run_linear(run, &dit->patch_embedding,
-               (LinearForward){.x = memory->patches, .y = memory->embedded, .rows = rows});
-    add_rows(run->stream, (AddRows){.x = memory->embedded,
-                                    .add = run->memory->table,
-                                    .y = memory->embedded,
-                                    .rows = rows,
-                                    .width = dit->width,
-                                    .add_rows = dit->tokens});
+// Patches of the network's input (a convolution's order) or of its output (channels last).
+static Patches patches_of(const Run *run, bool output, const float *from, float *to) {
+    const NetworkShape *shape = &run->network->shape;
+    return (Patches){.from = from,
+                     .to = to,
+                     .samples = run->input->samples,
+                     .channels = output ? shape->out_channels : shape->channels,
+                     .height = shape->height,
+                     .width = shape->width,
+                     .patch = run->network->config.patch,
+                     .channel_last = output};
 }
 
-// Fills in what all norm steps of a pass have in common.
-static void norm_step(const Run *run, const Dit *dit, ResidualNormForward args) {
-    args.samples = run->input->samples;
-    args.tokens = dit->tokens;
-    args.width = dit->width;
-    args.gate_stride = MODULATIONS * dit->width;
+// Tokens or patches, plus positions: the residual stream of layer 0.
+static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
+    EmbedForward args = {.ids = run->input->ids,
+                         .table = run->memory->weights + dit->token_table,
+                         .add = run->memory->table,
+                         .y = memory->layer[0].sum,
+                         .rows = run->input->samples * dit->tokens,
+                         .width = dit->width,
+                         .add_rows = dit->tokens};
+    if (!dit->base.shape.tokens) {
+        patch_forward(run->stream, patches_of(run, false, run->input->x, memory->patches));
+        run_linear(run, &dit->patch_embedding, memory->patches, args.y);
+        args.ids = NULL;
+        args.table = args.y;
+    }
+    embed_forward(run->stream, args);
+}
+
+static const Linear *modulation_of(const Dit *dit, int i) {
+    return i / 2 == dit->base.config.depth ? &dit->final_modulation : &dit->block[i / 2].modulation;
+}
+
+// From the residual stream and branch of layer i - 1 to what layer i reads.
+static void norm_step(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+    const DitLayer *layer = &memory->layer[i], *before = layer - (i > 0);
+    int64_t width = dit->width;
+    ResidualNormForward args = {.x = before->sum,
+                                .shift = layer->modulation + layer->first,
+                                .scale = layer->modulation + layer->first + width,
+                                .sum = layer->sum,
+                                .y = layer->norm,
+                                .stats = layer->stats,
+                                .samples = run->input->samples,
+                                .tokens = dit->tokens,
+                                .width = width,
+                                .mod_stride = layer->stride};
+    if (i > 0) {
+        args.branch = before->branch;
+        args.gate = before->modulation + before->first + 2 * width;
+        args.gate_stride = before->stride;
+    }
+    if (i % 2 == 0)
+        run_linear(run, modulation_of(dit, i), memory->condition.active, layer->modulation);
     residual_norm_forward(run->stream, args);
 }
 
-static void attention_branch(const Run *run, const Dit *dit, const DitBlockMemory *m, int i) {
-    const DitBlock *block = &dit->block[i];
-    int64_t samples = run->input->samples, rows = samples * dit->tokens;
-    run_linear(run, &block->qkv, (LinearForward){.x = m->norm_1, .y = m->qkv, .rows = rows});
-    attention_forward(run->stream, (AttentionForward){.qkv = m->qkv,
-                                                      .out = m->attention,
-                                                      .lse = m->lse,
-                                                      .samples = samples,
-                                                      .tokens = dit->tokens,
-                                                      .heads = dit->heads,
-                                                      .head_dim = dit->width / dit->heads});
-    run_linear(run, &block->projection,
-               (LinearForward){.x = m->attention, .y = m->branch_1, .rows = rows});
-    run_dropout(run, 2 * i, m->branch_1, dit->tokens * dit->width);
-}
-
-static void mlp_branch(const Run *run, const Dit *dit, const DitBlockMemory *m, int i) {
-    const DitBlock *block = &dit->block[i];
-    int64_t rows = run->input->samples * dit->tokens;
-    run_linear(run, &block->fc_1,
-               (LinearForward){
-                   .x = m->norm_2, .pre = m->pre, .y = m->hidden, .rows = rows, .act = ACT_GELU});
-    run_linear(run, &block->fc_2, (LinearForward){.x = m->hidden, .y = m->branch_2, .rows = rows});
-    run_dropout(run, 2 * i + 1, m->branch_2, dit->tokens * dit->width);
-}
-
-// `before` is the block before, NULL for the first.
-static void block_forward(const Run *run, const Dit *dit, const DitMemory *memory, int i,
-                          const DitBlockMemory *before) {
-    DitBlockMemory m = dit_block_memory(dit, memory, i);
-    int64_t width = dit->width;
-    run_linear(run, &dit->block[i].modulation,
-               (LinearForward){
-                   .x = memory->condition.active, .y = m.modulation, .rows = run->input->samples});
-    norm_step(
-        run, dit,
-        (ResidualNormForward){.x = before == NULL ? memory->embedded : before->sum_2,
-                              .branch = before == NULL ? NULL : before->branch_2,
-                              .gate = before == NULL ? NULL : before->modulation + GATE_2 * width,
-                              .shift = m.modulation + SHIFT_1 * width,
-                              .scale = m.modulation + SCALE_1 * width,
-                              .sum = m.sum_1,
-                              .y = m.norm_1,
-                              .stats = m.stats_1,
-                              .mod_stride = MODULATIONS * width});
-    attention_branch(run, dit, &m, i);
-    norm_step(run, dit,
-              (ResidualNormForward){.x = m.sum_1,
-                                    .branch = m.branch_1,
-                                    .gate = m.modulation + GATE_1 * width,
-                                    .shift = m.modulation + SHIFT_2 * width,
-                                    .scale = m.modulation + SCALE_2 * width,
-                                    .sum = m.sum_2,
-                                    .y = m.norm_2,
-                                    .stats = m.stats_2,
-                                    .mod_stride = MODULATIONS * width});
-    mlp_branch(run, dit, &m, i);
-}
-
-static void final_forward(const Run *run, const Dit *dit, const DitMemory *memory, float *out) {
-    const NetworkShape *shape = &dit->base.shape;
-    int64_t samples = run->input->samples, width = dit->width;
-    DitBlockMemory last = dit_block_memory(dit, memory, dit->base.config.depth - 1);
-    run_linear(run, &dit->final_modulation,
-               (LinearForward){
-                   .x = memory->condition.active, .y = memory->final_modulation, .rows = samples});
-    norm_step(run, dit,
-              (ResidualNormForward){.x = last.sum_2,
-                                    .branch = last.branch_2,
-                                    .gate = last.modulation + GATE_2 * width,
-                                    .shift = memory->final_modulation + SHIFT_1 * width,
-                                    .scale = memory->final_modulation + SCALE_1 * width,
-                                    .sum = memory->final_sum,
-                                    .y = memory->final_norm,
-                                    .stats = memory->final_stats,
-                                    .mod_stride = 2 * width});
-    run_linear(run, &dit->final,
-               (LinearForward){.x = memory->final_norm,
-                               .y = shape->tokens ? out : memory->final_patches,
-                               .rows = samples * dit->tokens});
-    if (shape->tokens) return;
-    patch_back(run->stream, (PatchBack){.y = memory->final_patches,
-                                        .x = out,
-                                        .samples = samples,
-                                        .channels = shape->out_channels,
-                                        .height = shape->height,
-                                        .width = shape->width,
-                                        .patch = dit->base.config.patch,
-                                        .channel_last = true});
+static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer, int i) {
+    const DitBlock *block = &dit->block[i / 2];
+    if (i % 2 == 0) {
+        run_linear(run, &block->qkv, layer->norm, layer->qkv);
+        attention_forward(run->stream, (AttentionForward){.qkv = layer->qkv,
+                                                          .out = layer->attention,
+                                                          .lse = layer->lse,
+                                                          .samples = run->input->samples,
+                                                          .tokens = dit->tokens,
+                                                          .heads = dit->heads,
+                                                          .head_dim = dit->width / dit->heads});
+        run_linear(run, &block->projection, layer->attention, layer->branch);
+    } else {
+        run_linear_act(run, &block->fc_1, layer->norm, ACT_GELU, layer->pre, layer->hidden);
+        run_linear(run, &block->fc_2, layer->hidden, layer->branch);
+    }
+    run_dropout(run, i, layer->branch, dit->tokens * dit->width);
 }
 
 static void dit_forward(const Run *run, float *out) {
     const Dit *dit = (const Dit *)run->network;
+    int layers = 2 * dit->base.config.depth;
+    bool tokens = dit->base.shape.tokens;
     DitMemory memory;
     dit_place(dit, run->memory->activations, run->input->samples, run->memory->backward, &memory);
     condition_forward(run, &memory.condition);
     embed(run, dit, &memory);
-    for (int i = 0; i < dit->base.config.depth; ++i) {
-        DitBlockMemory before;
-        if (i > 0) before = dit_block_memory(dit, &memory, i - 1);
-        block_forward(run, dit, &memory, i, i > 0 ? &before : NULL);
+    for (int i = 0; i < layers; ++i) {
+        norm_step(run, dit, &memory, i);
+        layer_forward(run, dit, &memory.layer[i], i);
     }
-    final_forward(run, dit, &memory, out);
+    norm_step(run, dit, &memory, layers);
+    run_linear(run, &dit->final, memory.layer[layers].norm, tokens ? out : memory.final_patches);
+    if (!tokens) patch_back(run->stream, patches_of(run, true, memory.final_patches, out));
+}
+
+// ---- backward ---------------------------------------------------------------------------------
+
+// From the gradients of the residual stream (dsum) and of what layer i reads (dnorm) to those of
+// the residual stream and branch of layer i - 1.
+static void norm_step_grad(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+    const DitLayer *layer = &memory->layer[i], *before = layer - (i > 0);
+    int64_t width = dit->width;
+    ResidualNormGrad args = {.sum = layer->sum,
+                             .stats = layer->stats,
+                             .scale = layer->modulation + layer->first + width,
+                             .dy = memory->dnorm,
+                             .dsum = memory->dsum,
+                             .dshift = layer->dmodulation + layer->first,
+                             .dscale = layer->dmodulation + layer->first + width,
+                             .samples = run->input->samples,
+                             .tokens = dit->tokens,
+                             .width = width,
+                             .mod_stride = layer->stride};
+    if (i > 0) {
+        args.branch = before->branch;
+        args.gate = before->modulation + before->first + 2 * width;
+        args.dbranch = memory->dbranch;
+        args.dgate = before->dmodulation + before->first + 2 * width;
+        args.gate_stride = before->stride;
+    }
+    residual_norm_grad(run->stream, args);
+    bool last = i == 2 * dit->base.config.depth;
+    if (i % 2 == 0)
+        condition_layer_grad(run, &memory->condition, modulation_of(dit, i), layer->dmodulation,
+                             last);
+}
+
+// From the gradient of the branch (dbranch) to that of what the layer reads (dnorm).
+static void layer_backward(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+    const DitBlock *block = &dit->block[i / 2];
+    const DitLayer *layer = &memory->layer[i];
+    float *dbranch = memory->dbranch, *dwide = memory->dwide, *dnorm = memory->dnorm;
+    run_dropout(run, i, dbranch, dit->tokens * dit->width);
+    if (i % 2 == 0) {
+        run_linear_grad(run, &block->projection, dbranch, layer->attention, dnorm);
+        attention_grad(run->stream, (AttentionGrad){.qkv = layer->qkv,
+                                                    .out = layer->attention,
+                                                    .lse = layer->lse,
+                                                    .dout = dnorm,
+                                                    .dqkv = dwide,
+                                                    .samples = run->input->samples,
+                                                    .tokens = dit->tokens,
+                                                    .heads = dit->heads,
+                                                    .head_dim = dit->width / dit->heads});
+        run_linear_grad(run, &block->qkv, dwide, layer->norm, dnorm);
+    } else {
+        run_linear_grad(run, &block->fc_2, dbranch, layer->hidden, dwide);
+        run_activation_grad(run, ACT_GELU, layer->pre, dwide,
+                            run->input->samples * dit->tokens * dit->hidden);
+        run_linear_grad(run, &block->fc_1, dwide, layer->norm, dnorm);
+    }
+}
+
+static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memory, float *dx) {
+    if (dit->base.shape.tokens) {
+        embed_grad(run->stream, (EmbedGrad){.ids = run->input->ids,
+                                            .dy = memory->dsum,
+                                            .dtable = run->grads + dit->token_table,
+                                            .rows = run->input->samples * dit->tokens,
+                                            .width = dit->width,
+                                            .entries = dit->base.shape.vocabulary,
+                                            .accumulate = run->accumulate});
+        return;
+    }
+    run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches,
+                    dx == NULL ? NULL : memory->dpatches);
+    if (dx != NULL) patch_back(run->stream, patches_of(run, false, memory->dpatches, dx));
+}
+
+static void dit_backward(const Run *run, float *dout, float *dx) {
+    const Dit *dit = (const Dit *)run->network;
+    int layers = 2 * dit->base.config.depth;
+    int64_t n = run->input->samples * dit->tokens * dit->width;
+    bool tokens = dit->base.shape.tokens;
+    DitMemory memory;
+    dit_place(dit, run->memory->activations, run->input->samples, true, &memory);
+    if (!tokens) patch_forward(run->stream, patches_of(run, true, dout, memory.dpatches));
+    run_linear_grad(run, &dit->final, tokens ? dout : memory.dpatches, memory.layer[layers].norm,
+                    memory.dnorm);
+    // Zeros: no later layer reads the residual stream.
+    axpby(run->stream, (Axpby){.x = memory.dnorm, .y = memory.dsum, .n = n});
+    norm_step_grad(run, dit, &memory, layers);
+    for (int i = layers - 1; i >= 0; --i) {
+        layer_backward(run, dit, &memory, i);
+        norm_step_grad(run, dit, &memory, i);
+    }
+    embed_backward(run, dit, &memory, dx);
+    condition_backward(run, &memory.condition);
 }
 
 const NetworkFamily network_dit = {
     .name = "dit",
     .check = dit_check,
     .bytes = dit_bytes,
-    .add_params = dit_add_params,
-    .forward_flops = dit_forward_flops,
+    .plan = dit_plan,
     .activation_bytes = dit_activation_bytes,
-    .scratch_bytes = dit_scratch_bytes,
-    .table_bytes = dit_table_bytes,
     .table_fill = dit_table_fill,
     .forward = dit_forward,
     .backward = dit_backward,

@@ -1,8 +1,6 @@
 // A residual multilayer perceptron for vectors. With s = SiLU(c), c the conditioning of time and
 // label, and h_0 = W_in x:
 //   h_{i+1} = h_i + W_i SiLU(h_i + V_i s),   out = W_out SiLU(h_depth)
-#include <stdio.h>
-
 #include "model/network_impl.h"
 
 typedef struct {
@@ -41,31 +39,20 @@ static size_t mlp_bytes(const NetworkConfig *config) {
     return sizeof(Mlp) + (size_t)config->depth * sizeof(MlpLayer);
 }
 
-static void mlp_add_params(Network *network, Params *params) {
+static void mlp_plan(Network *network, Params *params) {
     Mlp *mlp = (Mlp *)network;
     int64_t width = mlp->width = network->config.width;
-    int64_t in = network->shape.channels;
-    LinearSpec spec = {
-        .in = in, .out = width, .init = INIT_UNIFORM, .scale = xavier_bound(in, width)};
-    mlp->input = linear_add(params, spec, "x_embedder.proj");
+    mlp->input = linear_add(network, params, 1, network->shape.channels, width, INIT_UNIFORM,
+                            "x_embedder.proj");
     conditioner_add(network, params);
-    spec.in = width;
-    spec.scale = xavier_bound(width, width);
     for (int i = 0; i < network->config.depth; ++i) {
-        char name[PARAM_NAME_BYTES];
-        snprintf(name, sizeof name, "layers.%d.modulation", i);
-        mlp->layer[i].modulation = linear_add(params, spec, name);
-        snprintf(name, sizeof name, "layers.%d.linear", i);
-        mlp->layer[i].linear = linear_add(params, spec, name);
+        mlp->layer[i].modulation =
+            linear_add(network, params, 1, width, width, INIT_UNIFORM, "layers.%d.modulation", i);
+        mlp->layer[i].linear =
+            linear_add(network, params, 1, width, width, INIT_UNIFORM, "layers.%d.linear", i);
     }
-    spec = (LinearSpec){.in = width, .out = network->shape.out_channels, .init = INIT_ZERO};
-    mlp->final = linear_add(params, spec, "final_layer.linear");
-}
-
-static double mlp_forward_flops(const Network *network) {
-    double width = network->config.width, depth = network->config.depth;
-    double ends = (double)network->shape.channels + (double)network->shape.out_channels;
-    return conditioner_flops(network) + 4.0 * depth * width * width + 2.0 * width * ends;
+    mlp->final = linear_add(network, params, 1, width, network->shape.out_channels, INIT_ZERO,
+                            "final_layer.linear");
 }
 
 // ---- plan of memory ---------------------------------------------------------------------------
@@ -94,39 +81,18 @@ static size_t mlp_activation_bytes(const Network *network, int64_t samples, bool
     return memory.bytes;
 }
 
-static size_t mlp_scratch_bytes(const Network *network) {
-    (void)network;
-    return 0;
-}
-
-static size_t mlp_table_bytes(const Network *network) {
-    (void)network;
-    return 0;
-}
-
-static void mlp_table_fill(const Network *network, float *table) {
-    (void)network;
-    (void)table;
-}
-
 // ---- passes -----------------------------------------------------------------------------------
 
 static void layer_forward(const Run *run, const Mlp *mlp, const MlpMemory *memory, int i) {
-    int64_t samples = run->input->samples, width = mlp->width, n = samples * width;
+    int64_t n = run->input->samples * mlp->width;
     float *pre = memory->pre + (i % memory->slots) * n;
     float *active = memory->active + (i % memory->slots) * n;
-    run_linear(run, &mlp->layer[i].modulation,
-               (LinearForward){.x = memory->condition.active, .y = pre, .rows = samples});
-    AddRows add = {.rows = samples, .width = width, .add_rows = samples};
-    add.x = pre, add.add = memory->stream, add.y = pre;
-    add_rows(run->stream, add);
-    activation_forward(run->stream,
-                       (ActivationForward){.x = pre, .y = active, .n = n, .act = ACT_SILU});
-    run_linear(run, &mlp->layer[i].linear,
-               (LinearForward){.x = active, .y = memory->branch, .rows = samples});
-    run_dropout(run, i, memory->branch, width);
-    add.x = memory->stream, add.add = memory->branch, add.y = memory->stream;
-    add_rows(run->stream, add);
+    run_linear(run, &mlp->layer[i].modulation, memory->condition.active, pre);
+    run_add(run, memory->stream, pre, n);
+    run_silu(run, pre, active, n);
+    run_linear(run, &mlp->layer[i].linear, active, memory->branch);
+    run_dropout(run, i, memory->branch, mlp->width);
+    run_add(run, memory->branch, memory->stream, n);
 }
 
 static void mlp_forward(const Run *run, float *out) {
@@ -135,33 +101,22 @@ static void mlp_forward(const Run *run, float *out) {
     MlpMemory memory;
     mlp_place(mlp, run->memory->activations, samples, run->memory->backward, &memory);
     condition_forward(run, &memory.condition);
-    run_linear(run, &mlp->input,
-               (LinearForward){.x = run->input->x, .y = memory.stream, .rows = samples});
+    run_linear(run, &mlp->input, run->input->x, memory.stream);
     for (int i = 0; i < mlp->base.config.depth; ++i) layer_forward(run, mlp, &memory, i);
-    activation_forward(run->stream, (ActivationForward){.x = memory.stream,
-                                                        .y = memory.final_active,
-                                                        .n = samples * mlp->width,
-                                                        .act = ACT_SILU});
-    run_linear(run, &mlp->final,
-               (LinearForward){.x = memory.final_active, .y = out, .rows = samples});
+    run_silu(run, memory.stream, memory.final_active, samples * mlp->width);
+    run_linear(run, &mlp->final, memory.final_active, out);
 }
 
 static void layer_backward(const Run *run, const Mlp *mlp, const MlpMemory *memory, int i) {
-    int64_t samples = run->input->samples, n = samples * mlp->width;
+    int64_t n = run->input->samples * mlp->width;
     const float *pre = memory->pre + i * n, *active = memory->active + i * n;
-    Axpby add = {.n = n, .a = 1.0f};
-    add.x = memory->dstream, add.y = memory->dbranch;
-    axpby(run->stream, add);
+    axpby(run->stream, (Axpby){.x = memory->dstream, .y = memory->dbranch, .n = n, .a = 1.0f});
     run_dropout(run, i, memory->dbranch, mlp->width);
-    run_linear_grad(run, &mlp->layer[i].linear, memory->dbranch, active, samples, memory->dlayer);
-    activation_grad(
-        run->stream,
-        (ActivationGrad){
-            .x = pre, .dy = memory->dlayer, .dx = memory->dlayer, .n = n, .act = ACT_SILU});
+    run_linear_grad(run, &mlp->layer[i].linear, memory->dbranch, active, memory->dlayer);
+    run_activation_grad(run, ACT_SILU, pre, memory->dlayer, n);
     bool first = i == mlp->base.config.depth - 1;
     condition_layer_grad(run, &memory->condition, &mlp->layer[i].modulation, memory->dlayer, first);
-    add.x = memory->dlayer, add.y = memory->dstream, add.b = 1.0f;
-    axpby(run->stream, add);
+    run_add(run, memory->dlayer, memory->dstream, n);
 }
 
 static void mlp_backward(const Run *run, float *dout, float *dx) {
@@ -169,14 +124,10 @@ static void mlp_backward(const Run *run, float *dout, float *dx) {
     int64_t samples = run->input->samples;
     MlpMemory memory;
     mlp_place(mlp, run->memory->activations, samples, true, &memory);
-    run_linear_grad(run, &mlp->final, dout, memory.final_active, samples, memory.dstream);
-    activation_grad(run->stream, (ActivationGrad){.x = memory.stream,
-                                                  .dy = memory.dstream,
-                                                  .dx = memory.dstream,
-                                                  .n = samples * mlp->width,
-                                                  .act = ACT_SILU});
+    run_linear_grad(run, &mlp->final, dout, memory.final_active, memory.dstream);
+    run_activation_grad(run, ACT_SILU, memory.stream, memory.dstream, samples * mlp->width);
     for (int i = mlp->base.config.depth - 1; i >= 0; --i) layer_backward(run, mlp, &memory, i);
-    run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, samples, dx);
+    run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, dx);
     condition_backward(run, &memory.condition);
 }
 
@@ -184,12 +135,8 @@ const NetworkFamily network_mlp = {
     .name = "mlp",
     .check = mlp_check,
     .bytes = mlp_bytes,
-    .add_params = mlp_add_params,
-    .forward_flops = mlp_forward_flops,
+    .plan = mlp_plan,
     .activation_bytes = mlp_activation_bytes,
-    .scratch_bytes = mlp_scratch_bytes,
-    .table_bytes = mlp_table_bytes,
-    .table_fill = mlp_table_fill,
     .forward = mlp_forward,
     .backward = mlp_backward,
 };

@@ -3,6 +3,7 @@
 #include "model/network.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,8 @@ static Status config_check(const NetworkConfig *config) {
             "model.family is '%s'; it must be dit or mlp", config->family);
     FAIL_IF(config->width < 4 || config->width > 65536 || config->width % 4 != 0, BAD_CONFIG,
             "model.width is %d; it must be a multiple of 4 from 4 to 65536", config->width);
-    FAIL_IF(config->depth < 1 || config->depth > 127, BAD_CONFIG,
-            "model.depth is %d; it must be 1 to 127", config->depth);
+    FAIL_IF(config->depth < 1 || config->depth > NETWORK_DEPTH_MOST, BAD_CONFIG,
+            "model.depth is %d; it must be 1 to %d", config->depth, NETWORK_DEPTH_MOST);
     FAIL_IF(!(config->dropout >= 0.0f && config->dropout < 1.0f), BAD_CONFIG,
             "model.dropout is %g; it must be at least 0 and below 1", (double)config->dropout);
     FAIL_IF(strcmp(config->timestep_freq, "div-127") != 0 &&
@@ -71,7 +72,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     network->config = *config;
     network->shape = *shape;
     frequencies_fill(network);
-    family->add_params(network, params);
+    family->plan(network, params);
     *out = network;
     return STATUS_OK;
 }
@@ -99,7 +100,7 @@ int64_t network_out_item(const Network *network) {
 }
 
 double network_forward_flops(const Network *network) {
-    return network->family->forward_flops(network);
+    return network->forward_flops;
 }
 
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward) {
@@ -107,15 +108,15 @@ size_t network_activation_bytes(const Network *network, int64_t samples, bool ba
 }
 
 size_t network_scratch_bytes(const Network *network) {
-    return network->family->scratch_bytes(network);
+    return network->scratch_bytes;
 }
 
 size_t network_table_bytes(const Network *network) {
-    return network->family->table_bytes(network);
+    return network->table_bytes;
 }
 
 void network_table_fill(const Network *network, float *table) {
-    network->family->table_fill(network, table);
+    if (network->table_bytes > 0) network->family->table_fill(network, table);
 }
 
 void network_time_features(const Network *network, double time, float features[TIME_FEATURES]) {
@@ -148,62 +149,73 @@ void network_backward(const Network *network, Stream *stream, const NetworkMemor
     network->family->backward(&run, dout, dx);
 }
 
-// ---- plan of memory ---------------------------------------------------------------------------
-
-void *bump_bytes(Bump *bump, size_t bytes) {
-    size_t at = bump->used;
-    bump->used += (bytes + 63) / 64 * 64;
-    return bump->base == NULL ? NULL : bump->base + at;
-}
-
-float *bump_floats(Bump *bump, int64_t n) {
-    return bump_bytes(bump, (size_t)n * sizeof(float));
-}
-
 // ---- layers -----------------------------------------------------------------------------------
 
 float xavier_bound(int64_t in, int64_t out) {
     return (float)sqrt(6.0 / (double)(in + out));
 }
 
-Linear linear_add(Params *params, LinearSpec spec, const char *name) {
-    ParamSpec weight = {.dims = 2,
-                        .dim = {spec.out, spec.in},
-                        .init = spec.init,
-                        .scale = spec.scale,
-                        .decay = true};
-    ParamSpec bias = {.dims = 1, .dim = {spec.out}, .init = INIT_ZERO};
-    Linear linear = {.in = spec.in, .out = spec.out};
+Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, int64_t out,
+                  InitKind init, const char *name_format, ...) {
+    char name[PARAM_NAME_BYTES];
+    va_list list;
+    va_start(list, name_format);
+    vsnprintf(name, sizeof name, name_format, list);
+    va_end(list);
+    Param weight = {.dims = 2,
+                    .dim = {out, in},
+                    .init = init,
+                    .scale = init == INIT_UNIFORM ? xavier_bound(in, out) : 0.02f,
+                    .decay = true};
+    Param bias = {.dims = 1, .dim = {out}, .init = INIT_ZERO};
+    Linear linear = {.in = in, .out = out, .rows = rows};
     linear.weight = params_add(params, weight, "%s.weight", name);
     linear.bias = params_add(params, bias, "%s.bias", name);
+    network->forward_flops += 2.0 * (double)rows * (double)in * (double)out;
     return linear;
 }
 
-void run_linear(const Run *run, const Linear *linear, LinearForward args) {
-    args.w = run->memory->weights + linear->weight;
-    args.bias = run->memory->weights + linear->bias;
-    args.in = linear->in;
-    args.out = linear->out;
-    linear_forward(run->stream, args);
+void run_linear_act(const Run *run, const Linear *linear, const float *x, Activation act,
+                    float *pre, float *y) {
+    linear_forward(run->stream, (LinearForward){.x = x,
+                                                .w = run->memory->weights + linear->weight,
+                                                .bias = run->memory->weights + linear->bias,
+                                                .pre = pre,
+                                                .y = y,
+                                                .rows = run->input->samples * linear->rows,
+                                                .in = linear->in,
+                                                .out = linear->out,
+                                                .act = act});
+}
+
+void run_linear(const Run *run, const Linear *linear, const float *x, float *y) {
+    run_linear_act(run, linear, x, ACT_NONE, NULL, y);
 }
 
 void run_linear_grad(const Run *run, const Linear *linear, const float *dy, const float *x,
-                     int64_t rows, float *dx) {
-    linear_weight_grad(run->stream, (LinearWeightGrad){.dy = dy,
-                                                       .x = x,
-                                                       .dw = run->grads + linear->weight,
-                                                       .dbias = run->grads + linear->bias,
-                                                       .rows = rows,
-                                                       .in = linear->in,
-                                                       .out = linear->out,
-                                                       .accumulate = run->accumulate});
-    if (dx == NULL) return;
-    linear_input_grad(run->stream, (LinearInputGrad){.dy = dy,
-                                                     .w = run->memory->weights + linear->weight,
-                                                     .dx = dx,
-                                                     .rows = rows,
-                                                     .in = linear->in,
-                                                     .out = linear->out});
+                     float *dx) {
+    linear_grad(run->stream, (LinearGrad){.dy = dy,
+                                          .x = x,
+                                          .w = run->memory->weights + linear->weight,
+                                          .dw = run->grads + linear->weight,
+                                          .dbias = run->grads + linear->bias,
+                                          .dx = dx,
+                                          .rows = run->input->samples * linear->rows,
+                                          .in = linear->in,
+                                          .out = linear->out,
+                                          .accumulate = run->accumulate});
+}
+
+void run_silu(const Run *run, const float *x, float *y, int64_t n) {
+    activation_forward(run->stream, (ActivationForward){.x = x, .y = y, .n = n, .act = ACT_SILU});
+}
+
+void run_activation_grad(const Run *run, Activation act, const float *x, float *dx, int64_t n) {
+    activation_grad(run->stream, (ActivationGrad){.x = x, .dy = dx, .dx = dx, .n = n, .act = act});
+}
+
+void run_add(const Run *run, const float *x, float *y, int64_t n) {
+    axpby(run->stream, (Axpby){.x = x, .y = y, .n = n, .a = 1.0f, .b = 1.0f});
 }
 
 void run_dropout(const Run *run, int site, float *x, int64_t item) {
@@ -224,24 +236,19 @@ void run_dropout(const Run *run, int site, float *x, int64_t item) {
 
 void conditioner_add(Network *network, Params *params) {
     int64_t width = network->config.width;
-    LinearSpec spec = {.in = TIME_FEATURES, .out = width, .init = INIT_NORMAL, .scale = 0.02f};
+    Conditioner *conditioner = &network->conditioner;
     if (network->shape.time_input) {
-        network->conditioner.time_1 = linear_add(params, spec, "t_embedder.mlp.0");
-        spec.in = width;
-        network->conditioner.time_2 = linear_add(params, spec, "t_embedder.mlp.2");
+        conditioner->time_1 =
+            linear_add(network, params, 1, TIME_FEATURES, width, INIT_NORMAL, "t_embedder.mlp.0");
+        conditioner->time_2 =
+            linear_add(network, params, 1, width, width, INIT_NORMAL, "t_embedder.mlp.2");
     }
-    ParamSpec table = {.dims = 2,
-                       .dim = {network->shape.classes + 1, width},
-                       .init = INIT_NORMAL,
-                       .scale = 0.02f,
-                       .decay = true};
-    network->conditioner.label_table =
-        params_add(params, table, "y_embedder.embedding_table.weight");
-}
-
-double conditioner_flops(const Network *network) {
-    double width = network->config.width;
-    return network->shape.time_input ? 2.0 * width * (TIME_FEATURES + width) : 0.0;
+    Param table = {.dims = 2,
+                   .dim = {network->shape.classes + 1, width},
+                   .init = INIT_NORMAL,
+                   .scale = 0.02f,
+                   .decay = true};
+    conditioner->label_table = params_add(params, table, "y_embedder.embedding_table.weight");
 }
 
 void condition_place(const Network *network, Bump *bump, int64_t samples, bool backward,
@@ -265,16 +272,9 @@ void condition_forward(const Run *run, const Condition *condition) {
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width;
     if (run->network->shape.time_input) {
-        run_linear(run, &conditioner->time_1,
-                   (LinearForward){.x = input->time,
-                                   .pre = condition->time_pre,
-                                   .y = condition->time_hidden,
-                                   .rows = input->samples,
-                                   .act = ACT_SILU});
-        run_linear(run, &conditioner->time_2,
-                   (LinearForward){.x = condition->time_hidden,
-                                   .y = condition->time_out,
-                                   .rows = input->samples});
+        run_linear_act(run, &conditioner->time_1, input->time, ACT_SILU, condition->time_pre,
+                       condition->time_hidden);
+        run_linear(run, &conditioner->time_2, condition->time_hidden, condition->time_out);
     }
     embed_forward(run->stream,
                   (EmbedForward){.ids = input->label,
@@ -284,33 +284,23 @@ void condition_forward(const Run *run, const Condition *condition) {
                                  .rows = input->samples,
                                  .width = width,
                                  .add_rows = input->samples});
-    activation_forward(run->stream, (ActivationForward){.x = condition->sum,
-                                                        .y = condition->active,
-                                                        .n = input->samples * width,
-                                                        .act = ACT_SILU});
+    run_silu(run, condition->sum, condition->active, input->samples * width);
 }
 
 void condition_layer_grad(const Run *run, const Condition *condition, const Linear *linear,
                           const float *dy, bool first) {
-    int64_t samples = run->input->samples;
+    int64_t n = run->input->samples * run->network->config.width;
     float *dx = first ? condition->dactive : condition->dpartial;
-    run_linear_grad(run, linear, dy, condition->active, samples, dx);
-    if (first) return;
-    axpby(run->stream, (Axpby){.x = condition->dpartial,
-                               .y = condition->dactive,
-                               .n = samples * run->network->config.width,
-                               .a = 1.0f,
-                               .b = 1.0f});
+    run_linear_grad(run, linear, dy, condition->active, dx);
+    if (!first) run_add(run, dx, condition->dactive, n);
 }
 
 void condition_backward(const Run *run, const Condition *condition) {
     const Conditioner *conditioner = &run->network->conditioner;
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width, n = input->samples * width;
-    float *dsum = condition->dactive;
-    activation_grad(
-        run->stream,
-        (ActivationGrad){.x = condition->sum, .dy = dsum, .dx = dsum, .n = n, .act = ACT_SILU});
+    float *dsum = condition->dactive, *dhidden = condition->dpartial;
+    run_activation_grad(run, ACT_SILU, condition->sum, dsum, n);
     embed_grad(run->stream, (EmbedGrad){.ids = input->label,
                                         .dy = dsum,
                                         .dtable = run->grads + conditioner->label_table,
@@ -319,12 +309,7 @@ void condition_backward(const Run *run, const Condition *condition) {
                                         .entries = run->network->shape.classes + 1,
                                         .accumulate = run->accumulate});
     if (!run->network->shape.time_input) return;
-    float *dhidden = condition->dpartial;
-    run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, input->samples,
-                    dhidden);
-    activation_grad(
-        run->stream,
-        (ActivationGrad){
-            .x = condition->time_pre, .dy = dhidden, .dx = dhidden, .n = n, .act = ACT_SILU});
-    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, input->samples, NULL);
+    run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, dhidden);
+    run_activation_grad(run, ACT_SILU, condition->time_pre, dhidden, n);
+    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, NULL);
 }

@@ -1,12 +1,14 @@
-// What the families behind network.h share: the plan of memory, linear layers, conditioning.
+// What the families behind network.h share: the plan, layers, conditioning.
 #ifndef MODEL_NETWORK_IMPL_H
 #define MODEL_NETWORK_IMPL_H
 
+#include "model/bump.h"
 #include "model/network.h"
 
+// A dense layer: offsets in the flat vector, sizes, rows of a pass for each sample.
 typedef struct {
-    int64_t weight, bias; // offsets in the flat vector
-    int64_t in, out;
+    int64_t weight, bias;
+    int64_t in, out, rows;
 } Linear;
 
 // The vector that conditions every layer: c = embedding(label) + mlp(time features).
@@ -29,19 +31,19 @@ typedef struct {
     const char *name;
     // Errors: BAD_CONFIG. Nothing has been allocated yet.
     Status (*check)(const NetworkConfig *config, const NetworkShape *shape);
-    size_t (*bytes)(
-        const NetworkConfig *config); // of the family's struct, which begins with Network
-    void (*add_params)(Network *network, Params *params);
-    double (*forward_flops)(const Network *network);
+    // Bytes of the family's struct, which begins with Network.
+    size_t (*bytes)(const NetworkConfig *config);
+    // Adds the parameters in the order in which forward uses them, and completes the plan.
+    void (*plan)(Network *network, Params *params);
     size_t (*activation_bytes)(const Network *network, int64_t samples, bool backward);
-    size_t (*scratch_bytes)(const Network *network);
-    size_t (*table_bytes)(const Network *network);
-    void (*table_fill)(const Network *network, float *table);
+    void (*table_fill)(const Network *network, float *table); // NULL: there is no table
     void (*forward)(const Run *run, float *out);
     void (*backward)(const Run *run, float *dout, float *dx);
 } NetworkFamily;
 
 extern const NetworkFamily network_dit, network_mlp;
+
+enum { NETWORK_DEPTH_MOST = 127 };
 
 struct Network {
     const NetworkFamily *family;
@@ -49,36 +51,30 @@ struct Network {
     NetworkShape shape;
     double frequency[TIME_FEATURES / 2];
     Conditioner conditioner;
+    double forward_flops; // of one sample; linear_add counts its layer
+    size_t scratch_bytes, table_bytes;
 };
-
-// ---- plan of memory ---------------------------------------------------------------------------
-
-// Hands out pieces of one block of memory. With `base` NULL it only measures: the same function
-// then tells how much is needed and, later, where everything lies.
-typedef struct {
-    char *base;
-    size_t used;
-} Bump;
-
-void *bump_bytes(Bump *bump, size_t bytes); // aligned to 64; NULL while measuring
-float *bump_floats(Bump *bump, int64_t n);
 
 // ---- layers -----------------------------------------------------------------------------------
 
-typedef struct {
-    int64_t in, out;
-    InitKind init; // of the weight [out,in]; biases start at zero
-    float scale;
-} LinearSpec;
 float xavier_bound(int64_t in, int64_t out); // uniform in +-bound keeps the variance
-// Adds NAME.weight and NAME.bias.
-Linear linear_add(Params *params, LinearSpec spec, const char *name);
+// Adds NAME.weight [out,in] and NAME.bias, zero. Initial weights: INIT_UNIFORM within Xavier's
+// bound, INIT_NORMAL with a standard deviation of 0.02.
+Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, int64_t out,
+                  InitKind init, const char *name_format, ...)
+    __attribute__((format(printf, 7, 8)));
 
-// args: x, y, pre, rows, act; the rest comes from `linear`.
-void run_linear(const Run *run, const Linear *linear, LinearForward args);
-// Gradients of weight and bias; then dx [rows,in] if not NULL.
+// y = linear(x); y = act(pre) with pre = linear(x).
+void run_linear(const Run *run, const Linear *linear, const float *x, float *y);
+void run_linear_act(const Run *run, const Linear *linear, const float *x, Activation act,
+                    float *pre, float *y);
+// Gradients of weight and bias; then dx if not NULL.
 void run_linear_grad(const Run *run, const Linear *linear, const float *dy, const float *x,
-                     int64_t rows, float *dx);
+                     float *dx);
+void run_silu(const Run *run, const float *x, float *y, int64_t n);
+// dx *= act'(x)
+void run_activation_grad(const Run *run, Activation act, const float *x, float *dx, int64_t n);
+void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x
 // Dropout of x [samples,item] in place, or nothing where it is off; also its gradient.
 void run_dropout(const Run *run, int site, float *x, int64_t item);
 
@@ -92,7 +88,6 @@ typedef struct {
 } Condition;
 
 void conditioner_add(Network *network, Params *params);
-double conditioner_flops(const Network *network);
 void condition_place(const Network *network, Bump *bump, int64_t samples, bool backward,
                      Condition *out);
 void condition_forward(const Run *run, const Condition *condition);

@@ -30,20 +30,14 @@ typedef struct {
     Activation act;
 } LinearForward;
 
-// dx[rows,in] = dy[rows,out] w[out,in]
+// dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], added to what is there if
+// `accumulate`; dx[rows,in] = dy w, or dx NULL.
 typedef struct {
-    const float *dy, *w;
-    float *dx;
-    int64_t rows, in, out;
-} LinearInputGrad;
-
-// dw[out,in] = dy^T x and dbias[out] = column sums of dy; added to what is there if `accumulate`.
-typedef struct {
-    const float *dy, *x;
-    float *dw, *dbias;
+    const float *dy, *x, *w;
+    float *dw, *dbias, *dx;
     int64_t rows, in, out;
     bool accumulate;
-} LinearWeightGrad;
+} LinearGrad;
 
 // y[n] = act(x[n])
 typedef struct {
@@ -53,13 +47,12 @@ typedef struct {
     Activation act;
 } ActivationForward;
 
-// dx[n] = dy[n] act'(x[n]); dx may be dy. Added to dx if `accumulate` (then dx is not dy).
+// dx[n] = dy[n] act'(x[n]); dx may be dy.
 typedef struct {
     const float *x, *dy;
     float *dx;
     int64_t n;
     Activation act;
-    bool accumulate;
 } ActivationGrad;
 
 // ---- transformer ------------------------------------------------------------------------------
@@ -110,7 +103,8 @@ static inline size_t attention_scratch_bytes(int64_t tokens) {
 
 // ---- inputs and outputs of a network ----------------------------------------------------------
 
-// y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added.
+// y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added; ids NULL:
+// row r itself, and y may be `table`.
 typedef struct {
     const int32_t *ids;
     const float *table, *add;
@@ -127,30 +121,16 @@ typedef struct {
     bool accumulate;
 } EmbedGrad;
 
-// y[r] = x[r] + add[r % add_rows]; y may be x.
+// patch_forward: image [samples,channels,height,width] -> tokens [samples,
+// (height/patch)*(width/patch), channels*patch*patch], tokens row-major. Within a token the channel
+// is the slowest index (C, py, px: a convolution's order), or the fastest (py, px, C) if
+// `channel_last` (DiT's output). patch_back: the inverse.
 typedef struct {
-    const float *x, *add;
-    float *y;
-    int64_t rows, width, add_rows;
-} AddRows;
-
-// Image [samples,channels,height,width] -> tokens [samples, (height/patch)*(width/patch),
-// channels*patch*patch], tokens row-major. Within a token the channel is the slowest index
-// (C, py, px: a convolution's order), or the fastest (py, px, C) if `channel_last` (DiT's output).
-// Patch back: the inverse.
-typedef struct {
-    const float *x;
-    float *y;
+    const float *from;
+    float *to;
     int64_t samples, channels, height, width, patch;
     bool channel_last;
-} PatchForward;
-
-typedef struct {
-    const float *y;
-    float *x;
-    int64_t samples, channels, height, width, patch;
-    bool channel_last;
-} PatchBack;
+} Patches;
 
 // y = x * mask / (1 - rate), mask drawn by `key` for element e of sample[s] (block e/4, number e%4;
 // kept when rng_uniform >= rate). The same call on a gradient is the gradient. y may be x.
@@ -209,11 +189,11 @@ typedef struct {
 // One sampler step, the same for all samples of the call:
 //   x0_hat = hat_x x + hat_out out, limited to [-1,1] if clip
 //   next   = by_x x + by_x0 x0_hat + std z,   z keyed as in GaussianCorrupt (skipped if std is 0)
-// `x` may be `next`. x0_hat may be NULL.
+// `x` may be `next`.
 typedef struct {
     const float *x, *out;
     const uint64_t *sample;
-    float *next, *x0_hat;
+    float *next;
     int64_t samples, item;
     double hat_x, hat_out, by_x, by_x0, std; // rounded to fp32 by the backend
     bool clip;
@@ -330,8 +310,7 @@ typedef struct {
 //      name, argument struct, number of leading pointers
 #define BACKEND_OPS(X)                                                                             \
     X(linear_forward, LinearForward, 5)                                                            \
-    X(linear_input_grad, LinearInputGrad, 3)                                                       \
-    X(linear_weight_grad, LinearWeightGrad, 4)                                                     \
+    X(linear_grad, LinearGrad, 6)                                                                  \
     X(activation_forward, ActivationForward, 2)                                                    \
     X(activation_grad, ActivationGrad, 3)                                                          \
     X(residual_norm_forward, ResidualNormForward, 8)                                               \
@@ -340,14 +319,13 @@ typedef struct {
     X(attention_grad, AttentionGrad, 5)                                                            \
     X(embed_forward, EmbedForward, 4)                                                              \
     X(embed_grad, EmbedGrad, 3)                                                                    \
-    X(add_rows, AddRows, 3)                                                                        \
-    X(patch_forward, PatchForward, 2)                                                              \
-    X(patch_back, PatchBack, 2)                                                                    \
+    X(patch_forward, Patches, 2)                                                                   \
+    X(patch_back, Patches, 2)                                                                      \
     X(dropout, Dropout, 3)                                                                         \
     X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
     X(gaussian_loss, GaussianLoss, 5)                                                              \
     X(gaussian_error, GaussianError, 5)                                                            \
-    X(gaussian_advance, GaussianAdvance, 5)                                                        \
+    X(gaussian_advance, GaussianAdvance, 4)                                                        \
     X(gaussian_prior, GaussianPrior, 2)                                                            \
     X(categorical_corrupt, CategoricalCorrupt, 4)                                                  \
     X(categorical_loss, CategoricalLoss, 7)                                                        \

@@ -17,19 +17,14 @@ void params_close(Params *params) {
     *params = (Params){0};
 }
 
-int64_t params_add(Params *params, ParamSpec spec, const char *name_format, ...) {
+int64_t params_add(Params *params, Param param, const char *name_format, ...) {
     REQUIRE(params->part_size == 0);
-    REQUIRE(spec.dims >= 1 && spec.dims <= 4);
-    Param param = {.dims = spec.dims,
-                   .offset = params->size,
-                   .size = 1,
-                   .init = spec.init,
-                   .scale = spec.scale,
-                   .decay = spec.decay};
-    for (int i = 0; i < spec.dims; ++i) {
-        REQUIRE(spec.dim[i] >= 1 && spec.dim[i] <= ((int64_t)1 << 40) / param.size);
-        param.dim[i] = spec.dim[i];
-        param.size *= spec.dim[i];
+    REQUIRE(param.dims >= 1 && param.dims <= 4);
+    param.offset = params->size;
+    param.size = 1;
+    for (int i = 0; i < param.dims; ++i) {
+        REQUIRE(param.dim[i] >= 1 && param.dim[i] <= ((int64_t)1 << 40) / param.size);
+        param.size *= param.dim[i];
     }
     va_list list;
     va_start(list, name_format);

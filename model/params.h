@@ -39,15 +39,9 @@ typedef struct {
 void params_init(Params *params);
 void params_close(Params *params);
 
-// Adds a tensor of `dims` dimensions and returns its offset. Aborts (REQUIRE) on a repeated name.
-typedef struct {
-    int dims;
-    int64_t dim[4];
-    InitKind init;
-    float scale;
-    bool decay;
-} ParamSpec;
-int64_t params_add(Params *params, ParamSpec spec, const char *name_format, ...)
+// Adds a tensor and returns its offset; of `param` the fields dims, dim, init, scale and decay
+// count. Aborts (REQUIRE) on a repeated name.
+int64_t params_add(Params *params, Param param, const char *name_format, ...)
     __attribute__((format(printf, 3, 4)));
 
 void params_finish(Params *params); // fixes the parts; nothing may be added afterwards

@@ -114,45 +114,33 @@ int64_t process_bound_items(const Process *process) {
 
 // ---- memory of a pass -------------------------------------------------------------------------
 
-// Hands out 64-byte aligned pieces of a block; without a block it only counts.
-typedef struct {
-    char *base;
-    size_t used;
-} Layout;
-
-static void *layout_take(Layout *layout, int64_t count, size_t bytes_each) {
-    size_t at = layout->used;
-    layout->used += ((size_t)count * bytes_each + 63) / 64 * 64;
-    return layout->base == NULL ? NULL : layout->base + at;
-}
-
 static size_t place_device(const Process *process, const Network *network, Pass *pass,
                            void *memory) {
-    Layout layout = {memory, 0};
+    Bump bump = {.base = memory};
     int64_t n = pass->capacity, in = n * network_in_item(network);
     int64_t out = n * network_out_item(network);
-    pass->x_0 = layout_take(&layout, in, 4);
-    pass->x_t = layout_take(&layout, in, 4);
-    pass->target = process->family->target ? layout_take(&layout, in, 4) : NULL;
-    pass->out = layout_take(&layout, out, 4);
-    pass->dout = layout_take(&layout, out, 4);
-    pass->level = layout_take(&layout, n, process->family->level_bytes);
-    pass->time = layout_take(&layout, n * TIME_FEATURES, sizeof *pass->time);
-    pass->label = layout_take(&layout, n, sizeof *pass->label);
-    pass->sample = layout_take(&layout, n, sizeof *pass->sample);
-    pass->loss = layout_take(&layout, n, sizeof *pass->loss);
-    pass->error = layout_take(&layout, n, sizeof *pass->error);
-    return layout.used;
+    pass->x_0 = bump_take(&bump, in, 4);
+    pass->x_t = bump_take(&bump, in, 4);
+    pass->target = process->family->target ? bump_take(&bump, in, 4) : NULL;
+    pass->out = bump_take(&bump, out, 4);
+    pass->dout = bump_take(&bump, out, 4);
+    pass->level = bump_take(&bump, n, process->family->level_bytes);
+    pass->time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->time);
+    pass->label = bump_take(&bump, n, sizeof *pass->label);
+    pass->sample = bump_take(&bump, n, sizeof *pass->sample);
+    pass->loss = bump_take(&bump, n, sizeof *pass->loss);
+    pass->error = bump_take(&bump, n, sizeof *pass->error);
+    return bump.used;
 }
 
 static size_t place_host(const Process *process, Pass *pass, void *memory) {
-    Layout layout = {memory, 0};
+    Bump bump = {.base = memory};
     int64_t n = pass->capacity;
-    pass->host_level = layout_take(&layout, n, process->family->level_bytes);
-    pass->host_time = layout_take(&layout, n * TIME_FEATURES, sizeof *pass->host_time);
-    pass->host_label = layout_take(&layout, n, sizeof *pass->host_label);
-    pass->host_sample = layout_take(&layout, n, sizeof *pass->host_sample);
-    return layout.used;
+    pass->host_level = bump_take(&bump, n, process->family->level_bytes);
+    pass->host_time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->host_time);
+    pass->host_label = bump_take(&bump, n, sizeof *pass->host_label);
+    pass->host_sample = bump_take(&bump, n, sizeof *pass->host_sample);
+    return bump.used;
 }
 
 size_t process_pass_bytes(const Process *process, const Network *network, int64_t capacity) {

@@ -1,5 +1,5 @@
 // Runs a whole network on a backend for tests.
-#include "support_network.h"
+#include "tests/model/support_network.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 
 #include "model/backend.h"
 #include "model/network.h"
-#include "support_reference.h"
+#include "tests/model/support_reference.h"
 
 typedef struct {
     NetworkConfig config;

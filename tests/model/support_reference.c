@@ -1,5 +1,5 @@
 // The float64 network that the fp32 one is compared with.
-#include "support_reference.h"
+#include "tests/model/support_reference.h"
 
 #include <math.h>
 #include <stdarg.h>

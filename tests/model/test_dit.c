@@ -1,6 +1,6 @@
 // DiT against numbers of the original code and of diffusers: whole outputs, positions, time
 // features, sizes, names, initial values, refusals.
-#include "support_network.h"
+#include "tests/model/support_network.h"
 #include "tests/test.h"
 
 static NetworkConfig small_config(const char *timestep_freq) {

@@ -182,8 +182,7 @@ static void test_many_calls(void) {
     float one[4] = {1, 1, 1, 1};
     Stream *stream = device_stream(device, 0);
     stream_upload(stream, x, one, sizeof one);
-    for (int i = 0; i < CALLS; ++i)
-        add_rows(stream, (AddRows){.x = y, .add = x, .y = y, .rows = 1, .width = 4, .add_rows = 1});
+    for (int i = 0; i < CALLS; ++i) axpby(stream, (Axpby){.x = x, .y = y, .n = 4, .a = 1, .b = 1});
     stream_download(stream, back, y, sizeof back);
     EXPECT_OK(stream_wait(stream));
     EXPECT_EQ(back[3], CALLS);

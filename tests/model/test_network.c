@@ -1,7 +1,7 @@
 // Whole networks: outputs and the gradient of every tensor against the float64 reference, and the
 // promises of network.h about memory.
-#include "support_late.h"
-#include "support_network.h"
+#include "tests/model/support_late.h"
+#include "tests/model/support_network.h"
 #include "tests/test.h"
 
 // ---- cases ------------------------------------------------------------------------------------

@@ -33,12 +33,12 @@ static void call_embed_grad(Stream *stream, OpBuffer *b, const void *shape) {
 
 static void call_add_rows(Stream *stream, OpBuffer *b, const void *shape) {
     const TableShape *s = shape;
-    add_rows(stream, (AddRows){.x = s->in_place ? b[2].device : b[0].device,
-                               .add = b[1].device,
-                               .y = b[2].device,
-                               .rows = s->rows,
-                               .width = s->width,
-                               .add_rows = s->add_rows});
+    embed_forward(stream, (EmbedForward){.table = s->in_place ? b[2].device : b[0].device,
+                                         .add = b[1].device,
+                                         .y = b[2].device,
+                                         .rows = s->rows,
+                                         .width = s->width,
+                                         .add_rows = s->add_rows});
 }
 
 static int32_t *some_ids(const TableShape *s) {
@@ -86,7 +86,7 @@ static void add_rows_case(const TableShape *s) {
     OpBuffer buffers[] = {{x, n, OP_IN, NULL},
                           {add, n_add, OP_IN, NULL},
                           {y, n, s->in_place ? OP_INOUT : OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("add_rows", call_add_rows, s, buffers, 3), 0);
+    EXPECT_EQ(ops_run("embed_forward without ids", call_add_rows, s, buffers, 3), 0);
     for (int64_t i = 0; i < n; ++i)
         EXPECT(y[i] == x[i] + add[i / s->width % s->add_rows * s->width + i % s->width]);
     free(x), free(add), free(y);
@@ -114,26 +114,26 @@ typedef struct {
 
 static void call_patch_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const PatchShape *s = shape;
-    patch_forward(stream, (PatchForward){.x = b[0].device,
-                                         .y = b[1].device,
-                                         .samples = s->samples,
-                                         .channels = s->channels,
-                                         .height = s->height,
-                                         .width = s->width,
-                                         .patch = s->patch,
-                                         .channel_last = s->channel_last});
+    patch_forward(stream, (Patches){.from = b[0].device,
+                                    .to = b[1].device,
+                                    .samples = s->samples,
+                                    .channels = s->channels,
+                                    .height = s->height,
+                                    .width = s->width,
+                                    .patch = s->patch,
+                                    .channel_last = s->channel_last});
 }
 
 static void call_patch_back(Stream *stream, OpBuffer *b, const void *shape) {
     const PatchShape *s = shape;
-    patch_back(stream, (PatchBack){.y = b[0].device,
-                                   .x = b[1].device,
-                                   .samples = s->samples,
-                                   .channels = s->channels,
-                                   .height = s->height,
-                                   .width = s->width,
-                                   .patch = s->patch,
-                                   .channel_last = s->channel_last});
+    patch_back(stream, (Patches){.from = b[0].device,
+                                 .to = b[1].device,
+                                 .samples = s->samples,
+                                 .channels = s->channels,
+                                 .height = s->height,
+                                 .width = s->width,
+                                 .patch = s->patch,
+                                 .channel_last = s->channel_last});
 }
 
 // Where image number i stands among the tokens.

@@ -45,7 +45,7 @@ static void test_tails_of_activations(void) {
 typedef struct {
     int64_t n;
     Activation act;
-    bool accumulate, in_place;
+    bool in_place;
 } ActShape;
 
 static void call_activation_forward(Stream *stream, OpBuffer *b, const void *shape) {
@@ -60,8 +60,7 @@ static void call_activation_grad(Stream *stream, OpBuffer *b, const void *shape)
                                              .dy = s->in_place ? b[2].device : b[1].device,
                                              .dx = b[2].device,
                                              .n = s->n,
-                                             .act = s->act,
-                                             .accumulate = s->accumulate});
+                                             .act = s->act});
 }
 
 static void activation_case(const ActShape *s) {
@@ -72,12 +71,12 @@ static void activation_case(const ActShape *s) {
     for (int64_t i = 0; i < s->n; ++i) {
         x[i] *= i % 2 == 0 ? 3 : 12;
         expected[i] = act_reference(s->act, x[i]);
-        slope[i] = dy[i] * act_slope_reference(s->act, x[i]) + (s->accumulate ? dx[i] : 0);
+        slope[i] = dy[i] * act_slope_reference(s->act, x[i]);
     }
     OpBuffer forward[] = {{x, s->n, OP_IN, NULL}, {y, s->n, OP_OUT, NULL}};
     EXPECT_EQ(ops_run("activation_forward", call_activation_forward, s, forward, 2), 0);
     EXPECT_ALL_NEAR(y, expected, s->n, 1e-6);
-    OpKind kind = s->accumulate || s->in_place ? OP_INOUT : OP_OUT;
+    OpKind kind = s->in_place ? OP_INOUT : OP_OUT;
     OpBuffer grad[] = {{x, s->n, OP_IN, NULL}, {dy, s->n, OP_IN, NULL}, {dx, s->n, kind, NULL}};
     EXPECT_EQ(ops_run("activation_grad", call_activation_grad, s, grad, 3), 0);
     EXPECT_ALL_NEAR(dx, slope, s->n, 2e-6);
@@ -88,9 +87,8 @@ static void test_activations(void) {
     static const int64_t sizes[] = {1, 15, 16, 1003};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
         for (Activation act = ACT_NONE; act <= ACT_GELU; ++act) {
-            activation_case(&(ActShape){sizes[i], act, false, false});
-            activation_case(&(ActShape){sizes[i], act, false, true});
-            activation_case(&(ActShape){sizes[i], act, true, false});
+            activation_case(&(ActShape){sizes[i], act, false});
+            activation_case(&(ActShape){sizes[i], act, true});
         }
     }
 }
@@ -116,26 +114,18 @@ static void call_linear_forward(Stream *stream, OpBuffer *b, const void *shape) 
                                            .act = s->act});
 }
 
-static void call_linear_input_grad(Stream *stream, OpBuffer *b, const void *shape) {
+static void call_linear_grad(Stream *stream, OpBuffer *b, const void *shape) {
     const LinearShape *s = shape;
-    linear_input_grad(stream, (LinearInputGrad){.dy = b[0].device,
-                                                .w = b[1].device,
-                                                .dx = b[2].device,
-                                                .rows = s->rows,
-                                                .in = s->in,
-                                                .out = s->out});
-}
-
-static void call_linear_weight_grad(Stream *stream, OpBuffer *b, const void *shape) {
-    const LinearShape *s = shape;
-    linear_weight_grad(stream, (LinearWeightGrad){.dy = b[0].device,
-                                                  .x = b[1].device,
-                                                  .dw = b[2].device,
-                                                  .dbias = b[3].device,
-                                                  .rows = s->rows,
-                                                  .in = s->in,
-                                                  .out = s->out,
-                                                  .accumulate = s->accumulate});
+    linear_grad(stream, (LinearGrad){.dy = b[0].device,
+                                     .x = b[1].device,
+                                     .w = b[2].device,
+                                     .dw = b[3].device,
+                                     .dbias = b[4].device,
+                                     .dx = b[5].device,
+                                     .rows = s->rows,
+                                     .in = s->in,
+                                     .out = s->out,
+                                     .accumulate = s->accumulate});
 }
 
 static void linear_forward_case(const LinearShape *s) {
@@ -160,25 +150,15 @@ static void linear_forward_case(const LinearShape *s) {
     free(x), free(w), free(bias), free(pre), free(y), free(sum), free(value);
 }
 
-static void linear_input_grad_case(const LinearShape *s) {
+// `input`: with dx; otherwise dx is NULL.
+static void linear_grad_case(const LinearShape *s, bool input) {
     int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
-    float *dy = ops_numbers(ny, 4), *w = ops_numbers(nw, 2), *dx = ops_memory(nx, sizeof *dx);
-    double *expected = ops_memory(nx, sizeof *expected);
-    for (int64_t i = 0; i < nx; ++i)
-        for (int64_t o = 0; o < s->out; ++o)
-            expected[i] += (double)dy[i / s->in * s->out + o] * w[o * s->in + i % s->in];
-    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL}, {w, nw, OP_IN, NULL}, {dx, nx, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("linear_input_grad", call_linear_input_grad, s, buffers, 3), 0);
-    EXPECT_ALL_NEAR(dx, expected, nx, 4e-6);
-    free(dy), free(w), free(dx), free(expected);
-}
-
-static void linear_weight_grad_case(const LinearShape *s) {
-    int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
-    float *dy = ops_numbers(ny, 4), *x = ops_numbers(nx, 1);
+    float *dy = ops_numbers(ny, 4), *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2);
     float *dw = ops_numbers(nw, 5), *dbias = ops_numbers(s->out, 6);
+    float *dx = input ? ops_memory(nx, sizeof *dx) : NULL;
     double *expected = ops_memory(nw, sizeof *expected);
     double *expected_bias = ops_memory(s->out, sizeof *expected_bias);
+    double *expected_x = ops_memory(nx, sizeof *expected_x);
     for (int64_t i = 0; i < nw; ++i) {
         expected[i] = s->accumulate ? dw[i] : 0;
         for (int64_t r = 0; r < s->rows; ++r)
@@ -188,15 +168,19 @@ static void linear_weight_grad_case(const LinearShape *s) {
         expected_bias[o] = s->accumulate ? dbias[o] : 0;
         for (int64_t r = 0; r < s->rows; ++r) expected_bias[o] += dy[r * s->out + o];
     }
+    for (int64_t i = 0; i < nx; ++i)
+        for (int64_t o = 0; o < s->out; ++o)
+            expected_x[i] += (double)dy[i / s->in * s->out + o] * w[o * s->in + i % s->in];
     OpKind kind = s->accumulate ? OP_INOUT : OP_OUT;
-    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},
-                          {x, nx, OP_IN, NULL},
-                          {dw, nw, kind, NULL},
-                          {dbias, s->out, kind, NULL}};
-    EXPECT_EQ(ops_run("linear_weight_grad", call_linear_weight_grad, s, buffers, 4), 0);
+    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},       {x, nx, OP_IN, NULL},
+                          {w, nw, OP_IN, NULL},        {dw, nw, kind, NULL},
+                          {dbias, s->out, kind, NULL}, {dx, nx, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("linear_grad", call_linear_grad, s, buffers, 6), 0);
     EXPECT_ALL_NEAR(dw, expected, nw, 4e-6);
     EXPECT_ALL_NEAR(dbias, expected_bias, s->out, 4e-6);
-    free(dy), free(x), free(dw), free(dbias), free(expected), free(expected_bias);
+    if (input) EXPECT_ALL_NEAR(dx, expected_x, nx, 4e-6);
+    free(dy), free(x), free(w), free(dw), free(dbias), free(dx);
+    free(expected), free(expected_bias), free(expected_x);
 }
 
 static const LinearShape linear_shapes[] = {
@@ -209,8 +193,8 @@ static const LinearShape linear_shapes[] = {
 static void test_linear(void) {
     for (size_t i = 0; i < sizeof linear_shapes / sizeof *linear_shapes; ++i) {
         linear_forward_case(&linear_shapes[i]);
-        linear_input_grad_case(&linear_shapes[i]);
-        linear_weight_grad_case(&linear_shapes[i]);
+        linear_grad_case(&linear_shapes[i], true);
+        linear_grad_case(&linear_shapes[i], false);
     }
 }
 
@@ -218,17 +202,25 @@ static void test_linear(void) {
 
 enum { SIDE_MOST = 160, ROUNDS = 60 };
 
-// Products of changing sizes on one stream; the last rounds are left in `total`.
-static void queue_rounds(Stream *stream, const float *x, const float *w, float *y, float *total) {
+// Products of changing sizes on one stream; the last rounds are left in `total`. `spare` has room
+// for the gradient of the weight and of the bias.
+static void queue_rounds(Stream *stream, const float *x, const float *w, float *y, float *total,
+                         float *spare) {
     for (int64_t i = 0; i < ROUNDS; ++i) {
         int64_t rows = 1 + i * 37 % SIDE_MOST, in = 1 + i * 53 % SIDE_MOST;
         int64_t out = 1 + i * 71 % SIDE_MOST;
         linear_forward(
             stream,
             (LinearForward){.x = x, .w = w, .bias = w, .y = y, .rows = rows, .in = in, .out = out});
-        linear_input_grad(
-            stream,
-            (LinearInputGrad){.dy = x, .w = y, .dx = total, .rows = in, .in = out, .out = rows});
+        linear_grad(stream, (LinearGrad){.dy = x,
+                                         .x = w,
+                                         .w = y,
+                                         .dw = spare,
+                                         .dbias = spare + SIDE_MOST * SIDE_MOST,
+                                         .dx = total,
+                                         .rows = in,
+                                         .in = out,
+                                         .out = rows});
     }
 }
 
@@ -243,7 +235,7 @@ static void test_streams_at_once_agree(void) {
     float *memory[2] = {NULL, NULL};
     for (int s = 0; s < 2; ++s) {
         Stream *stream = device_stream(device, s);
-        EXPECT_OK(device_alloc(device, 4 * GAP * sizeof(float), (void **)&memory[s]));
+        EXPECT_OK(device_alloc(device, 6 * GAP * sizeof(float), (void **)&memory[s]));
         result[s] = ops_memory(N, sizeof *host);
         stream_upload(stream, memory[s] + s, host, N * sizeof *host);
         stream_upload(stream, memory[s] + GAP, host, N * sizeof *host);
@@ -259,7 +251,7 @@ static void test_streams_at_once_agree(void) {
                                                                      .in = 8,
                                                                      .out = 5});
         queue_rounds(device_stream(device, s), x, w, memory[s] + 2 * GAP + 3 * s,
-                     memory[s] + 3 * GAP + s);
+                     memory[s] + 3 * GAP + s, memory[s] + 4 * GAP + s);
         stream_download(device_stream(device, s), result[s], memory[s] + 3 * GAP + s,
                         N * sizeof *host);
     }

@@ -7,8 +7,7 @@
 
 static int64_t add(Params *params, int64_t rows, int64_t columns, InitKind init, float scale,
                    const char *name) {
-    ParamSpec spec = {
-        .dims = 2, .dim = {rows, columns}, .init = init, .scale = scale, .decay = true};
+    Param spec = {.dims = 2, .dim = {rows, columns}, .init = init, .scale = scale, .decay = true};
     return params_add(params, spec, "%s", name);
 }
 
@@ -16,7 +15,7 @@ static void test_table(void) {
     Params params;
     params_init(&params);
     EXPECT_EQ(add(&params, 3, 5, INIT_ZERO, 0, "first"), 0);
-    ParamSpec spec = {.dims = 4, .dim = {2, 3, 4, 5}, .init = INIT_NORMAL, .scale = 1};
+    Param spec = {.dims = 4, .dim = {2, 3, 4, 5}, .init = INIT_NORMAL, .scale = 1};
     EXPECT_EQ(params_add(&params, spec, "blocks.%d.%s", 7, "w"), 15);
     EXPECT_EQ(add(&params, 1, 1, INIT_ZERO, 0, "last"), 135);
     params_finish(&params);

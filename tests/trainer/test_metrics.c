@@ -8,8 +8,8 @@
 static Params two_tensors(void) {
     Params params;
     params_init(&params);
-    params_add(&params, (ParamSpec){.dims = 1, .dim = {3}}, "a.weight");
-    params_add(&params, (ParamSpec){.dims = 1, .dim = {2}}, "b.bias");
+    params_add(&params, (Param){.dims = 1, .dim = {3}}, "a.weight");
+    params_add(&params, (Param){.dims = 1, .dim = {2}}, "b.bias");
     params_finish(&params);
     return params;
 }

@@ -22,7 +22,8 @@ void CPU_KERNEL(activation_forward)(Stream *stream, const ActivationForward *arg
 }
 
 // dx may be dy: each element is read before it is written, which LOOP_INDEPENDENT says.
-static void grad_write(const ActivationGrad *args) {
+void CPU_KERNEL(activation_grad)(Stream *stream, const ActivationGrad *args) {
+    (void)stream;
     const float *x = args->x, *dy = args->dy;
     float *dx = args->dx;
     int64_t n = args->n;
@@ -40,29 +41,4 @@ static void grad_write(const ActivationGrad *args) {
         for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * gelu_slope_f32(x[i]);
         break;
     }
-}
-
-static void grad_add(const ActivationGrad *args) {
-    const float *restrict x = args->x, *restrict dy = args->dy;
-    float *restrict dx = args->dx;
-    int64_t n = args->n;
-    switch (args->act) {
-    case ACT_NONE:
-        for (int64_t i = 0; i < n; ++i) dx[i] += dy[i];
-        break;
-    case ACT_SILU:
-        for (int64_t i = 0; i < n; ++i) dx[i] = fmaf(dy[i], silu_slope_f32(x[i]), dx[i]);
-        break;
-    case ACT_GELU:
-        for (int64_t i = 0; i < n; ++i) dx[i] = fmaf(dy[i], gelu_slope_f32(x[i]), dx[i]);
-        break;
-    }
-}
-
-void CPU_KERNEL(activation_grad)(Stream *stream, const ActivationGrad *args) {
-    (void)stream;
-    if (args->accumulate)
-        grad_add(args);
-    else
-        grad_write(args);
 }

@@ -7,27 +7,40 @@
 
 typedef struct {
     const float *q, *k, *v; // rows at distance `packed`
+    int64_t at;             // where it begins in [samples,tokens,heads*head_dim]: rows at `joined`
     int64_t tokens, head_dim, packed, joined;
     float scale;
 } Head;
 
-static float head_scale(int64_t head_dim) {
-    return 1.0f / sqrtf((float)head_dim);
+// Head number i of all samples.
+static Head head_of(const float *qkv, int64_t i, int64_t tokens, int64_t heads, int64_t head_dim) {
+    int64_t joined = heads * head_dim, column = i % heads * head_dim;
+    const float *q = qkv + i / heads * tokens * 3 * joined + column;
+    return (Head){.q = q,
+                  .k = q + joined,
+                  .v = q + 2 * joined,
+                  .at = i / heads * tokens * joined + column,
+                  .tokens = tokens,
+                  .head_dim = head_dim,
+                  .packed = 3 * joined,
+                  .joined = joined,
+                  .scale = 1.0f / sqrtf((float)head_dim)};
 }
 
-// scores[t][u] = scale q[t] . k[u]
-static void head_scores(const Head *head, float *scores) {
-    blas_gemm(&(Gemm){.a = head->q,
-                      .b = head->k,
-                      .c = scores,
+// c[t][u] = scale a[t] . b[u]; rows of a at distance `lda`, of b at `packed`.
+static void rows_product(const Head *head, const float *a, int64_t lda, const float *b, float scale,
+                         float *c) {
+    blas_gemm(&(Gemm){.a = a,
+                      .b = b,
+                      .c = c,
                       .m = head->tokens,
                       .n = head->tokens,
                       .k = head->head_dim,
-                      .lda = head->packed,
+                      .lda = lda,
                       .ldb = head->packed,
                       .ldc = head->tokens,
                       .transpose_b = true,
-                      .alpha = head->scale});
+                      .alpha = scale});
 }
 
 static float row_exp(float *x, float shift, int64_t n) {
@@ -48,31 +61,31 @@ static float row_softmax(float *x, int64_t n) {
     return largest + rng_log(sum);
 }
 
+// c[tokens,head_dim] = op(a) b with a [tokens,tokens]; rows of b and c at their own distances.
+static void head_product(const Head *head, const float *a, bool transpose, const float *b,
+                         int64_t ldb, float *c, int64_t ldc) {
+    blas_gemm(&(Gemm){.a = a,
+                      .b = b,
+                      .c = c,
+                      .m = head->tokens,
+                      .n = head->head_dim,
+                      .k = head->tokens,
+                      .lda = head->tokens,
+                      .ldb = ldb,
+                      .ldc = ldc,
+                      .transpose_a = transpose,
+                      .alpha = 1});
+}
+
 void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args) {
-    int64_t tokens = args->tokens, heads = args->heads, head_dim = args->head_dim;
+    int64_t tokens = args->tokens;
     float *scores = cpu_scratch(stream, attention_scratch_bytes(tokens));
-    Head head = {.tokens = tokens,
-                 .head_dim = head_dim,
-                 .packed = 3 * heads * head_dim,
-                 .joined = heads * head_dim,
-                 .scale = head_scale(head_dim)};
-    for (int64_t i = 0; i < args->samples * heads; ++i) {
-        int64_t sample = i / heads, column = i % heads * head_dim;
-        head.q = args->qkv + sample * tokens * head.packed + column;
-        head.k = head.q + head.joined, head.v = head.k + head.joined;
-        head_scores(&head, scores);
+    for (int64_t i = 0; i < args->samples * args->heads; ++i) {
+        Head head = head_of(args->qkv, i, tokens, args->heads, args->head_dim);
+        rows_product(&head, head.q, head.packed, head.k, head.scale, scores);
         for (int64_t t = 0; t < tokens; ++t)
             args->lse[i * tokens + t] = row_softmax(scores + t * tokens, tokens);
-        blas_gemm(&(Gemm){.a = scores,
-                          .b = head.v,
-                          .c = args->out + sample * tokens * head.joined + column,
-                          .m = tokens,
-                          .n = head_dim,
-                          .k = tokens,
-                          .lda = tokens,
-                          .ldb = head.packed,
-                          .ldc = head.joined,
-                          .alpha = 1});
+        head_product(&head, scores, false, head.v, head.packed, args->out + head.at, head.joined);
     }
 }
 
@@ -94,64 +107,24 @@ static void row_softmax_grad(float *restrict scores, float *restrict dp, float l
     }
 }
 
-// c[tokens, head_dim] = op(a) b with a [tokens, tokens]; rows of b and c at their own distances.
-static void head_product(const Head *head, const float *a, bool transpose, const float *b,
-                         int64_t ldb, float *c) {
-    blas_gemm(&(Gemm){.a = a,
-                      .b = b,
-                      .c = c,
-                      .m = head->tokens,
-                      .n = head->head_dim,
-                      .k = head->tokens,
-                      .lda = head->tokens,
-                      .ldb = ldb,
-                      .ldc = head->packed,
-                      .transpose_a = transpose,
-                      .alpha = 1});
-}
-
-static void head_grad(const Head *head, const float *out, const float *lse, const float *dout,
-                      float *dq, float *scratch) {
-    int64_t tokens = head->tokens;
-    float *scores = scratch;
-    float *dp = scratch + attention_scratch_bytes(tokens) / 2 / sizeof(float);
-    head_scores(head, scores);
-    blas_gemm(&(Gemm){.a = dout,
-                      .b = head->v,
-                      .c = dp,
-                      .m = tokens,
-                      .n = tokens,
-                      .k = head->head_dim,
-                      .lda = head->joined,
-                      .ldb = head->packed,
-                      .ldc = tokens,
-                      .transpose_b = true,
-                      .alpha = 1});
-    for (int64_t t = 0; t < tokens; ++t) {
-        float dot = row_dot(dout + t * head->joined, out + t * head->joined, head->head_dim);
-        row_softmax_grad(scores + t * tokens, dp + t * tokens, lse[t], dot, head->scale, tokens);
-    }
-    float *dk = dq + head->joined, *dv = dk + head->joined;
-    head_product(head, dp, false, head->k, head->packed, dq);
-    head_product(head, dp, true, head->q, head->packed, dk);
-    head_product(head, scores, true, dout, head->joined, dv);
-}
-
 void CPU_KERNEL(attention_grad)(Stream *stream, const AttentionGrad *args) {
-    int64_t tokens = args->tokens, heads = args->heads, head_dim = args->head_dim;
-    float *scratch = cpu_scratch(stream, attention_scratch_bytes(tokens));
-    Head head = {.tokens = tokens,
-                 .head_dim = head_dim,
-                 .packed = 3 * heads * head_dim,
-                 .joined = heads * head_dim,
-                 .scale = head_scale(head_dim)};
-    for (int64_t i = 0; i < args->samples * heads; ++i) {
-        int64_t sample = i / heads, column = i % heads * head_dim;
-        int64_t at = sample * tokens * head.packed + column;
-        int64_t joined_at = sample * tokens * head.joined + column;
-        head.q = args->qkv + at;
-        head.k = head.q + head.joined, head.v = head.k + head.joined;
-        head_grad(&head, args->out + joined_at, args->lse + i * tokens, args->dout + joined_at,
-                  args->dqkv + at, scratch);
+    int64_t tokens = args->tokens;
+    size_t bytes = attention_scratch_bytes(tokens);
+    float *scores = cpu_scratch(stream, bytes), *dp = scores + bytes / 2 / sizeof *scores;
+    for (int64_t i = 0; i < args->samples * args->heads; ++i) {
+        Head head = head_of(args->qkv, i, tokens, args->heads, args->head_dim);
+        const float *out = args->out + head.at, *dout = args->dout + head.at;
+        rows_product(&head, head.q, head.packed, head.k, head.scale, scores);
+        rows_product(&head, dout, head.joined, head.v, 1, dp);
+        for (int64_t t = 0; t < tokens; ++t) {
+            float dot = row_dot(dout + t * head.joined, out + t * head.joined, head.head_dim);
+            row_softmax_grad(scores + t * tokens, dp + t * tokens, args->lse[i * tokens + t], dot,
+                             head.scale, tokens);
+        }
+        float *dq = args->dqkv + (head.q - args->qkv);
+        float *dk = dq + head.joined, *dv = dk + head.joined;
+        head_product(&head, dp, false, head.k, head.packed, dq, head.packed);
+        head_product(&head, dp, true, head.q, head.packed, dk, head.packed);
+        head_product(&head, scores, true, dout, head.joined, dv, head.packed);
     }
 }

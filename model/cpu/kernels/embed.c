@@ -13,7 +13,7 @@ void CPU_KERNEL(embed_forward)(Stream *stream, const EmbedForward *args) {
     (void)stream;
     int64_t width = args->width;
     for (int64_t r = 0; r < args->rows; ++r) {
-        const float *row = args->table + args->ids[r] * width;
+        const float *row = args->table + (args->ids != NULL ? args->ids[r] : r) * width;
         if (args->add != NULL)
             row_add(row, args->add + r % args->add_rows * width, args->y + r * width, width);
         else
@@ -31,12 +31,4 @@ void CPU_KERNEL(embed_grad)(Stream *stream, const EmbedGrad *args) {
         float *row = args->dtable + args->ids[r] * width;
         row_add(row, args->dy + r * width, row, width);
     }
-}
-
-void CPU_KERNEL(add_rows)(Stream *stream, const AddRows *args) {
-    (void)stream;
-    int64_t width = args->width;
-    for (int64_t r = 0; r < args->rows; ++r)
-        row_add(args->x + r * width, args->add + r % args->add_rows * width, args->y + r * width,
-                width);
 }

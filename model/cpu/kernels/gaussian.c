@@ -159,7 +159,6 @@ static void advance_sample(const GaussianAdvance *args, int64_t s) {
             for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(std, eps[i], x[i]);
         }
         memcpy(args->next + at, x, (size_t)n * sizeof *x);
-        if (args->x0_hat != NULL) memcpy(args->x0_hat + at, x_0, (size_t)n * sizeof *x_0);
     }
 }
 

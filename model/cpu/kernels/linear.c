@@ -1,4 +1,6 @@
 // Dense layers: a product by OpenBLAS and one pass over the rows for what it cannot do.
+#include <string.h>
+
 #include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/activation.h"
@@ -7,25 +9,14 @@ static void row_bias(const float *restrict bias, float *restrict y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] += bias[i];
 }
 
-static void row_bias_copy(const float *restrict bias, float *restrict pre, float *restrict y,
-                          int64_t n) {
-    for (int64_t i = 0; i < n; ++i) y[i] = pre[i] += bias[i];
-}
-
-static void row_bias_silu(const float *restrict bias, float *restrict pre, float *restrict y,
-                          int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-        pre[i] += bias[i];
-        y[i] = silu_f32(pre[i]);
-    }
-}
-
-static void row_bias_gelu(const float *restrict bias, float *restrict pre, float *restrict y,
-                          int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-        pre[i] += bias[i];
-        y[i] = gelu_f32(pre[i]);
-    }
+static void row_bias_act(const float *restrict bias, float *restrict pre, float *restrict y,
+                         int64_t n, Activation act) {
+    if (act == ACT_NONE)
+        for (int64_t i = 0; i < n; ++i) y[i] = pre[i] += bias[i];
+    else if (act == ACT_SILU)
+        for (int64_t i = 0; i < n; ++i) y[i] = silu_f32(pre[i] += bias[i]);
+    else
+        for (int64_t i = 0; i < n; ++i) y[i] = gelu_f32(pre[i] += bias[i]);
 }
 
 void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
@@ -48,27 +39,9 @@ void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
         float *pre = product + r * out, *y = args->y + r * out;
         if (args->pre == NULL)
             row_bias(args->bias, y, out);
-        else if (args->act == ACT_NONE)
-            row_bias_copy(args->bias, pre, y, out);
-        else if (args->act == ACT_SILU)
-            row_bias_silu(args->bias, pre, y, out);
         else
-            row_bias_gelu(args->bias, pre, y, out);
+            row_bias_act(args->bias, pre, y, out, args->act);
     }
-}
-
-void CPU_KERNEL(linear_input_grad)(Stream *stream, const LinearInputGrad *args) {
-    (void)stream;
-    blas_gemm(&(Gemm){.a = args->dy,
-                      .b = args->w,
-                      .c = args->dx,
-                      .m = args->rows,
-                      .n = args->in,
-                      .k = args->out,
-                      .lda = args->out,
-                      .ldb = args->in,
-                      .ldc = args->in,
-                      .alpha = 1});
 }
 
 // Adds the rows one after the other; four at a time only to touch `sum` less often.
@@ -83,7 +56,7 @@ static void columns_add(const float *restrict x, float *restrict sum, int64_t ro
         for (int64_t i = 0; i < n; ++i) sum[i] += x[r * n + i];
 }
 
-void CPU_KERNEL(linear_weight_grad)(Stream *stream, const LinearWeightGrad *args) {
+void CPU_KERNEL(linear_grad)(Stream *stream, const LinearGrad *args) {
     (void)stream;
     blas_gemm(&(Gemm){.a = args->dy,
                       .b = args->x,
@@ -97,7 +70,17 @@ void CPU_KERNEL(linear_weight_grad)(Stream *stream, const LinearWeightGrad *args
                       .transpose_a = true,
                       .alpha = 1,
                       .beta = args->accumulate ? 1.0f : 0.0f});
-    if (!args->accumulate)
-        for (int64_t i = 0; i < args->out; ++i) args->dbias[i] = 0;
+    if (!args->accumulate) memset(args->dbias, 0, (size_t)args->out * sizeof *args->dbias);
     columns_add(args->dy, args->dbias, args->rows, args->out);
+    if (args->dx == NULL) return;
+    blas_gemm(&(Gemm){.a = args->dy,
+                      .b = args->w,
+                      .c = args->dx,
+                      .m = args->rows,
+                      .n = args->in,
+                      .k = args->out,
+                      .lda = args->out,
+                      .ldb = args->in,
+                      .ldc = args->in,
+                      .alpha = 1});
 }

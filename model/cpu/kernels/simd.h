@@ -18,6 +18,7 @@
 // Before a loop whose elements do not depend on each other, though its pointers may be equal.
 #ifdef __clang__
 #define LOOP_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#pragma clang diagnostic ignored "-Wpass-failed" // below -O2 no loop becomes vectors
 #else
 #define LOOP_INDEPENDENT _Pragma("GCC ivdep")
 #endif
@@ -104,18 +105,14 @@ static inline v16 v16_load(const float *x, int64_t left) {
     return v16_load_or(x, left, 0.0f);
 }
 
-// x[0..15], or x[0..left-1] when that is fewer.
-static inline void v16_store(float *x, v16 a, int64_t left) {
-    float lane[16];
-    float *to = left < 16 ? lane : x;
-    for (int p = 0; p < V16_PARTS; ++p) *(vec_loose *)(to + p * VEC_LANES) = a.part[p];
-    for (int64_t i = 0; i < left && to == lane; ++i) x[i] = lane[i];
+static inline void v16_store(float lane[16], v16 a) {
+    for (int p = 0; p < V16_PARTS; ++p) *(vec_loose *)(lane + p * VEC_LANES) = a.part[p];
 }
 
 // Lane i meets lane i+8, then i+4, i+2, i+1.
 static inline float v16_sum(v16 a) {
     float lane[16];
-    v16_store(lane, a, 16);
+    v16_store(lane, a);
     for (int i = 0; i < 8; ++i) lane[i] += lane[i + 8];
     for (int i = 0; i < 4; ++i) lane[i] += lane[i + 4];
     return (lane[0] + lane[2]) + (lane[1] + lane[3]);
@@ -123,12 +120,11 @@ static inline float v16_sum(v16 a) {
 
 static inline float v16_largest(v16 a) {
     float lane[16];
-    v16_store(lane, a, 16);
-    for (int i = 0; i < 8; ++i) lane[i] = lane[i] > lane[i + 8] ? lane[i] : lane[i + 8];
-    for (int i = 0; i < 4; ++i) lane[i] = lane[i] > lane[i + 4] ? lane[i] : lane[i + 4];
-    float even = lane[0] > lane[2] ? lane[0] : lane[2];
-    float odd = lane[1] > lane[3] ? lane[1] : lane[3];
-    return even > odd ? even : odd;
+    v16_store(lane, a);
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i)
+            lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+    return lane[0];
 }
 
 static inline float f32_of_bits(uint32_t bits) {
