@@ -1,6 +1,7 @@
 // Which member runs, and what all members have in common.
 #include "comm/comm.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,17 @@ static bool launcher_present(void) {
     return tasks != NULL && atoi(tasks) > 1;
 }
 
+static Status local_open(Comm **out) {
+    Comm *comm = calloc(1, sizeof *comm + HOST_BYTES);
+    FAIL_IF(comm == NULL, NO_MEMORY, "no memory to start");
+    comm->world = comm->local_world = 1;
+    comm->hosts = (char(*)[HOST_BYTES])(comm + 1);
+    if (gethostname(comm->hosts[0], HOST_BYTES - 1) != 0) strcpy(comm->hosts[0], "localhost");
+    strcpy(comm->description, "1 process without MPI");
+    *out = comm;
+    return STATUS_OK;
+}
+
 Status comm_open(const char *kind, Comm **out) {
     bool mpi = strcmp(kind, "mpi") == 0;
     bool automatic = strcmp(kind, "auto") == 0;
@@ -25,13 +37,16 @@ Status comm_open(const char *kind, Comm **out) {
     if (mpi || (automatic && launcher_present()))
         TRY(comm_mpi_open(out));
     else
-        TRY(comm_local_open(out));
+        TRY(local_open(out));
     comm_set_alarm_times(*out, 10, 30);
     return STATUS_OK;
 }
 
 void comm_close(Comm *comm) {
-    if (comm != NULL) comm->ops->close(comm);
+    if (comm != NULL && comm->ops != NULL)
+        comm->ops->close(comm);
+    else
+        free(comm);
 }
 
 _Noreturn void comm_abort(Comm *comm, int exit_code) {
@@ -78,34 +93,55 @@ static Status status_of(uint64_t severity) {
     return severity == 1 ? STATUS_UNFINISHED : (Status)(severity - 1);
 }
 
+static Status reduce(Comm *comm, void *values, int n, Reduction reduction) {
+    return comm->ops == NULL ? STATUS_OK : comm->ops->reduce(comm, values, n, reduction);
+}
+
 Status comm_agree(Comm *comm, Status status, int *speaker) {
     uint64_t worst = severity(status) << 32 | (uint32_t)(comm->world - 1 - comm->rank);
     *speaker = -1;
-    TRY(comm->ops->max_u64(comm, &worst));
+    TRY(reduce(comm, &worst, 1, MAX_U64));
     *speaker = comm->world - 1 - (int)(uint32_t)worst;
     return status_of(worst >> 32);
 }
 
+Status comm_share_status(Comm *comm, Status mine) {
+    char text[ERROR_TEXT_BYTES] = "";
+    int speaker;
+    Status worst = comm_agree(comm, mine, &speaker);
+    // Ranks that cannot talk to each other cannot share a sentence either.
+    if (worst == STATUS_OK || worst == STATUS_COMM) return worst;
+    bool mute = comm->rank != speaker;
+    if (!mute) snprintf(text, sizeof text, "%s", error_get()->text);
+    TRY(comm_broadcast(comm, text, sizeof text, speaker));
+    if (mute)
+        return error_raise(worst, __FILE__, __LINE__, __func__, "rank %d (%s): %s", speaker,
+                           comm->hosts[speaker], text);
+    return worst;
+}
+
 Status comm_barrier(Comm *comm) {
-    return comm->ops->barrier(comm);
+    return comm->ops == NULL ? STATUS_OK : comm->ops->barrier(comm);
 }
 
 Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root) {
     REQUIRE(root >= 0 && root < comm->world);
-    return comm->ops->broadcast(comm, data, bytes, root);
+    return comm->ops == NULL ? STATUS_OK : comm->ops->broadcast(comm, data, bytes, root);
 }
 
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all) {
     REQUIRE(bytes < (size_t)1 << 30);
-    return comm->ops->gather(comm, mine, bytes, all);
+    if (comm->ops != NULL) return comm->ops->gather(comm, mine, bytes, all);
+    memmove(all, mine, bytes);
+    return STATUS_OK;
 }
 
 Status comm_board(Comm *comm, double *values, int n) {
-    return comm->ops->sum_f64(comm, values, n);
+    return reduce(comm, values, n, SUM_F64);
 }
 
 Status comm_sum_u64(Comm *comm, uint64_t *values, int n) {
-    return comm->ops->sum_u64(comm, values, n);
+    return reduce(comm, values, n, SUM_U64);
 }
 
 Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Message *receive,
@@ -115,11 +151,13 @@ Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Mes
         int peer = i < sends ? send[i].peer : receive[i - sends].peer;
         REQUIRE(peer >= 0 && peer < comm->world && peer != comm->rank);
     }
+    *out = NULL;
+    if (comm->ops == NULL) return STATUS_OK;
     return comm->ops->exchange_start(comm, send, sends, receive, receives, tag, out);
 }
 
 Status comm_exchange_wait(Comm *comm, Exchange *exchange) {
-    return comm->ops->exchange_wait(comm, exchange);
+    return comm->ops == NULL ? STATUS_OK : comm->ops->exchange_wait(comm, exchange);
 }
 
 void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context) {

@@ -7,14 +7,14 @@
 
 enum { HOST_BYTES = 64 };
 
+typedef enum { SUM_F64, SUM_U64, MAX_U64 } Reduction;
+
 typedef struct {
     void (*close)(Comm *comm); // frees `comm` too
     Status (*barrier)(Comm *comm);
     Status (*broadcast)(Comm *comm, void *data, size_t bytes, int root);
     Status (*gather)(Comm *comm, const void *mine, size_t bytes, void *all);
-    Status (*sum_f64)(Comm *comm, double *values, int n);
-    Status (*sum_u64)(Comm *comm, uint64_t *values, int n);
-    Status (*max_u64)(Comm *comm, uint64_t *value);
+    Status (*reduce)(Comm *comm, void *values, int n, Reduction reduction);
     Status (*exchange_start)(Comm *comm, const Message *send, int sends, const Message *receive,
                              int receives, int tag, Exchange **out);
     Status (*exchange_wait)(Comm *comm, Exchange *exchange);
@@ -22,7 +22,7 @@ typedef struct {
 
 // What every member's own struct begins with.
 struct Comm {
-    const CommOps *ops;
+    const CommOps *ops; // NULL: `local`, a process alone has nobody to talk to
     int rank, world, local_rank, local_world;
     char (*hosts)[HOST_BYTES]; // [world]
     double init_seconds;
@@ -32,7 +32,6 @@ struct Comm {
     double alarm_first, alarm_again; // seconds
 };
 
-Status comm_local_open(Comm **out);
 Status comm_mpi_open(Comm **out);
 // Ends the job through MPI if MPI runs in this process; returns otherwise.
 void comm_mpi_abort(int exit_code);

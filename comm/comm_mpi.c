@@ -133,26 +133,13 @@ static Status mpi_gather(Comm *comm, const void *mine, size_t bytes, void *all) 
     return wait_collective(comm, &request, "gather");
 }
 
-static Status mpi_sum_f64(Comm *comm, double *values, int n) {
+static Status mpi_reduce(Comm *comm, void *values, int n, Reduction reduction) {
+    MPI_Datatype type = reduction == SUM_F64 ? MPI_DOUBLE : MPI_UINT64_T;
+    MPI_Op op = reduction == MAX_U64 ? MPI_MAX : MPI_SUM;
+    const char *what = reduction == SUM_F64 ? "board" : reduction == SUM_U64 ? "sum" : "agreement";
     MPI_Request request;
-    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD, &request),
-            "board");
-    return wait_collective(comm, &request, "board");
-}
-
-static Status mpi_sum_u64(Comm *comm, uint64_t *values, int n) {
-    MPI_Request request;
-    MPI_TRY(
-        MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD, &request),
-        "sum");
-    return wait_collective(comm, &request, "sum");
-}
-
-static Status mpi_max_u64(Comm *comm, uint64_t *value) {
-    MPI_Request request;
-    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, value, 1, MPI_UINT64_T, MPI_MAX, MPI_COMM_WORLD, &request),
-            "agreement");
-    return wait_collective(comm, &request, "agreement");
+    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, MPI_COMM_WORLD, &request), what);
+    return wait_collective(comm, &request, what);
 }
 
 // ---- exchanges ----------------------------------------------------------------------------------
@@ -164,15 +151,11 @@ static Status post(CommMpi *mpi, Exchange *exchange, const Message *message, boo
                 "exchange %d has more than %d messages", tag, mpi->requests_most);
         char *data = (char *)message->data + at;
         MPI_Request *request = &exchange->request[exchange->count];
-        if (send)
-            MPI_TRY(
-                MPI_Isend(data, (int)piece, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD, request),
+        int peer = message->peer, n = (int)piece;
+        MPI_TRY(send ? MPI_Isend(data, n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, request)
+                     : MPI_Irecv(data, n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, request),
                 exchange->what);
-        else
-            MPI_TRY(
-                MPI_Irecv(data, (int)piece, MPI_BYTE, message->peer, tag, MPI_COMM_WORLD, request),
-                exchange->what);
-        exchange->peer[exchange->count++] = message->peer;
+        exchange->peer[exchange->count++] = peer;
     }
     return STATUS_OK;
 }
@@ -229,9 +212,7 @@ static const CommOps mpi_ops = {
     .barrier = mpi_barrier,
     .broadcast = mpi_broadcast,
     .gather = mpi_gather,
-    .sum_f64 = mpi_sum_f64,
-    .sum_u64 = mpi_sum_u64,
-    .max_u64 = mpi_max_u64,
+    .reduce = mpi_reduce,
     .exchange_start = mpi_exchange_start,
     .exchange_wait = mpi_exchange_wait,
 };
@@ -275,7 +256,7 @@ static Status describe(Comm *comm) {
     char *v = strstr(library, " v");
     if (v != NULL) memmove(v + 1, v + 2, strlen(v + 2) + 1);
     uint64_t hosts = comm->local_rank == 0;
-    TRY(mpi_sum_u64(comm, &hosts, 1));
+    TRY(mpi_reduce(comm, &hosts, 1, SUM_U64));
     snprintf(comm->description, sizeof comm->description, "%.64s, %d rank%s on %d host%s", library,
              comm->world, comm->world == 1 ? "" : "s", (int)hosts, hosts == 1 ? "" : "s");
     return STATUS_OK;

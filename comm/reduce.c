@@ -27,8 +27,6 @@ typedef struct {
     int x, y;
 } Addition;
 
-typedef enum { BUCKET_IDLE, BUCKET_FLYING, BUCKET_DONE } BucketState;
-
 struct Reducer {
     Comm *comm;
     Device *device;
@@ -38,7 +36,7 @@ struct Reducer {
     int *first_node;    // [world + 1]: rank r's nodes are first_node[r] .. first_node[r+1]-1
     Addition *addition; // [additions] the tree above all covers
     int additions;
-    BucketState *state;      // [buckets]
+    bool *started;           // [buckets] and not waited for
     Message *send, *receive; // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
@@ -50,20 +48,16 @@ typedef struct {
     int64_t begin, end; // elements
 } Range;
 
-static Range part_range(const Ownership *ownership, int begin, int end) {
+// Elements of a rank's parts in a bucket; empty: begin == end.
+static Range share_range(const Ownership *ownership, int bucket, int rank) {
     Range range = {0, 0};
     int64_t ignored;
+    int begin, end;
+    ownership_share(ownership, bucket, rank, &begin, &end);
     if (begin == end) return range;
     params_part(ownership->params, begin, &range.begin, &ignored);
     params_part(ownership->params, end - 1, &ignored, &range.end);
     return range;
-}
-
-// Elements of a rank's parts in a bucket; empty: begin == end.
-static Range share_range(const Ownership *ownership, int bucket, int rank) {
-    int begin, end;
-    ownership_share(ownership, bucket, rank, &begin, &end);
-    return part_range(ownership, begin, end);
 }
 
 static int rank_cover(const Ownership *ownership, int grains, int rank,
@@ -103,7 +97,7 @@ size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank) {
     size_t floats = REDUCER_FLIGHTS * (size_t)(layout.send + layout.receive);
     size_t world = (size_t)ownership->world, nodes = (size_t)layout.nodes;
     return sizeof(Reducer) + floats * sizeof(float) + (world + 1) * sizeof(int) +
-           nodes * sizeof(Addition) + (size_t)ownership->buckets * sizeof(BucketState) +
+           nodes * sizeof(Addition) + (size_t)ownership->buckets * sizeof(bool) +
            2 * world * sizeof(Message);
 }
 
@@ -135,23 +129,23 @@ static Status plan_additions(Reducer *reducer, int grains) {
     TreeNode *node = calloc((size_t)nodes + TREE_COVER_MOST, sizeof *node);
     int *slot = calloc((size_t)nodes, sizeof *slot);
     TreeMerge *merge = calloc((size_t)nodes, sizeof *merge);
-    bool taken = node != NULL && slot != NULL && merge != NULL;
-    if (taken) {
-        for (int r = 0; r < reducer->world; ++r) {
-            reducer->first_node[r] = count;
-            count += rank_cover(reducer->ownership, grains, r, node + count);
-        }
-        reducer->first_node[reducer->world] = count;
-        for (int i = 0; i < count; ++i) slot[i] = i;
-        reducer->additions = tree_fold(grains, node, slot, &count, merge);
-        REQUIRE(count == 1 && reducer->additions == nodes - 1);
-        steer_additions(reducer, merge);
+    Status status = STATUS_OK;
+    if (node == NULL || slot == NULL || merge == NULL)
+        FAIL_OR(done, status, NO_MEMORY, "no memory to plan the sum of %d grains", grains);
+    for (int r = 0; r < reducer->world; ++r) {
+        reducer->first_node[r] = count;
+        count += rank_cover(reducer->ownership, grains, r, node + count);
     }
+    reducer->first_node[reducer->world] = count;
+    for (int i = 0; i < count; ++i) slot[i] = i;
+    reducer->additions = tree_fold(grains, node, slot, &count, merge);
+    REQUIRE(count == 1 && reducer->additions == nodes - 1);
+    steer_additions(reducer, merge);
+done:
     free(node);
     free(slot);
     free(merge);
-    FAIL_IF(!taken, NO_MEMORY, "no memory to plan the sum of %d grains", grains);
-    return STATUS_OK;
+    return status;
 }
 
 static Status take_memory(Reducer *reducer) {
@@ -160,11 +154,11 @@ static Status take_memory(Reducer *reducer) {
     size_t floats = REDUCER_FLIGHTS * (size_t)flight;
     reducer->first_node = calloc(world + 1, sizeof *reducer->first_node);
     reducer->addition = calloc(nodes, sizeof *reducer->addition);
-    reducer->state = calloc((size_t)reducer->ownership->buckets, sizeof *reducer->state);
+    reducer->started = calloc((size_t)reducer->ownership->buckets, sizeof *reducer->started);
     reducer->send = calloc(world, sizeof *reducer->send);
     reducer->receive = calloc(world, sizeof *reducer->receive);
     reducer->host = calloc(floats > 0 ? floats : 1, sizeof *reducer->host);
-    FAIL_IF(reducer->first_node == NULL || reducer->addition == NULL || reducer->state == NULL ||
+    FAIL_IF(reducer->first_node == NULL || reducer->addition == NULL || reducer->started == NULL ||
                 reducer->send == NULL || reducer->receive == NULL || reducer->host == NULL,
             NO_MEMORY, "no memory to exchange gradients: %zu MiB are needed for it on each rank",
             floats * sizeof(float) >> 20);
@@ -211,7 +205,7 @@ void reducer_close(Reducer *reducer) {
     if (reducer->scratch != NULL) device_release(reducer->device, reducer->scratch);
     free(reducer->first_node);
     free(reducer->addition);
-    free(reducer->state);
+    free(reducer->started);
     free(reducer->send);
     free(reducer->receive);
     free(reducer->host);
@@ -284,7 +278,6 @@ static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
         TRY(stream_wait(stream));
     }
     flight->busy = false;
-    reducer->state[flight->bucket] = BUCKET_DONE;
     return STATUS_OK;
 }
 
@@ -304,12 +297,10 @@ static Status free_flight(Reducer *reducer, Flight **out) {
 
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
-    REQUIRE(reducer->state[bucket] == BUCKET_IDLE);
+    REQUIRE(!reducer->started[bucket]);
     REQUIRE(covers == cover_count(reducer, reducer->rank));
-    if (reducer->world == 1) { // the only cover sum is the root
-        reducer->state[bucket] = BUCKET_DONE;
-        return STATUS_OK;
-    }
+    reducer->started[bucket] = true;
+    if (reducer->world == 1) return STATUS_OK; // the only cover sum is the root
     Flight *flight;
     TRY(free_flight(reducer, &flight));
     flight->bucket = bucket;
@@ -322,18 +313,17 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     TRY(comm_exchange_start(reducer->comm, reducer->send, sends, reducer->receive, receives,
                             bucket % EXCHANGE_TAGS, &flight->exchange));
     flight->busy = true;
-    reducer->state[bucket] = BUCKET_FLYING;
     return STATUS_OK;
 }
 
 Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
-    REQUIRE(reducer->state[bucket] != BUCKET_IDLE);
+    REQUIRE(reducer->started[bucket]);
     for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
         Flight *flight = &reducer->flight[i];
         if (flight->busy && flight->bucket == bucket) TRY(finish_flight(reducer, flight, stream));
     }
-    reducer->state[bucket] = BUCKET_IDLE;
+    reducer->started[bucket] = false;
     return STATUS_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"
+#include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
 #include "trainer/generate.h"
@@ -92,7 +93,7 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     else
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
                         image ? "png" : "txt"));
-    TRY(generate_write(&trained->engine, info, samples, command->count, path));
+    TRY(picture_write(info, &trained->engine.shape, samples, command->count, path));
     if (command->out == NULL && !image) return print_lines(path);
     printf("%lld samples of step %lld in %s\n", (long long)command->count, (long long)trained->step,
            path);

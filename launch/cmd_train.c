@@ -7,6 +7,7 @@
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/cores.h"
+#include "launch/picture.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
 #include "launch/signals.h"
@@ -88,6 +89,7 @@ static Status start(void *context, Comm *comm) {
         .progress = console_progress,
         .signals = signals_pending,
         .good_checkpoint = signals_good_checkpoint,
+        .draw = picture_write,
     };
     return trainer_open(settings, &run, &command->trainer);
 }

@@ -43,13 +43,13 @@ Status checkpoint_list(const char *run_dir, char ***names, int *count) {
     return STATUS_OK;
 }
 
-Status leftovers_remove(const char *run_dir) {
+static Status remove_entries(const char *run_dir, bool (*wanted)(const char *name)) {
     char **names, path[PATH_BYTES];
     int count;
     TRY(folder_names(run_dir, &names, &count));
     Status status = STATUS_OK;
     for (int i = 0; i < count && status == STATUS_OK; ++i) {
-        if (strncmp(names[i], SAVING_PREFIX, strlen(SAVING_PREFIX)) != 0) continue;
+        if (!wanted(names[i])) continue;
         status = path_format(path, "%s/%s", run_dir, names[i]);
         if (status == STATUS_OK) status = folder_remove(path);
     }
@@ -57,21 +57,21 @@ Status leftovers_remove(const char *run_dir) {
     return status;
 }
 
-// ---- agreement ----------------------------------------------------------------------------------
+static bool is_leftover(const char *name) {
+    return strncmp(name, SAVING_PREFIX, strlen(SAVING_PREFIX)) == 0;
+}
 
-Status share_status(Comm *comm, Status mine) {
-    char text[ERROR_TEXT_BYTES] = "";
-    int speaker;
-    Status worst = comm_agree(comm, mine, &speaker);
-    // Ranks that cannot talk to each other cannot share a sentence either.
-    if (worst == STATUS_OK || worst == STATUS_COMM) return worst;
-    bool mute = comm_rank(comm) != speaker;
-    if (!mute) snprintf(text, sizeof text, "%s", error_get()->text);
-    TRY(comm_broadcast(comm, text, sizeof text, speaker));
-    if (mute)
-        return error_raise(worst, __FILE__, __LINE__, __func__, "rank %d (%s): %s", speaker,
-                           comm_host_of(comm, speaker), text);
-    return worst;
+Status leftovers_remove(const char *run_dir) {
+    return remove_entries(run_dir, is_leftover);
+}
+
+static bool is_checkpoint(const char *name) {
+    int64_t step;
+    return step_of_name(name, &step);
+}
+
+Status checkpoint_remove_all(const char *run_dir) {
+    return remove_entries(run_dir, is_checkpoint);
 }
 
 Status missing_is_bad(Status status) {
@@ -83,20 +83,25 @@ Status missing_is_bad(Status status) {
 
 // ---- room on the disk ---------------------------------------------------------------------------
 
-static uint64_t raw_bytes(const Params *params, int part) {
-    int64_t begin, end;
-    params_part(params, part, &begin, &end);
-    return (uint64_t)(end - begin) * sizeof(float) * STATE_KINDS + 8192;
+// Most bytes of the parts from `first` on that a rank (-1: all ranks) writes.
+static uint64_t bytes_to_come(const CheckpointRun *run, int first, int rank) {
+    uint64_t sum = 0;
+    for (int part = first; part < run->params->parts; ++part) {
+        if (rank >= 0 && ownership_owner(run->ownership, part) != rank) continue;
+        int64_t begin, end;
+        params_part(run->params, part, &begin, &end);
+        sum += (uint64_t)(end - begin) * sizeof(float) * STATE_KINDS + 8192;
+    }
+    return sum;
 }
 
-static Status check_room(const char *run_dir, const Params *params) {
-    uint64_t available, needed = 0;
-    for (int part = 0; part < params->parts; ++part) needed += raw_bytes(params, part);
-    TRY(folder_free_bytes(run_dir, &available));
+static Status check_room(const CheckpointRun *run) {
+    uint64_t available, needed = bytes_to_come(run, 0, -1);
+    TRY(folder_free_bytes(run->run_dir, &available));
     FAIL_IF(available < needed, IO,
             "%s: no room for a checkpoint: it may need %.1f MB, %.1f MB are free, %.1f MB are"
             " missing",
-            run_dir, (double)needed / 1e6, (double)available / 1e6,
+            run->run_dir, (double)needed / 1e6, (double)available / 1e6,
             (double)(needed - available) / 1e6);
     return STATUS_OK;
 }
@@ -118,83 +123,65 @@ static Status explain_room(const char *run_dir, uint64_t to_come, Status status)
 // ---- saving -------------------------------------------------------------------------------------
 
 typedef struct {
-    Comm *comm;
-    const char *run_dir;
-    const Params *params;
-    const Ownership *ownership;
+    const CheckpointRun *run;
     const CheckpointMeta *meta;
-    const StateAccess *access;
-    int keep;
-    bool first; // rank 0
+    int keep, rank;
     char saving[PATH_BYTES], final[PATH_BYTES];
     PartRoom room;
-    uint64_t *table; // [parts * 4 + 1] of all ranks: each part's BlockFileInfo, the fingerprint
+    BlockFileInfo *file; // [parts]
+    uint64_t fingerprint;
 } Save;
 
 static Status prepare(Save *save) {
+    const CheckpointRun *run = save->run;
     char name[STEP_NAME_BYTES];
     step_name(save->meta->step, name);
-    TRY(path_format(save->final, "%s/%s", save->run_dir, name));
-    TRY(path_format(save->saving, "%s/%s%s", save->run_dir, SAVING_PREFIX, name));
-    save->table = calloc((size_t)save->params->parts * 4 + 1, sizeof *save->table);
-    FAIL_IF(save->table == NULL, NO_MEMORY, "no memory for the part table");
-    TRY(part_room_open(save->params, &save->room));
-    if (!save->first) return STATUS_OK;
-    TRY(leftovers_remove(save->run_dir));
-    TRY(check_room(save->run_dir, save->params));
+    TRY(path_format(save->final, "%s/%s", run->run_dir, name));
+    TRY(path_format(save->saving, "%s/%s%s", run->run_dir, SAVING_PREFIX, name));
+    save->file = calloc((size_t)run->params->parts, sizeof *save->file);
+    FAIL_IF(save->file == NULL, NO_MEMORY, "no memory for the part table");
+    TRY(part_room_open(run->params, &save->room));
+    if (save->rank != 0) return STATUS_OK;
+    TRY(leftovers_remove(run->run_dir));
+    TRY(check_room(run));
     return folder_make(save->saving);
 }
 
 static Status write_parts(Save *save) {
-    int parts = save->params->parts, rank = comm_rank(save->comm);
-    uint64_t to_come = 0;
-    for (int part = 0; part < parts; ++part)
-        if (ownership_owner(save->ownership, part) == rank)
-            to_come += raw_bytes(save->params, part);
-    for (int part = 0; part < parts; ++part) {
-        if (ownership_owner(save->ownership, part) != rank) continue;
-        BlockFileInfo info;
-        Status status = part_write(save->saving, save->params, part, save->access, &save->room,
-                                   &info, &save->table[parts * 4]);
-        TRY(explain_room(save->run_dir, to_come, status));
-        to_come -= raw_bytes(save->params, part);
-        uint64_t row[4] = {info.bytes, info.raw, info.hash, info.blocks};
-        memcpy(&save->table[part * 4], row, sizeof row);
+    const CheckpointRun *run = save->run;
+    for (int part = 0; part < run->params->parts; ++part) {
+        if (ownership_owner(run->ownership, part) != save->rank) continue;
+        Status status = part_write(save->saving, run->params, part, &run->access, &save->room,
+                                   &save->file[part], &save->fingerprint);
+        TRY(explain_room(run->run_dir, bytes_to_come(run, part, save->rank), status));
     }
     return folder_sync(save->saving);
 }
 
 // Every rank learns about all parts; each entry was filled by one rank and is zero elsewhere.
 static Status combine(Save *save) {
-    int parts = save->params->parts;
-    TRY(comm_sum_u64(save->comm, save->table, parts * 4 + 1));
-    uint64_t written = save->table[parts * 4], wanted = save->meta->fingerprint;
-    FAIL_IF(written != wanted, FAILED,
+    enum { WORDS = sizeof(BlockFileInfo) / sizeof(uint64_t) };
+    _Static_assert(sizeof(BlockFileInfo) % sizeof(uint64_t) == 0, "it is summed by words");
+    TRY(comm_sum_u64(save->run->comm, (uint64_t *)save->file, save->run->params->parts * WORDS));
+    TRY(comm_sum_u64(save->run->comm, &save->fingerprint, 1));
+    FAIL_IF(save->fingerprint != save->meta->fingerprint, FAILED,
             "step %lld was not saved: the weights have fingerprint %016llx on the way to the disk,"
             " %016llx on the device; suspect the memory of a host",
-            (long long)save->meta->step, (unsigned long long)written, (unsigned long long)wanted);
+            (long long)save->meta->step, (unsigned long long)save->fingerprint,
+            (unsigned long long)save->meta->fingerprint);
     return STATUS_OK;
 }
 
 static Status write_manifest(const Save *save) {
-    int parts = save->params->parts;
-    char path[PATH_BYTES], *text = NULL;
+    char path[PATH_BYTES], *text;
     size_t bytes;
-    BlockFileInfo *file = malloc((size_t)parts * sizeof *file);
-    FAIL_IF(file == NULL, NO_MEMORY, "no memory for the part table");
-    for (int part = 0; part < parts; ++part) {
-        const uint64_t *row = &save->table[part * 4];
-        file[part] = (BlockFileInfo){row[0], row[1], row[2], (uint32_t)row[3]};
-    }
-    Status status = manifest_build(save->params, save->meta, file, &text, &bytes);
-    if (status == STATUS_OK) status = path_format(path, "%s/%s", save->saving, MANIFEST_NAME);
-    if (status == STATUS_OK)
-        status = explain_room(save->run_dir, bytes, file_write_atomic(path, text, bytes));
+    TRY(path_format(path, "%s/%s", save->saving, MANIFEST_NAME));
+    TRY(manifest_build(save->run->params, save->meta, save->file, &text, &bytes));
+    Status status = explain_room(save->run->run_dir, bytes, file_write_atomic(path, text, bytes));
     free(text);
-    free(file);
     TRY(status);
     Manifest manifest;
-    TRY(manifest_read(save->saving, &manifest, NULL, NULL));
+    TRY(manifest_read(save->saving, &manifest));
     manifest_close(&manifest);
     return STATUS_OK;
 }
@@ -203,11 +190,11 @@ static Status write_manifest(const Save *save) {
 // Linux exchanges two folders in one step; where the file system cannot, there is a moment without.
 static Status replace(const Save *save) {
     if (renameat2(AT_FDCWD, save->saving, AT_FDCWD, save->final, RENAME_EXCHANGE) == 0) {
-        TRY(folder_sync(save->run_dir));
+        TRY(folder_sync(save->run->run_dir));
         return folder_remove(save->saving);
     }
     char old[PATH_BYTES];
-    TRY(path_format(old, "%s/%sreplaced", save->run_dir, SAVING_PREFIX));
+    TRY(path_format(old, "%s/%sreplaced", save->run->run_dir, SAVING_PREFIX));
     TRY(file_rename(save->final, old));
     Status status = file_rename(save->saving, save->final);
     if (status != STATUS_OK) {
@@ -227,12 +214,11 @@ static Status publish(const Save *save) {
 // Cheap: sizes only. A checkpoint that fails here does not count as one that may be fallen back to.
 static bool seems_whole(const char *folder) {
     Manifest manifest;
-    Status status = manifest_read(folder, &manifest, NULL, NULL);
+    Status status = manifest_read(folder, &manifest);
     for (int part = 0; status == STATUS_OK && part < manifest.params.parts; ++part) {
-        char name[PART_NAME_BYTES], path[PATH_BYTES];
+        char path[PATH_BYTES];
         uint64_t bytes = 0;
-        part_name(part, name);
-        status = path_format(path, "%s/%s", folder, name);
+        status = part_path(folder, part, path);
         if (status == STATUS_OK) status = file_size(path, &bytes);
         if (bytes != manifest.file[part].bytes) status = STATUS_BAD_DATA;
     }
@@ -254,16 +240,16 @@ static Status remove_checkpoint(const char *run_dir, const char *name) {
 static Status prune(const Save *save) {
     char **names, path[PATH_BYTES];
     int count, kept = 1;
-    TRY(checkpoint_list(save->run_dir, &names, &count));
+    TRY(checkpoint_list(save->run->run_dir, &names, &count));
     Status status = STATUS_OK;
     for (int i = count - 1; i >= 0 && status == STATUS_OK; --i) {
         int64_t step;
         if (!step_of_name(names[i], &step) || step >= save->meta->step) continue;
         if (kept == save->keep) {
-            status = remove_checkpoint(save->run_dir, names[i]);
+            status = remove_checkpoint(save->run->run_dir, names[i]);
             continue;
         }
-        status = path_format(path, "%s/%s", save->run_dir, names[i]);
+        status = path_format(path, "%s/%s", save->run->run_dir, names[i]);
         if (status == STATUS_OK && seems_whole(path)) ++kept;
     }
     folder_names_free(names, count);
@@ -271,32 +257,25 @@ static Status prune(const Save *save) {
 }
 
 static Status save_all(Save *save) {
-    TRY(share_status(save->comm, prepare(save)));
-    TRY(share_status(save->comm, write_parts(save)));
+    Comm *comm = save->run->comm;
+    bool first = save->rank == 0;
+    TRY(comm_share_status(comm, prepare(save)));
+    TRY(comm_share_status(comm, write_parts(save)));
     TRY(combine(save));
-    TRY(share_status(save->comm, save->first ? publish(save) : STATUS_OK));
-    return share_status(save->comm, save->first ? prune(save) : STATUS_OK);
+    TRY(comm_share_status(comm, first ? publish(save) : STATUS_OK));
+    return comm_share_status(comm, first ? prune(save) : STATUS_OK);
 }
 
-Status checkpoint_save(Comm *comm, const char *run_dir, const Params *params,
-                       const Ownership *ownership, const CheckpointMeta *meta,
-                       const StateAccess *access, int keep) {
+Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep) {
     REQUIRE(keep >= 1 && meta->step >= 0);
-    Save save = {.comm = comm,
-                 .run_dir = run_dir,
-                 .params = params,
-                 .ownership = ownership,
-                 .meta = meta,
-                 .access = access,
-                 .keep = keep,
-                 .first = comm_rank(comm) == 0};
+    Save save = {.run = run, .meta = meta, .keep = keep, .rank = comm_rank(run->comm)};
     Status status = save_all(&save);
-    if (status != STATUS_OK && save.first && save.saving[0] != 0) {
+    if (status != STATUS_OK && save.rank == 0 && save.saving[0] != 0) {
         ErrorRecord record = error_take();
         (void)!folder_remove(save.saving);
         (void)error_restore(&record);
     }
     part_room_close(&save.room);
-    free(save.table);
+    free(save.file);
     return status;
 }

@@ -44,6 +44,15 @@ typedef struct {
     json_t *facts;        // config, versions, data identity...: stored and returned as it is; owned
 } CheckpointMeta;
 
+// The run folder of a training state that lies on all ranks. All pointers are borrowed.
+typedef struct {
+    Comm *comm;
+    const char *run_dir;
+    const Params *params;
+    const Ownership *ownership;
+    StateAccess access;
+} CheckpointRun;
+
 // All ranks call it together; each writes the parts that it owns. Errors are agreed: every rank
 // returns the same status and sentence, and a failed save leaves no folder behind but older
 // checkpoints intact. Errors: IO (also a full disk, with what is missing), FAILED (the weights that
@@ -51,22 +60,20 @@ typedef struct {
 // also if the new checkpoint is complete but an old one cannot be removed. `keep` >= 1 counts the
 // new one; damaged ones do not count, and of a step that was saved before the new one takes the
 // place.
-Status checkpoint_save(Comm *comm, const char *run_dir, const Params *params,
-                       const Ownership *ownership, const CheckpointMeta *meta,
-                       const StateAccess *access, int keep);
+Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep);
 
 // Names of the checkpoints in a run folder, oldest first (free with folder_names_free).
 Status checkpoint_list(const char *run_dir, char ***names, int *count);
+Status checkpoint_remove_all(const char *run_dir);
 
-// Chooses the newest good checkpoint. Rank 0 checks manifests from the newest on; every rank checks
-// and loads the parts that it owns; a damaged one is reported through `warn` and the one before it
-// is tried. *found is false only if the run folder holds no checkpoint at all. All broken: BAD_DATA
-// with the list of what was found. A whole one of another model or format stops: BAD_CONFIG.
-// `set` may have seen parts of a broken checkpoint; those of the good one come later and replace
-// all of them. `meta->facts` is owned by the caller. `warn` is called on rank 0 and may be NULL.
-Status checkpoint_load(Comm *comm, const char *run_dir, const Params *params,
-                       const Ownership *ownership, const StateAccess *access,
-                       void (*warn)(const char *message), CheckpointMeta *meta, bool *found);
+// Loads the newest good checkpoint, all ranks together: each reads the manifest and checks and
+// loads the parts that it owns; a damaged one is reported through `warn` and the one before it is
+// tried. *found is false only if the run folder holds no checkpoint at all. All broken: BAD_DATA
+// with the list of what was found. A whole one of another model or format stops: BAD_CONFIG. `set`
+// may have seen parts of a broken checkpoint; those of the good one come later and replace all of
+// them. `meta->facts` is owned by the caller. `warn` is called on rank 0 and may be NULL.
+Status checkpoint_load(const CheckpointRun *run, void (*warn)(const char *message),
+                       CheckpointMeta *meta, bool *found);
 
 // Reads the manifest of one checkpoint folder and rebuilds what it says; `meta->facts` is owned by
 // the caller. Errors: BAD_DATA, NOT_FOUND (no such folder), BAD_CONFIG (another format version).

@@ -1,4 +1,4 @@
-// What the files behind trainer/checkpoint.h share: names, agreement, part files, the manifest.
+// What the files behind trainer/checkpoint.h share: names, part files, the manifest.
 // Nobody else includes this but tests.
 #ifndef TRAINER_CHECKPOINT_IMPL_H
 #define TRAINER_CHECKPOINT_IMPL_H
@@ -23,14 +23,9 @@ enum {
 void step_name(int64_t step, char out[STEP_NAME_BYTES]); // "step-000000500"
 bool step_of_name(const char *name, int64_t *step);      // false if it is no such name
 void part_name(int part, char out[PART_NAME_BYTES]);     // "part-000.safetensors.zst"
+Status part_path(const char *folder, int part, char out[PATH_BYTES]);
 // Removes what a killed save has left behind in the run folder.
 Status leftovers_remove(const char *run_dir);
-
-// ---- agreement ----------------------------------------------------------------------------------
-
-// All ranks together: returns the worst status on all of them, with the sentence of the rank that
-// had it first.
-Status share_status(Comm *comm, Status mine);
 // Of this thread's last failure: NOT_FOUND becomes BAD_DATA, since a listed file must be there.
 Status missing_is_bad(Status status);
 
@@ -44,8 +39,8 @@ typedef struct {
 Status part_room_open(const Params *params, PartRoom *room);
 void part_room_close(PartRoom *room);
 
-// Sum of mix_element over `n` numbers whose first one has global index `first`.
-uint64_t part_fingerprint(const float *numbers, int64_t first, int64_t n);
+// Sum of mix_element over the numbers of a part.
+uint64_t part_fingerprint(const Params *params, int part, const float *numbers);
 
 // Writes all kinds of a part, fsyncs, reads the file again. Adds to *fingerprint that of the
 // part's weights. Nothing is left behind after a failure.
@@ -71,9 +66,9 @@ Status manifest_build(const Params *params, const CheckpointMeta *meta, const Bl
                       char **text, size_t *bytes);
 // Errors: BAD_DATA (damaged), BAD_CONFIG (whole, but of another version of the format).
 Status manifest_parse(const char *text, size_t bytes, const char *what, Manifest *out);
-// Reads FOLDER/manifest.json and checks that it belongs to a folder of that name; `text` may be
-// NULL, else the caller frees it. Errors: also NOT_FOUND (no such folder), IO.
-Status manifest_read(const char *folder, Manifest *out, char **text, size_t *bytes);
+// Reads FOLDER/manifest.json and checks that it belongs to a folder of that name. Errors: also
+// NOT_FOUND (no such folder), IO.
+Status manifest_read(const char *folder, Manifest *out);
 void manifest_close(Manifest *manifest); // fine on a zeroed one
 // BAD_CONFIG names the first tensor that differs from what the model wants.
 Status manifest_fits(const Manifest *manifest, const Params *params, const char *folder);

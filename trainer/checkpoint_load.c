@@ -8,24 +8,13 @@
 // ---- choosing and loading a checkpoint, all ranks together --------------------------------------
 
 typedef struct {
-    Comm *comm;
-    const char *run_dir;
-    const Params *params;
-    const Ownership *ownership;
-    const StateAccess *access;
+    const CheckpointRun *run;
     void (*warn)(const char *message);
-    char **names;    // rank 0: oldest first
-    int count, left; // rank 0: names[0..left) were not tried yet
-    int tried;
+    char **names;                         // rank 0: oldest first
+    int count, left;                      // rank 0: names[0..left) were not tried yet
     char reasons[ERROR_TEXT_BYTES - 300]; // rank 0: what was wrong with those tried
     PartRoom room;
 } Load;
-
-// What rank 0 tells the others; the text of the manifest follows.
-typedef struct {
-    int64_t found, step;
-    uint64_t bytes;
-} Choice;
 
 static bool is_damage(Status status) {
     return status == STATUS_BAD_DATA || status == STATUS_NOT_FOUND || status == STATUS_IO;
@@ -40,109 +29,64 @@ static void note_damage(Load *load) {
     size_t length = strlen(load->reasons), room = sizeof load->reasons - length;
     int n = snprintf(load->reasons + length, room, "\n  %s: %.250s", name, reason);
     if ((size_t)n >= room) load->reasons[length] = 0;
-    ++load->tried;
-    error_clear();
-}
-
-// Rank 0: the newest one left with a good manifest; choice->bytes is 0 if there is none.
-static Status choose(Load *load, Choice *choice, char **text) {
-    while (load->left > 0) {
-        char path[PATH_BYTES];
-        Manifest manifest;
-        size_t bytes = 0;
-        const char *name = load->names[--load->left];
-        TRY(path_format(path, "%s/%s", load->run_dir, name));
-        Status status = manifest_read(path, &manifest, text, &bytes);
-        if (is_damage(status)) {
-            note_damage(load);
-            continue;
-        }
-        TRY(status);
-        status = manifest_fits(&manifest, load->params, path);
-        choice->step = manifest.meta.step;
-        choice->bytes = bytes;
-        manifest_close(&manifest);
-        return status;
-    }
-    FAIL_IF(load->count > 0, BAD_DATA,
-            "%s: none of %d checkpoints is good:%s\nNothing was started over; --fresh does that",
-            load->run_dir, load->tried, load->reasons);
-    return STATUS_OK;
-}
-
-// All ranks learn the choice and its manifest (*text, malloc'ed; NULL if there is none).
-static Status share_choice(Load *load, Choice *choice, char **text) {
-    bool first = comm_rank(load->comm) == 0;
-    *choice = (Choice){.found = load->count > 0};
-    Status status = share_status(load->comm, first ? choose(load, choice, text) : STATUS_OK);
-    if (status == STATUS_OK) status = comm_broadcast(load->comm, choice, sizeof *choice, 0);
-    if (status != STATUS_OK || choice->bytes == 0) return status;
-    if (!first) *text = malloc(choice->bytes);
-    bool failed = *text == NULL;
-    if (failed)
-        status = error_raise(STATUS_NO_MEMORY, __FILE__, __LINE__, __func__,
-                             "no memory for a manifest of %llu bytes",
-                             (unsigned long long)choice->bytes);
-    TRY(share_status(load->comm, status));
-    return comm_broadcast(load->comm, *text, choice->bytes, 0);
 }
 
 static Status verify_file(const char *folder, int part, const BlockFileInfo *file) {
-    char name[PART_NAME_BYTES], path[PATH_BYTES];
-    part_name(part, name);
-    TRY(path_format(path, "%s/%s", folder, name));
+    char path[PATH_BYTES];
+    TRY(part_path(folder, part, path));
     return missing_is_bad(block_file_verify(path, file));
 }
 
 static Status load_part(Load *load, const char *folder, const Manifest *manifest, int part,
                         uint64_t *fingerprint) {
+    const Params *params = load->run->params;
+    const StateAccess *access = &load->run->access;
     BlockReader *reader;
-    int64_t begin, end;
     float *numbers = load->room.numbers;
-    params_part(load->params, part, &begin, &end);
     TRY(verify_file(folder, part, &manifest->file[part]));
-    TRY(part_open(folder, load->params, part, &reader));
+    TRY(part_open(folder, params, part, &reader));
     Status status = STATUS_OK;
     for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
-        TRY_OR(done, status,
-               part_read_kind(reader, load->params, part, kind, &load->room, numbers));
-        if (kind == STATE_WEIGHT) *fingerprint += part_fingerprint(numbers, begin, end - begin);
-        TRY_OR(done, status, load->access->set(load->access->context, kind, part, numbers));
+        TRY_OR(done, status, part_read_kind(reader, params, part, kind, &load->room, numbers));
+        if (kind == STATE_WEIGHT) *fingerprint += part_fingerprint(params, part, numbers);
+        TRY_OR(done, status, access->set(access->context, kind, part, numbers));
     }
 done:
     block_reader_close(reader);
     return status;
 }
 
-static Status load_parts(Load *load, const char *folder, const Manifest *manifest,
-                         uint64_t *fingerprint) {
-    int rank = comm_rank(load->comm);
-    for (int part = 0; part < load->params->parts; ++part)
-        if (ownership_owner(load->ownership, part) == rank)
+// This rank's part of a checkpoint.
+static Status load_own(Load *load, const char *folder, Manifest *manifest, uint64_t *fingerprint) {
+    const CheckpointRun *run = load->run;
+    TRY(manifest_read(folder, manifest));
+    TRY(manifest_fits(manifest, run->params, folder));
+    for (int part = 0; part < run->params->parts; ++part)
+        if (ownership_owner(run->ownership, part) == comm_rank(run->comm))
             TRY(load_part(load, folder, manifest, part, fingerprint));
     return STATUS_OK;
 }
 
-static Status check_fingerprint(const char *folder, uint64_t is, uint64_t wanted) {
-    FAIL_IF(is != wanted, BAD_DATA,
+static Status check_fingerprint(const char *folder, uint64_t is, const Manifest *manifest) {
+    FAIL_IF(is != manifest->meta.fingerprint, BAD_DATA,
             "%s: its weights have fingerprint %016llx, its manifest says %016llx", folder,
-            (unsigned long long)is, (unsigned long long)wanted);
+            (unsigned long long)is, (unsigned long long)manifest->meta.fingerprint);
     return STATUS_OK;
 }
 
-// The parts of the chosen checkpoint into their places. The result is the same on all ranks.
-static Status load_choice(Load *load, const Choice *choice, const char *text,
-                          CheckpointMeta *meta) {
+// The parts of one checkpoint into their places. The result is the same on all ranks.
+static Status load_step(Load *load, int64_t step, CheckpointMeta *meta) {
+    Comm *comm = load->run->comm;
     char name[STEP_NAME_BYTES], folder[PATH_BYTES];
     Manifest manifest = {0};
     uint64_t fingerprint = 0;
-    step_name(choice->step, name);
-    Status status = path_format(folder, "%s/%s", load->run_dir, name);
-    if (status == STATUS_OK) status = manifest_parse(text, choice->bytes, folder, &manifest);
-    if (status == STATUS_OK) status = load_parts(load, folder, &manifest, &fingerprint);
-    TRY_OR(done, status, share_status(load->comm, status));
-    TRY_OR(done, status, comm_sum_u64(load->comm, &fingerprint, 1));
-    TRY_OR(done, status, check_fingerprint(folder, fingerprint, manifest.meta.fingerprint));
+    step_name(step, name);
+    Status status = path_format(folder, "%s/%s", load->run->run_dir, name);
+    if (status == STATUS_OK) status = load_own(load, folder, &manifest, &fingerprint);
+    TRY_OR(done, status, comm_share_status(comm, status));
+    TRY_OR(done, status, comm_sum_u64(comm, &fingerprint, 1));
+    status = check_fingerprint(folder, fingerprint, &manifest);
+    TRY_OR(done, status, comm_share_status(comm, status));
     *meta = manifest.meta;
     manifest.meta.facts = NULL;
 done:
@@ -150,45 +94,45 @@ done:
     return status;
 }
 
+// Rank 0, when there is none left to try.
+static Status check_none(const Load *load) {
+    FAIL_IF(load->count > 0, BAD_DATA,
+            "%s: none of %d checkpoints is good:%s\nNothing was started over; --fresh does that",
+            load->run->run_dir, load->count, load->reasons);
+    return STATUS_OK;
+}
+
 static Status load_newest(Load *load, CheckpointMeta *meta, bool *found) {
-    for (bool first = comm_rank(load->comm) == 0;;) {
-        Choice choice;
-        char *text = NULL;
-        Status status = share_choice(load, &choice, &text);
-        *found = choice.found != 0;
-        if (status != STATUS_OK || choice.bytes == 0) {
-            free(text);
-            return status;
-        }
-        status = load_choice(load, &choice, text, meta);
-        free(text);
+    const CheckpointRun *run = load->run;
+    for (;;) {
+        int64_t step = -1; // rank 0 says which one is next
+        if (load->left > 0) (void)step_of_name(load->names[--load->left], &step);
+        TRY(comm_broadcast(run->comm, &step, sizeof step, 0));
+        if (step < 0) return comm_share_status(run->comm, check_none(load));
+        *found = true;
+        Status status = load_step(load, step, meta);
         if (!is_damage(status)) return status;
-        if (first) note_damage(load);
+        if (load->names != NULL) note_damage(load);
+        error_clear();
     }
 }
 
 // Rank 0: what there is to choose from. A run folder that cannot be written to may be loaded.
 static Status list_candidates(Load *load) {
-    if (leftovers_remove(load->run_dir) != STATUS_OK) error_clear();
-    TRY(checkpoint_list(load->run_dir, &load->names, &load->count));
+    if (leftovers_remove(load->run->run_dir) != STATUS_OK) error_clear();
+    TRY(checkpoint_list(load->run->run_dir, &load->names, &load->count));
     load->left = load->count;
     return STATUS_OK;
 }
 
-Status checkpoint_load(Comm *comm, const char *run_dir, const Params *params,
-                       const Ownership *ownership, const StateAccess *access,
-                       void (*warn)(const char *message), CheckpointMeta *meta, bool *found) {
-    Load load = {.comm = comm,
-                 .run_dir = run_dir,
-                 .params = params,
-                 .ownership = ownership,
-                 .access = access,
-                 .warn = warn};
+Status checkpoint_load(const CheckpointRun *run, void (*warn)(const char *message),
+                       CheckpointMeta *meta, bool *found) {
+    Load load = {.run = run, .warn = warn};
     *meta = (CheckpointMeta){0};
     *found = false;
-    Status status = part_room_open(params, &load.room);
-    if (status == STATUS_OK && comm_rank(comm) == 0) status = list_candidates(&load);
-    status = share_status(comm, status);
+    Status status = part_room_open(run->params, &load.room);
+    if (status == STATUS_OK && comm_rank(run->comm) == 0) status = list_candidates(&load);
+    status = comm_share_status(run->comm, status);
     if (status == STATUS_OK) status = load_newest(&load, meta, found);
     folder_names_free(load.names, load.count);
     part_room_close(&load.room);
@@ -199,7 +143,7 @@ Status checkpoint_load(Comm *comm, const char *run_dir, const Params *params,
 
 Status checkpoint_read_meta(const char *folder, CheckpointMeta *meta) {
     Manifest manifest;
-    TRY(manifest_read(folder, &manifest, NULL, NULL));
+    TRY(manifest_read(folder, &manifest));
     *meta = manifest.meta;
     manifest.meta.facts = NULL;
     manifest_close(&manifest);
@@ -219,7 +163,7 @@ Status checkpoint_read_kind(const char *folder, const Params *params, StateKind 
                             float *numbers) {
     Manifest manifest;
     PartRoom room = {0};
-    TRY(manifest_read(folder, &manifest, NULL, NULL));
+    TRY(manifest_read(folder, &manifest));
     Status status = STATUS_OK;
     uint64_t fingerprint = 0;
     TRY_OR(done, status, manifest_fits(&manifest, params, folder));
@@ -228,10 +172,10 @@ Status checkpoint_read_kind(const char *folder, const Params *params, StateKind 
         int64_t begin, end;
         params_part(params, part, &begin, &end);
         TRY_OR(done, status, read_part(folder, params, part, kind, &room, numbers + begin));
-        fingerprint += part_fingerprint(numbers + begin, begin, end - begin);
+        fingerprint += part_fingerprint(params, part, numbers + begin);
     }
     if (kind == STATE_WEIGHT)
-        TRY_OR(done, status, check_fingerprint(folder, fingerprint, manifest.meta.fingerprint));
+        TRY_OR(done, status, check_fingerprint(folder, fingerprint, &manifest));
 done:
     part_room_close(&room);
     manifest_close(&manifest);
@@ -264,19 +208,17 @@ static Status verify_parts(const char *folder, const Manifest *manifest, PartRoo
     const Params *params = &manifest->params;
     uint64_t fingerprint = 0;
     for (int part = 0; part < params->parts; ++part) {
-        int64_t begin, end;
-        params_part(params, part, &begin, &end);
         TRY(verify_file(folder, part, &manifest->file[part]));
         TRY(read_part(folder, params, part, STATE_WEIGHT, room, room->numbers));
-        fingerprint += part_fingerprint(room->numbers, begin, end - begin);
+        fingerprint += part_fingerprint(params, part, room->numbers);
     }
-    return check_fingerprint(folder, fingerprint, manifest->meta.fingerprint);
+    return check_fingerprint(folder, fingerprint, manifest);
 }
 
 Status checkpoint_verify(const char *folder) {
     Manifest manifest;
     PartRoom room = {0};
-    TRY(manifest_read(folder, &manifest, NULL, NULL));
+    TRY(manifest_read(folder, &manifest));
     Status status = STATUS_OK;
     TRY_OR(done, status, check_entries(folder, &manifest));
     TRY_OR(done, status, part_room_open(&manifest.params, &room));

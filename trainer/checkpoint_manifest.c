@@ -3,6 +3,7 @@
 #include "trainer/checkpoint_impl.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,34 +232,26 @@ Status manifest_parse(const char *text, size_t bytes, const char *what, Manifest
 
 // A folder that is named as a checkpoint of one step must not hold another.
 static Status check_name(const char *folder, int64_t step) {
-    size_t end = strlen(folder);
-    while (end > 1 && folder[end - 1] == '/') --end;
-    size_t begin = end;
-    while (begin > 0 && folder[begin - 1] != '/') --begin;
-    char name[PATH_BYTES];
+    char copy[PATH_BYTES];
     int64_t named;
-    TRY(path_format(name, "%.*s", (int)(end - begin), folder + begin));
-    FAIL_IF(step_of_name(name, &named) && named != step, BAD_DATA,
+    TRY(path_format(copy, "%s", folder));
+    FAIL_IF(step_of_name(basename(copy), &named) && named != step, BAD_DATA,
             "%s/%s says step %lld: the folder was renamed", folder, MANIFEST_NAME, (long long)step);
     return STATUS_OK;
 }
 
-Status manifest_read(const char *folder, Manifest *out, char **text, size_t *bytes) {
-    char path[PATH_BYTES], *own;
-    size_t own_bytes;
+Status manifest_read(const char *folder, Manifest *out) {
+    char path[PATH_BYTES], *text;
+    size_t bytes;
     *out = (Manifest){0};
     FAIL_IF(!file_exists(folder), NOT_FOUND, "%s: there is no such checkpoint folder", folder);
     TRY(path_format(path, "%s/%s", folder, MANIFEST_NAME));
-    TRY(missing_is_bad(file_read(path, MANIFEST_BYTES_MOST, &own, &own_bytes)));
-    Status status = manifest_parse(own, own_bytes, path, out);
+    TRY(missing_is_bad(file_read(path, MANIFEST_BYTES_MOST, &text, &bytes)));
+    Status status = manifest_parse(text, bytes, path, out);
+    free(text);
     if (status == STATUS_OK) status = check_name(folder, out->meta.step);
-    if (status != STATUS_OK || text == NULL) free(own);
-    if (status != STATUS_OK) {
-        manifest_close(out);
-        return status;
-    }
-    if (text != NULL) *text = own, *bytes = own_bytes;
-    return STATUS_OK;
+    if (status != STATUS_OK) manifest_close(out);
+    return status;
 }
 
 void manifest_close(Manifest *manifest) {

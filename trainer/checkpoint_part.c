@@ -19,6 +19,12 @@ void part_name(int part, char out[PART_NAME_BYTES]) {
     snprintf(out, PART_NAME_BYTES, "part-%03d.safetensors.zst", part);
 }
 
+Status part_path(const char *folder, int part, char out[PATH_BYTES]) {
+    char name[PART_NAME_BYTES];
+    part_name(part, name);
+    return path_format(out, "%s/%s", folder, name);
+}
+
 // ---- layout -------------------------------------------------------------------------------------
 
 // Block 0 is the header; each kind has 4 planes of n bytes, each plane whole blocks of its own.
@@ -47,18 +53,17 @@ static size_t block_bytes(PartLayout layout, int i) {
 // The start of the safetensors file; equal for equal (params, part), so a reader may compare.
 static Status build_header(PartLayout layout, int part, char **header, size_t *bytes) {
     SafetensorsEntry list[STATE_KINDS];
-    char planes[64] = "", number[24], first[24], count[24];
+    char planes[64] = "";
     for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
         list[kind] = (SafetensorsEntry){
             .name = state_kind_name(kind), .dtype = "U8", .dims = 2, .dim = {PLANES, layout.n}};
         if (kind > 0) strcat(planes, ",");
         strcat(planes, state_kind_name(kind));
     }
-    snprintf(number, sizeof number, "%d", part);
-    snprintf(first, sizeof first, "%lld", (long long)layout.first);
-    snprintf(count, sizeof count, "%lld", (long long)layout.n);
-    json_t *metadata = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "pt", "planes", planes,
-                                 "part", number, "first", first, "count", count);
+    json_t *metadata =
+        json_pack("{s:s, s:s, s:o, s:o, s:o}", "format", "pt", "planes", planes, "part",
+                  json_sprintf("%d", part), "first", json_sprintf("%lld", (long long)layout.first),
+                  "count", json_sprintf("%lld", (long long)layout.n));
     FAIL_IF(metadata == NULL, NO_MEMORY, "no memory for the header of part %d", part);
     Status status = safetensors_build(list, STATE_KINDS, metadata, header, bytes);
     json_decref(metadata);
@@ -79,12 +84,14 @@ void part_room_close(PartRoom *room) {
     *room = (PartRoom){0};
 }
 
-uint64_t part_fingerprint(const float *numbers, int64_t first, int64_t n) {
+uint64_t part_fingerprint(const Params *params, int part, const float *numbers) {
     uint64_t sum = 0;
-    for (int64_t i = 0; i < n; ++i) {
+    int64_t begin, end;
+    params_part(params, part, &begin, &end);
+    for (int64_t i = begin; i < end; ++i) {
         uint32_t bits;
-        memcpy(&bits, &numbers[i], sizeof bits);
-        sum += mix_element((uint64_t)(first + i), bits);
+        memcpy(&bits, &numbers[i - begin], sizeof bits);
+        sum += mix_element((uint64_t)i, bits);
     }
     return sum;
 }
@@ -102,8 +109,9 @@ static Status write_kind(BlockWriter *writer, PartLayout layout, const float *nu
     return STATUS_OK;
 }
 
-static Status write_blocks(BlockWriter *writer, PartLayout layout, int part,
+static Status write_blocks(BlockWriter *writer, const Params *params, int part,
                            const StateAccess *access, PartRoom *room, uint64_t *fingerprint) {
+    PartLayout layout = layout_of(params, part);
     char *header;
     size_t bytes;
     TRY(build_header(layout, part, &header, &bytes));
@@ -113,7 +121,7 @@ static Status write_blocks(BlockWriter *writer, PartLayout layout, int part,
     for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
         const float *numbers;
         TRY(access->get(access->context, kind, part, &numbers));
-        if (kind == STATE_WEIGHT) *fingerprint += part_fingerprint(numbers, layout.first, layout.n);
+        if (kind == STATE_WEIGHT) *fingerprint += part_fingerprint(params, part, numbers);
         TRY(write_kind(writer, layout, numbers, room));
     }
     return STATUS_OK;
@@ -121,12 +129,11 @@ static Status write_blocks(BlockWriter *writer, PartLayout layout, int part,
 
 Status part_write(const char *folder, const Params *params, int part, const StateAccess *access,
                   PartRoom *room, BlockFileInfo *info, uint64_t *fingerprint) {
-    char name[PART_NAME_BYTES], path[PATH_BYTES];
-    part_name(part, name);
-    TRY(path_format(path, "%s/%s", folder, name));
+    char path[PATH_BYTES];
     BlockWriter *writer;
+    TRY(part_path(folder, part, path));
     TRY(block_writer_open(path, CHECKPOINT_LEVEL, &writer));
-    Status status = write_blocks(writer, layout_of(params, part), part, access, room, fingerprint);
+    Status status = write_blocks(writer, params, part, access, room, fingerprint);
     if (status != STATUS_OK) {
         block_writer_discard(writer);
         TRY(status);
@@ -138,26 +145,26 @@ Status part_write(const char *folder, const Params *params, int part, const Stat
 // ---- reading ------------------------------------------------------------------------------------
 
 static Status check_header(BlockReader *reader, PartLayout layout, int part, const char *path) {
-    char *wanted;
+    char *header = NULL, *wanted = NULL;
     size_t bytes = block_reader_raw_bytes(reader, 0), wanted_bytes;
-    char *header = malloc(bytes + 1);
-    FAIL_IF(header == NULL, NO_MEMORY, "%s: no memory for its header", path);
     Safetensors tensors = {0};
-    Status status = block_reader_read(reader, 0, header);
-    if (status == STATUS_OK)
-        status = safetensors_parse(header, bytes, block_reader_total_raw(reader), path, &tensors);
+    Status status = STATUS_OK;
+    header = malloc(bytes + 1);
+    if (header == NULL) FAIL_OR(done, status, NO_MEMORY, "%s: no memory for its header", path);
+    TRY_OR(done, status, block_reader_read(reader, 0, header));
+    TRY_OR(done, status,
+           safetensors_parse(header, bytes, block_reader_total_raw(reader), path, &tensors));
+    TRY_OR(done, status, build_header(layout, part, &wanted, &wanted_bytes));
+    if (bytes != wanted_bytes || memcmp(header, wanted, bytes) != 0)
+        FAIL_OR(done, status, BAD_DATA,
+                "%s: its header is not that of part %d (elements %lld to"
+                " %lld)",
+                path, part, (long long)layout.first, (long long)(layout.first + layout.n));
+done:
     safetensors_close(&tensors);
-    if (status == STATUS_OK) status = build_header(layout, part, &wanted, &wanted_bytes);
-    if (status != STATUS_OK) {
-        free(header);
-        TRY(status);
-    }
-    bool same = bytes == wanted_bytes && memcmp(header, wanted, bytes) == 0;
     free(wanted);
     free(header);
-    FAIL_IF(!same, BAD_DATA, "%s: its header is not that of part %d (elements %lld to %lld)", path,
-            part, (long long)layout.first, (long long)(layout.first + layout.n));
-    return STATUS_OK;
+    return status;
 }
 
 static Status check_part(BlockReader *reader, PartLayout layout, int part, const char *path) {
@@ -165,18 +172,18 @@ static Status check_part(BlockReader *reader, PartLayout layout, int part, const
     FAIL_IF(block_reader_count(reader) != blocks, BAD_DATA,
             "%s has %d blocks, a part of %lld numbers has %d", path, block_reader_count(reader),
             (long long)layout.n, blocks);
-    for (int i = 1; i < blocks; ++i)
-        FAIL_IF(
-            block_reader_raw_bytes(reader, i) != block_bytes(layout, (i - 1) % layout.plane_blocks),
-            BAD_DATA, "%s: block %d holds %zu bytes, %zu are expected", path, i,
-            block_reader_raw_bytes(reader, i), block_bytes(layout, (i - 1) % layout.plane_blocks));
+    for (int i = 1; i < blocks; ++i) {
+        size_t is = block_reader_raw_bytes(reader, i);
+        size_t wanted = block_bytes(layout, (i - 1) % layout.plane_blocks);
+        FAIL_IF(is != wanted, BAD_DATA, "%s: block %d holds %zu bytes, %zu are expected", path, i,
+                is, wanted);
+    }
     return check_header(reader, layout, part, path);
 }
 
 Status part_open(const char *folder, const Params *params, int part, BlockReader **out) {
-    char name[PART_NAME_BYTES], path[PATH_BYTES];
-    part_name(part, name);
-    TRY(path_format(path, "%s/%s", folder, name));
+    char path[PATH_BYTES];
+    TRY(part_path(folder, part, path));
     TRY(missing_is_bad(block_reader_open(path, out)));
     Status status = check_part(*out, layout_of(params, part), part, path);
     if (status != STATUS_OK) {

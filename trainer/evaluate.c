@@ -8,15 +8,17 @@
 #include "comm/reduce.h"
 #include "data/loader.h"
 
-// Calls that differ between the two evaluations. A *visit* is one forward pass of a group of
-// samples at chosen times; its results are float64 numbers, one for each sample.
+// A *visit* is one forward pass of a group of samples at chosen times; its results are float64
+// numbers, one for each sample.
 typedef struct {
     const EvalRequest *request;
     Engine *engine;
-    int visits; // forward passes of each sample
-    double (*time_of)(const void *context, uint64_t sample, int visit);
-    bool bound; // bound terms instead of losses
-    const void *context;
+    int64_t total; // samples
+    int visits;    // of each sample
+    bool bound;    // bound terms instead of losses
+    // [(visits + 1) * total]: by visit, then (bound only) the priors. Each rank writes its
+    // samples'.
+    double *time, *value;
 } Walk;
 
 // ---- one group of samples on one stream -------------------------------------------------------
@@ -33,7 +35,7 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     EngineLane *lane = &engine->lane[lane_index];
     int64_t samples = work->batch.samples;
     for (int64_t i = 0; i < samples; ++i)
-        work->time[i] = walk->time_of(walk->context, work->batch.sample[i], visit);
+        work->time[i] = walk->time[visit * walk->total + (int64_t)work->batch.sample[i]];
     process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, &work->batch,
                        work->time, (uint64_t)visit);
     NetworkInput input;
@@ -50,17 +52,14 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     }
 }
 
-// values[visit * total + sample] of the lane's group.
-static void keep_visit(const Walk *walk, const LaneWork *work, int visit, int64_t total,
-                       double *values) {
+static void keep_visit(const Walk *walk, const LaneWork *work, int visit) {
     for (int64_t i = 0; i < work->batch.samples; ++i)
-        values[visit * total + (int64_t)work->batch.sample[i]] =
+        walk->value[visit * walk->total + (int64_t)work->batch.sample[i]] =
             walk->bound ? work->error[i] : (double)work->loss[i];
 }
 
 // The samples of one loader batch, dealt to the streams in groups of `capacity`.
-static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work, int64_t total,
-                         double *values) {
+static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
     Engine *engine = walk->engine;
     int64_t item = engine_item(engine);
     int busy = 0;
@@ -79,18 +78,17 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work, i
     for (int visit = 0; visit < walk->visits; ++visit) {
         for (int i = 0; i < busy; ++i) queue_visit(walk, i, &work[i], visit);
         TRY(engine_wait(engine));
-        for (int i = 0; i < busy; ++i) keep_visit(walk, &work[i], visit, total, values);
+        for (int i = 0; i < busy; ++i) keep_visit(walk, &work[i], visit);
     }
-    if (!walk->bound) return STATUS_OK;
-    for (int64_t i = 0; i < batch->count; ++i)
-        values[walk->visits * total + (int64_t)batch->sample[i]] =
+    for (int64_t i = 0; i < batch->count && walk->bound; ++i)
+        walk->value[walk->visits * walk->total + (int64_t)batch->sample[i]] =
             process_bound_prior(engine->process, (const float *)batch->x + i * item);
     return STATUS_OK;
 }
 
 // ---- all samples, over all ranks --------------------------------------------------------------
 
-static Status walk_share(const Walk *walk, Loader *loader, int64_t total, double *values) {
+static Status walk_share(const Walk *walk, Loader *loader) {
     Engine *engine = walk->engine;
     size_t capacity = (size_t)engine->capacity, lanes = (size_t)engine->lanes;
     LaneWork *work = calloc(lanes, sizeof *work);
@@ -106,11 +104,11 @@ static Status walk_share(const Walk *walk, Loader *loader, int64_t total, double
     for (;;) {
         Batch batch;
         TRY_OR(done, status, loader_next(loader, &batch));
-        if (batch.count == 0 || (int64_t)batch.sample[0] >= total) break;
+        if (batch.count == 0 || (int64_t)batch.sample[0] >= walk->total) break;
         // The last batch may reach beyond the samples that were asked for.
         int64_t last = (int64_t)batch.sample[batch.count - 1];
-        if (last >= total) batch.count -= last - total + 1;
-        TRY_OR(done, status, walk_batch(walk, &batch, work, total, values));
+        if (last >= walk->total) batch.count -= last - walk->total + 1;
+        TRY_OR(done, status, walk_batch(walk, &batch, work));
     }
 done:
     free(work);
@@ -118,8 +116,8 @@ done:
     return status;
 }
 
-// values[(visits + 1) * total]: by visit, then (bound only) the priors; complete on every rank.
-static Status walk_all(const Walk *walk, Comm *comm, int64_t total, double *values) {
+// Afterwards walk->value is complete on every rank.
+static Status walk_all(const Walk *walk, Comm *comm) {
     const Engine *engine = walk->engine;
     int world = comm_world(comm), rank = comm_rank(comm);
     int64_t share = engine->lanes * engine->capacity;
@@ -132,153 +130,141 @@ static Status walk_all(const Walk *walk, Comm *comm, int64_t total, double *valu
                            .depth = 2,
                            .in_order = true};
     TRY(loader_open(&config, &loader));
-    Status status = walk_share(walk, loader, total, values);
+    Status status = walk_share(walk, loader);
     loader_close(loader);
     TRY(status);
-    int64_t count = (walk->visits + 1) * total;
+    int64_t count = (walk->visits + 1) * walk->total;
     enum { BOARD_MOST = 1 << 20 };
     for (int64_t at = 0; at < count; at += BOARD_MOST) {
         int64_t n = count - at < BOARD_MOST ? count - at : BOARD_MOST;
-        TRY(comm_board(comm, values + at, (int)n));
+        TRY(comm_board(comm, walk->value + at, (int)n));
     }
     return STATUS_OK;
 }
 
-static Status request_total(const EvalRequest *request, int64_t *total) {
-    *total = loader_samples(dataset_info(request->data), request->length);
-    FAIL_IF(*total < 1, BAD_DATA, "the held-out split holds no whole sample");
-    if (request->samples > 0 && request->samples < *total) *total = request->samples;
-    return STATUS_OK;
-}
-
-static Status take_values(int64_t count, double **out) {
+static Status take(int64_t count, double **out) {
     *out = calloc((size_t)count, sizeof **out);
     FAIL_IF(*out == NULL, NO_MEMORY, "no memory for the results of an evaluation");
     return STATUS_OK;
 }
 
-// A point of (0,1) for (sample, visit): golden-ratio steps fill the interval evenly.
-static double even_point(uint64_t sample, int visit, int visits) {
-    double at = (double)(sample * (uint64_t)visits + (uint64_t)visit) + 0.5;
+static Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, int visits) {
+    *walk = (Walk){.request = request, .engine = engine, .visits = visits};
+    walk->total = loader_samples(dataset_info(request->data), request->length);
+    FAIL_IF(walk->total < 1, BAD_DATA, "the held-out split holds no whole sample");
+    if (request->samples > 0 && request->samples < walk->total) walk->total = request->samples;
+    TRY(take((visits + 1) * walk->total, &walk->time));
+    return take((visits + 1) * walk->total, &walk->value);
+}
+
+static void walk_close(Walk *walk) {
+    free(walk->time);
+    free(walk->value);
+}
+
+// A point of (0,1) for (sample, draw): golden-ratio steps fill the interval evenly.
+static double even_point(const Walk *walk, int64_t sample, int draw) {
+    double at = (double)(sample * walk->request->draws + draw) + 0.5;
     return fmod(at * 0.61803398874989484820, 1.0);
 }
 
 // ---- loss by noise level ----------------------------------------------------------------------
 
-typedef struct {
-    int steps, visits;
-} LossTimes;
-
-static double loss_time(const void *context, uint64_t sample, int visit) {
-    const LossTimes *times = context;
-    return 1 + floor(times->steps * even_point(sample, visit, times->visits));
+static void sum_losses(const Walk *walk, HeldOutLoss *out) {
+    double items = (double)process_loss_items(walk->engine->process);
+    int steps = process_steps(walk->engine->process);
+    int64_t count = walk->visits * walk->total;
+    *out = (HeldOutLoss){.samples = walk->total};
+    for (int64_t i = 0; i < count; ++i) {
+        double loss = walk->value[i] / items;
+        int level = (int)((walk->time[i] - 1) * EVAL_LEVELS / steps);
+        out->loss += loss;
+        out->level_loss[level] += loss;
+        ++out->level_count[level];
+    }
+    out->loss /= (double)count;
+    for (int level = 0; level < EVAL_LEVELS; ++level)
+        if (out->level_count[level] > 0) out->level_loss[level] /= (double)out->level_count[level];
 }
 
 Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, HeldOutLoss *out) {
-    int64_t total;
-    TRY(request_total(request, &total));
-    double *values;
-    TRY(take_values((request->draws + 1) * total, &values));
-    LossTimes times = {process_steps(engine->process), request->draws};
-    Walk walk = {.request = request,
-                 .engine = engine,
-                 .visits = request->draws,
-                 .time_of = loss_time,
-                 .context = &times};
-    Status status = walk_all(&walk, comm, total, values);
-    *out = (HeldOutLoss){.samples = total};
-    double items = (double)process_loss_items(engine->process);
-    for (int visit = 0; visit < request->draws; ++visit)
-        for (int64_t i = 0; i < total; ++i) {
-            double loss = values[visit * total + i] / items;
-            double t = loss_time(&times, (uint64_t)i, visit);
-            int level = (int)((t - 1) * EVAL_LEVELS / times.steps);
-            out->loss += loss;
-            out->level_loss[level] += loss;
-            ++out->level_count[level];
-        }
-    out->loss /= (double)(total * request->draws);
-    for (int level = 0; level < EVAL_LEVELS; ++level)
-        if (out->level_count[level] > 0) out->level_loss[level] /= (double)out->level_count[level];
-    free(values);
+    Walk walk;
+    Status status = walk_open(&walk, engine, request, request->draws);
+    if (status == STATUS_OK) {
+        double steps = process_steps(engine->process);
+        for (int draw = 0; draw < request->draws; ++draw)
+            for (int64_t i = 0; i < walk.total; ++i)
+                walk.time[draw * walk.total + i] = 1 + floor(steps * even_point(&walk, i, draw));
+        status = walk_all(&walk, comm);
+    }
+    if (status == STATUS_OK) sum_losses(&walk, out);
+    walk_close(&walk);
     return status;
 }
 
 // ---- the bound --------------------------------------------------------------------------------
 
-// Visit 0 is t = 1; visits 1.. are drawn from the proposal through its distribution function.
-typedef struct {
-    int steps, draws;
-    double *cumulative, *weight; // [steps + 1]: sum of p up to t; 1 / p(t)
-} BoundTimes;
-
-static double bound_time(const void *context, uint64_t sample, int visit) {
-    const BoundTimes *times = context;
-    if (visit == 0 || times->steps == 1) return 1;
-    double u = even_point(sample, visit - 1, times->draws) * times->cumulative[times->steps];
-    int low = 2, high = times->steps;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (times->cumulative[middle] > u)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+// p(t) of t = 2..T.
+static double proposal(int t, int steps, double harmonic) {
+    return 0.5 / (steps - 1) + 0.5 / (t * harmonic);
 }
 
-static Status bound_times_open(BoundTimes *times, int steps, int draws) {
-    *times = (BoundTimes){.steps = steps, .draws = draws};
-    TRY(take_values(2 * (steps + 1), &times->cumulative));
-    times->weight = times->cumulative + steps + 1;
-    double harmonic = 0;
-    for (int t = 2; t <= steps; ++t) harmonic += 1.0 / t;
-    for (int t = 2; t <= steps; ++t) {
-        double p = 0.5 / (steps - 1) + 0.5 / (t * harmonic);
-        times->cumulative[t] = times->cumulative[t - 1] + p;
-        times->weight[t] = 1 / p;
-    }
+static double harmonic_sum(int steps) {
+    double sum = 0;
+    for (int t = 2; t <= steps; ++t) sum += 1.0 / t;
+    return sum;
+}
+
+// Visit 0 is t = 1; visits 1.. are drawn from the proposal through its distribution function.
+static Status draw_times(Walk *walk, int steps) {
+    double *cumulative, harmonic = harmonic_sum(steps);
+    TRY(take(steps + 1, &cumulative));
+    for (int t = 2; t <= steps; ++t)
+        cumulative[t] = cumulative[t - 1] + proposal(t, steps, harmonic);
+    for (int visit = 0; visit < walk->visits; ++visit)
+        for (int64_t i = 0; i < walk->total; ++i) {
+            int low = 1, high = visit == 0 ? 1 : steps;
+            double u = even_point(walk, i, visit - 1) * cumulative[steps];
+            while (low < high) {
+                int middle = (low + high) / 2;
+                if (cumulative[middle] > u)
+                    high = middle;
+                else
+                    low = middle + 1;
+            }
+            walk->time[visit * walk->total + i] = low;
+        }
+    free(cumulative);
     return STATUS_OK;
 }
 
-static void sum_bound(const BoundTimes *times, const double *values, int64_t total, double items,
-                      Bound *out) {
-    int visits = times->draws + 1;
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < total; ++i) {
-        double nats = values[visits * total + i] + values[i];
-        for (int visit = 1; visit < visits && times->steps > 1; ++visit) {
-            int t = (int)bound_time(times, (uint64_t)i, visit);
-            nats += values[visit * total + i] * times->weight[t] / times->draws;
+static void sum_bound(const Walk *walk, int steps, Bound *out) {
+    double sum = 0, squares = 0, harmonic = harmonic_sum(steps), n = (double)walk->total;
+    double items = (double)process_bound_items(walk->engine->process);
+    for (int64_t i = 0; i < walk->total; ++i) {
+        double nats = walk->value[walk->visits * walk->total + i] + walk->value[i];
+        for (int visit = 1; visit < walk->visits && steps > 1; ++visit) {
+            int64_t at = visit * walk->total + i;
+            double weight = 1 / proposal((int)walk->time[at], steps, harmonic);
+            nats += walk->value[at] * weight / walk->request->draws;
         }
         double bits = nats / (items * M_LN2);
         sum += bits;
         squares += bits * bits;
     }
-    double n = (double)total, mean = sum / n;
+    double mean = sum / n;
     double variance = n > 1 ? fmax(0, squares / n - mean * mean) * n / (n - 1) : 0;
-    *out = (Bound){.count = total, .bits = mean, .standard_error = sqrt(variance / n)};
+    *out = (Bound){.count = walk->total, .bits = mean, .standard_error = sqrt(variance / n)};
 }
 
 Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
-    int64_t total;
-    TRY(request_total(request, &total));
-    BoundTimes times = {0};
-    double *values = NULL;
-    int visits = request->draws + 1;
-    Status status = STATUS_OK;
-    TRY_OR(done, status, bound_times_open(&times, process_steps(engine->process), request->draws));
-    TRY_OR(done, status, take_values((visits + 1) * total, &values));
-    Walk walk = {.request = request,
-                 .engine = engine,
-                 .visits = visits,
-                 .time_of = bound_time,
-                 .bound = true,
-                 .context = &times};
-    TRY_OR(done, status, walk_all(&walk, comm, total, values));
-    sum_bound(&times, values, total, (double)process_bound_items(engine->process), out);
-done:
-    free(values);
-    free(times.cumulative);
+    Walk walk;
+    int steps = process_steps(engine->process);
+    Status status = walk_open(&walk, engine, request, request->draws + 1);
+    walk.bound = true;
+    if (status == STATUS_OK) status = draw_times(&walk, steps);
+    if (status == STATUS_OK) status = walk_all(&walk, comm);
+    if (status == STATUS_OK) sum_bound(&walk, steps, out);
+    walk_close(&walk);
     return status;
 }

@@ -1,13 +1,8 @@
 // The sampling loop behind trainer/generate.h.
 #include "trainer/generate.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/file.h"
-#include "data/png.h"
 
 static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
     int32_t classes = engine->shape.classes;
@@ -127,69 +122,4 @@ Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void
     memcpy(out, wide, words * 4);
     free(wide);
     return status;
-}
-
-// ---- pictures and texts -----------------------------------------------------------------------
-
-static Status write_grid(const Engine *engine, const float *x, int64_t count, const char *path) {
-    const NetworkShape *shape = &engine->shape;
-    FAIL_IF(shape->channels != 1 && shape->channels != 3, BAD_DATA,
-            "images of %d channels cannot be drawn as a PNG", shape->channels);
-    size_t n = (size_t)(count * engine_item(engine));
-    unsigned char *pixels = malloc(n);
-    FAIL_IF(pixels == NULL, NO_MEMORY, "no memory for a grid of %lld images", (long long)count);
-    for (size_t i = 0; i < n; ++i)
-        pixels[i] = (unsigned char)lrintf(fminf(fmaxf((x[i] + 1) * 127.5f, 0), 255));
-    Status status = png_write_grid(path, &(PngGrid){.images = pixels,
-                                                    .n = count,
-                                                    .channels = shape->channels,
-                                                    .height = shape->height,
-                                                    .width = shape->width,
-                                                    .scale = shape->width <= 32 ? 2 : 1,
-                                                    .ground = 128});
-    free(pixels);
-    return status;
-}
-
-// Bytes of the UTF-8 character that starts at `text`.
-static int character_bytes(const char *text) {
-    unsigned char c = (unsigned char)text[0];
-    return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-}
-
-static void print_tokens(FILE *file, const DatasetInfo *data, const int32_t *ids, int64_t length) {
-    for (int64_t i = 0; i < length; ++i) {
-        const char *at = data->alphabet;
-        for (int32_t skip = ids[i]; skip > 0 && *at != '\0'; --skip) at += character_bytes(at);
-        fprintf(file, "%.*s", character_bytes(at), at);
-    }
-    fputc('\n', file);
-}
-
-static Status write_lines(const Engine *engine, const DatasetInfo *data, const void *samples,
-                          int64_t count, const char *path) {
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *file = open_memstream(&text, &bytes);
-    FAIL_IF(file == NULL, NO_MEMORY, "no memory for %lld samples as text", (long long)count);
-    int64_t item = engine_item(engine);
-    for (int64_t i = 0; i < count; ++i) {
-        if (engine->shape.tokens) {
-            print_tokens(file, data, (const int32_t *)samples + i * item, item);
-            continue;
-        }
-        const float *x = (const float *)samples + i * item;
-        for (int64_t k = 0; k < item; ++k)
-            fprintf(file, "%.6g%c", (double)x[k], k + 1 < item ? '\t' : '\n');
-    }
-    fclose(file);
-    Status status = file_write_atomic(path, text, bytes);
-    free(text);
-    return status;
-}
-
-Status generate_write(const Engine *engine, const DatasetInfo *data, const void *samples,
-                      int64_t count, const char *path) {
-    if (data->kind == KIND_IMAGE) return write_grid(engine, samples, count, path);
-    return write_lines(engine, data, samples, count, path);
 }

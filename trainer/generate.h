@@ -21,9 +21,4 @@ enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
 // every rank.
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out);
 
-// A picture or text of drawn samples: images as a PNG grid (values limited to [-1,1]), token
-// samples one a line in the alphabet of `data`, vectors one a line as numbers.
-Status generate_write(const Engine *engine, const DatasetInfo *data, const void *samples,
-                      int64_t count, const char *path);
-
 #endif

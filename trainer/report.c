@@ -9,10 +9,6 @@
 
 #include "base/clock.h"
 
-static bool is_rank_0(const Trainer *t) {
-    return comm_rank(t->context.comm) == 0;
-}
-
 void report_say(const Trainer *t, const char *format, ...) {
     char line[1024];
     va_list args;
@@ -168,7 +164,7 @@ Status report_samples(Trainer *t) {
         status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
                              info->kind == KIND_IMAGE ? "png" : "txt");
     if (status == STATUS_OK && is_rank_0(t))
-        status = generate_write(&t->engine, info, samples, config->count, path);
+        status = t->context.draw(info, &t->engine.shape, samples, config->count, path);
     free(samples);
     TRY(status);
     report_say(t, "%d samples in %s (%.1f s)", config->count, path, clock_now() - started);

@@ -197,8 +197,12 @@ static Status set_part(void *context, StateKind kind, int part, const float *num
     return stream_wait(stream);
 }
 
-static StateAccess state_access(Trainer *t) {
-    return (StateAccess){t, get_part, set_part};
+static CheckpointRun checkpoint_run(Trainer *t) {
+    return (CheckpointRun){t->context.comm,
+                           t->settings.run.dir,
+                           &t->engine.params,
+                           &t->ownership,
+                           {t, get_part, set_part}};
 }
 
 // ---- start, save, resume ----------------------------------------------------------------------
@@ -248,8 +252,10 @@ static Status tell_good(Trainer *t) {
 
 Status state_save(Trainer *t) {
     double started = clock_now();
+    // Whoever has taken the run over saves from now on.
+    TRY(comm_share_status(t->context.comm, is_rank_0(t) ? run_lock_check(t->lock) : STATUS_OK));
     TRY(state_fingerprint(t));
-    StateAccess access = state_access(t);
+    CheckpointRun run = checkpoint_run(t);
     char fixed[17];
     snprintf(fixed, sizeof fixed, "%016" PRIx64, t->context.fixed_hash);
     CheckpointMeta meta = {
@@ -260,8 +266,7 @@ Status state_save(Trainer *t) {
                            json_hex64(dataset_info(t->data)->identity), "skipped",
                            (json_int_t)t->skipped),
     };
-    Status status = checkpoint_save(t->context.comm, t->settings.run.dir, &t->engine.params,
-                                    &t->ownership, &meta, &access, t->settings.checkpoint.keep);
+    Status status = checkpoint_save(&run, &meta, t->settings.checkpoint.keep);
     json_decref(meta.facts);
     TRY(status);
     t->saved_step = t->step;
@@ -270,10 +275,9 @@ Status state_save(Trainer *t) {
 }
 
 Status state_resume(Trainer *t, bool *found) {
-    StateAccess access = state_access(t);
+    CheckpointRun run = checkpoint_run(t);
     CheckpointMeta meta = {0};
-    TRY(checkpoint_load(t->context.comm, t->settings.run.dir, &t->engine.params, &t->ownership,
-                        &access, t->context.warn, &meta, found));
+    TRY(checkpoint_load(&run, t->context.warn, &meta, found));
     if (!*found) return STATUS_OK;
     int64_t skipped = 0;
     uint64_t identity = 0;

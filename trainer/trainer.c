@@ -10,10 +10,6 @@
 
 enum { SAVE_RETRY_SECONDS = 30 };
 
-static bool is_rank_0(const Trainer *t) {
-    return comm_rank(t->context.comm) == 0;
-}
-
 // ---- opening ----------------------------------------------------------------------------------
 
 static Status check_settings(const RunSettings *s, int world) {
@@ -118,17 +114,7 @@ static Status prepare_folder(Trainer *t) {
     TRY(path_format(path, "%s/samples", run_dir));
     TRY(folder_make(path));
     TRY(run_lock_take(run_dir, t->context.warn, &t->lock));
-    if (!t->context.fresh) return STATUS_OK;
-    char **names;
-    int count;
-    TRY(checkpoint_list(run_dir, &names, &count));
-    Status status = STATUS_OK;
-    for (int i = 0; i < count && status == STATUS_OK; ++i) {
-        status = path_format(path, "%s/%s", run_dir, names[i]);
-        if (status == STATUS_OK) status = folder_remove(path);
-    }
-    folder_names_free(names, count);
-    return status;
+    return t->context.fresh ? checkpoint_remove_all(run_dir) : STATUS_OK;
 }
 
 // Rank 0 only, once the run is known to go on: what it is made of, and logs cut back to the step.

@@ -99,6 +99,9 @@ typedef struct {
     void (*progress)(const char *line);   // the live line
     int (*signals)(double *seconds_left); // pending actions of this rank, see below
     void (*good_checkpoint)(const char *path); // after each save and load: the last good one
+    // Writes a picture or text of samples[count]; rank 0.
+    Status (*draw)(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                   int64_t count, const char *path);
 } RunContext;
 
 // Actions, proposed by any rank and agreed through the step's board.

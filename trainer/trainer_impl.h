@@ -96,13 +96,17 @@ struct Trainer {
     double seconds_left;   // least over ranks, 0: no deadline
 };
 
+static inline bool is_rank_0(const Trainer *t) {
+    return comm_rank(t->context.comm) == 0;
+}
+
 // ---- state.c ----
 Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
 void state_close(Trainer *t);
-Status state_draw(Trainer *t);                // initial weights and averages
-Status state_fingerprint(Trainer *t);         // all ranks; fills fingerprint, tensor_print
-Status state_save(Trainer *t);                // a checkpoint of the completed step
-Status state_resume(Trainer *t, bool *found); // the newest good one, if any
+Status state_draw(Trainer *t);        // initial weights and averages
+Status state_fingerprint(Trainer *t); // all ranks; fills fingerprint, tensor_print
+Status state_save(Trainer *t); // a checkpoint of the completed step; BUSY on all ranks: lock lost
+Status state_resume(Trainer *t, bool *found);            // the newest good one, if any
 Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA, on all ranks
 
 // ---- report.c ----

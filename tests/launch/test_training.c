@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/pack.h"
+#include "launch/picture.h"
 #include "launch/run_config.h"
 #include "tests/model/support_late.h"
 #include "tests/test.h"
@@ -50,6 +51,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .progress = hear,
         .signals = raise_signal,
         .good_checkpoint = hear,
+        .draw = picture_write,
     };
     signals_asked = 0;
     Outcome outcome = {.status = trainer_open(settings, &context, &trainer)};

@@ -89,8 +89,9 @@ static Status set(void *context, StateKind kind, int part, const float *numbers)
     return STATUS_OK;
 }
 
-StateAccess state_lend(State *state) {
-    return (StateAccess){state, get, set};
+CheckpointRun state_lend(State *state, Comm *comm, const char *run_dir, Ownership *ownership) {
+    ownership_init(ownership, &state->params, comm_world(comm), 1000);
+    return (CheckpointRun){comm, run_dir, &state->params, ownership, {state, get, set}};
 }
 
 CheckpointMeta state_meta(const State *state, int64_t step) {
@@ -109,12 +110,10 @@ CheckpointMeta state_meta(const State *state, int64_t step) {
 
 Status state_save_step(Comm *comm, const char *run_dir, State *state, int64_t step, int keep) {
     Ownership ownership;
-    ownership_init(&ownership, &state->params, comm_world(comm), 1);
+    CheckpointRun run = state_lend(state, comm, run_dir, &ownership);
     state_fill(state, (uint64_t)step);
     CheckpointMeta meta = state_meta(state, step);
-    StateAccess access = state_lend(state);
-    Status status =
-        checkpoint_save(comm, run_dir, &state->params, &ownership, &meta, &access, keep);
+    Status status = checkpoint_save(&run, &meta, keep);
     json_decref(meta.facts);
     return status;
 }
@@ -165,28 +164,21 @@ static Status thread_gather(Comm *comm, const void *mine, size_t bytes, void *al
     return STATUS_OK;
 }
 
-static Status thread_sum_u64(Comm *comm, uint64_t *values, int n) {
-    uint64_t *sum = calloc((size_t)n, sizeof *sum);
-    REQUIRE(sum != NULL);
+static Status thread_reduce(Comm *comm, void *values, int n, Reduction reduction) {
+    uint64_t *result = calloc((size_t)n, sizeof *result);
+    REQUIRE(result != NULL && reduction != SUM_F64);
     meet(comm, values);
     for (int rank = 0; rank < comm->world; ++rank)
-        for (int i = 0; i < n; ++i)
-            sum[i] += ((const uint64_t *)((Rank *)comm)->hub->given[rank])[i];
+        for (int i = 0; i < n; ++i) {
+            uint64_t given = ((const uint64_t *)((Rank *)comm)->hub->given[rank])[i];
+            if (reduction == SUM_U64)
+                result[i] += given;
+            else if (given > result[i])
+                result[i] = given;
+        }
     part_ways(comm);
-    memcpy(values, sum, (size_t)n * sizeof *sum);
-    free(sum);
-    return STATUS_OK;
-}
-
-static Status thread_max_u64(Comm *comm, uint64_t *value) {
-    uint64_t most = 0;
-    meet(comm, value);
-    for (int rank = 0; rank < comm->world; ++rank) {
-        uint64_t given = *(const uint64_t *)((Rank *)comm)->hub->given[rank];
-        if (given > most) most = given;
-    }
-    part_ways(comm);
-    *value = most;
+    memcpy(values, result, (size_t)n * sizeof *result);
+    free(result);
     return STATUS_OK;
 }
 
@@ -194,8 +186,7 @@ static const CommOps thread_ops = {
     .barrier = thread_barrier,
     .broadcast = thread_broadcast,
     .gather = thread_gather,
-    .sum_u64 = thread_sum_u64,
-    .max_u64 = thread_max_u64,
+    .reduce = thread_reduce,
 };
 
 static void *rank_main(void *context) {

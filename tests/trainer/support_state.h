@@ -18,7 +18,8 @@ void state_make(State *state, int64_t elements, int64_t part_size);
 void state_free(State *state);
 void state_fill(State *state, uint64_t seed);
 bool state_is(const State *state, uint64_t seed); // bit for bit what state_fill makes
-StateAccess state_lend(State *state);
+// The state in a run folder, with parts owned by the ranks of comm; *ownership is filled in.
+CheckpointRun state_lend(State *state, Comm *comm, const char *run_dir, Ownership *ownership);
 // Step `step` of a run whose state was filled with seed = step; the caller owns meta.facts.
 CheckpointMeta state_meta(const State *state, int64_t step);
 // Saves step `step` alone, after filling the state with it.

@@ -41,11 +41,9 @@ static Status load(int64_t *step) {
     Ownership ownership;
     CheckpointMeta meta;
     bool found;
-    ownership_init(&ownership, &state.params, 1, 1);
-    StateAccess access = state_lend(&state);
+    CheckpointRun lent = state_lend(&state, comm, run, &ownership);
     warned[0] = 0;
-    Status status =
-        checkpoint_load(comm, run, &state.params, &ownership, &access, warn, &meta, &found);
+    Status status = checkpoint_load(&lent, warn, &meta, &found);
     *step = status == STATUS_OK && found ? meta.step : -1;
     json_decref(meta.facts);
     return status;
@@ -62,7 +60,7 @@ static void expect_fallback(const char *name) {
 }
 
 static void change_byte(const char *path, off_t at, uint8_t mask) {
-    uint8_t byte;
+    uint8_t byte = 0;
     int fd = open(path, O_RDWR);
     bool good = fd >= 0 && pread(fd, &byte, 1, at) == 1;
     byte ^= mask;
@@ -172,12 +170,11 @@ static void test_other_moments(void) {
     snprintf(ours, sizeof ours, "%s", run);
     snprintf(run, sizeof run, "%s", test_folder("damage"));
     Ownership ownership;
-    ownership_init(&ownership, &state.params, 1, 1);
     state_fill(&state, 2);
     state.kind[STATE_ADAM_M][0] += 1;
     CheckpointMeta meta = state_meta(&state, 2);
-    StateAccess access = state_lend(&state);
-    EXPECT_OK(checkpoint_save(comm, run, &state.params, &ownership, &meta, &access, 2));
+    CheckpointRun lent = state_lend(&state, comm, run, &ownership);
+    EXPECT_OK(checkpoint_save(&lent, &meta, 2));
     json_decref(meta.facts);
     snprintf(theirs, sizeof theirs, "%s", path_of(2, files[1]));
     snprintf(run, sizeof run, "%s", ours);

@@ -21,10 +21,8 @@ static Status load(const char *run, int64_t *step) {
     Ownership ownership;
     CheckpointMeta meta;
     bool found;
-    ownership_init(&ownership, &state.params, 1, 1);
-    StateAccess access = state_lend(&state);
-    Status status =
-        checkpoint_load(comm, run, &state.params, &ownership, &access, NULL, &meta, &found);
+    CheckpointRun lent = state_lend(&state, comm, run, &ownership);
+    Status status = checkpoint_load(&lent, NULL, &meta, &found);
     *step = status == STATUS_OK && found ? meta.step : -1;
     json_decref(meta.facts);
     return status;
@@ -46,7 +44,7 @@ static bool in_child(void (*body)(void)) {
         body();
         _exit(test_failures > 0 ? 1 : 0);
     }
-    int ended;
+    int ended = 0;
     EXPECT(child > 0 && waitpid(child, &ended, 0) == child && WIFEXITED(ended));
     bool able = WEXITSTATUS(ended) != 77;
     if (able) EXPECT_EQ(WEXITSTATUS(ended), 0);
@@ -80,7 +78,7 @@ static void test_kill(void) {
             for (int64_t step = last;; ++step) // first the step that is there: it is replaced
                 if (state_save_step(comm, run, &state, step, 2) != STATUS_OK) _exit(1);
         usleep((useconds_t)(mix64(i) % 40000));
-        int ended;
+        int ended = 0;
         EXPECT(child > 0 && kill(child, SIGKILL) == 0 && waitpid(child, &ended, 0) == child);
         EXPECT(WIFSIGNALED(ended));
         int64_t step;
@@ -115,12 +113,12 @@ static Status get_and_fill(void *context, StateKind kind, int part, const float 
 
 static Status save_while_filling(const char *run, int64_t step) {
     Ownership ownership;
-    ownership_init(&ownership, &state.params, 1, 1);
+    CheckpointRun lent = state_lend(&state, comm, run, &ownership);
     state_fill(&state, (uint64_t)step);
     CheckpointMeta meta = state_meta(&state, step);
-    inner = state_lend(&state);
-    StateAccess access = {&state, get_and_fill, NULL};
-    Status status = checkpoint_save(comm, run, &state.params, &ownership, &meta, &access, 3);
+    inner = lent.access;
+    lent.access.get = get_and_fill;
+    Status status = checkpoint_save(&lent, &meta, 3);
     json_decref(meta.facts);
     return status;
 }

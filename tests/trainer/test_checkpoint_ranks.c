@@ -32,12 +32,10 @@ static void save_rank(Comm *comm, void *context) {
     Job *job = context;
     int rank = comm_rank(comm);
     Ownership ownership;
-    ownership_init(&ownership, &job->state->params, comm_world(comm), 1000);
+    CheckpointRun run = state_lend(job->state, comm, job->run, &ownership);
     CheckpointMeta meta = state_meta(job->state, job->step);
-    StateAccess access = state_lend(job->state);
     error_clear();
-    job->status[rank] =
-        checkpoint_save(comm, job->run, &job->state->params, &ownership, &meta, &access, 2);
+    job->status[rank] = checkpoint_save(&run, &meta, 2);
     snprintf(job->text[rank], ERROR_TEXT_BYTES, "%s", error_get()->text);
     json_decref(meta.facts);
 }
@@ -46,11 +44,9 @@ static void load_rank(Comm *comm, void *context) {
     Job *job = context;
     int rank = comm_rank(comm);
     Ownership ownership;
-    ownership_init(&ownership, &job->state->params, comm_world(comm), 1000);
-    StateAccess access = state_lend(job->state);
+    CheckpointRun run = state_lend(job->state, comm, job->run, &ownership);
     error_clear();
-    job->status[rank] = checkpoint_load(comm, job->run, &job->state->params, &ownership, &access,
-                                        warn, &job->meta[rank], &job->found[rank]);
+    job->status[rank] = checkpoint_load(&run, warn, &job->meta[rank], &job->found[rank]);
     snprintf(job->text[rank], ERROR_TEXT_BYTES, "%s", error_get()->text);
 }
 
