@@ -237,7 +237,8 @@ typedef struct {
 // loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta(x_t, softmax logits)), where
 //   theta(x_t, p) = normalise( [a_t x_t + (1-a_t)/K] * [A_{t-1} p + (1-A_{t-1})/K] )
 // (plug-in form). At the first step A_0 = 1 makes it the decoder -log theta(x_t, softmax)[x_0].
-// logits, dlogits [samples,item,classes]; error = loss in float64. dlogits, loss and error may each
+// logits, dlogits [samples,item,classes]; error = the sum in float64, without
+// weight. dlogits, loss and error may each
 // be NULL.
 typedef struct {
     const float *logits;

@@ -31,12 +31,14 @@ static Status check(const ProcessConfig *config, NetworkShape *shape) {
     return STATUS_OK;
 }
 
+// Uniform t: weight T makes the loss an unbiased estimate of the bound without its prior term, in
+// nats (arXiv 2102.05379, eq. 18 with p_t = 1/T).
 CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
     const NoiseTable *table = &process->table;
     return (CategoricalLevel){.keep = table->keep[t],
                               .step_keep = table->keep[t] / table->keep[s],
                               .keep_before = table->keep[s],
-                              .weight = 1};
+                              .weight = process->config.steps};
 }
 
 static void level(const Process *process, int t, void *row) {

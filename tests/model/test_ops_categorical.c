@@ -204,8 +204,9 @@ static void check_token_loss(int64_t item, int32_t classes) {
     }
     EXPECT(worst < 3e-7); // fp32 gradients of size 1
     for (int s = 0; s < SAMPLES; ++s) {
-        EXPECT_NEAR(c.error[s], expected[s], 1e-12 * (1 + fabs(expected[s])));
-        EXPECT_NEAR((double)c.loss[s], c.error[s], 1e-7 * c.error[s]);
+        double weight = token_levels[s].weight;
+        EXPECT_NEAR(weight * c.error[s], expected[s], 1e-12 * (1 + fabs(expected[s])));
+        EXPECT_NEAR((double)c.loss[s], weight * c.error[s], 1e-7 * weight * c.error[s]);
     }
     double before[SAMPLES];
     memcpy(before, c.error, sizeof before);
@@ -261,7 +262,7 @@ static void test_categorical_loss_near_zero(void) {
             expected += level->weight * (double)kl_reference(level, c.x_0[i], c.x_t[i], logits, K);
         }
         EXPECT(expected < 1e-3 && c.error[s] > 0);
-        EXPECT_NEAR(c.error[s], expected, 1e-14);
+        EXPECT_NEAR(token_levels[s].weight * c.error[s], expected, 1e-14);
     }
     token_case_free(&c);
 }

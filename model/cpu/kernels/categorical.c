@@ -105,8 +105,7 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
             sum += token_loss(&kernel, args->logits + e * row, args->x_0[e], args->x_t[e],
                               level->weight, dlogits);
         }
-        sum *= level->weight;
-        if (args->loss != NULL) args->loss[s] = (float)sum;
+        if (args->loss != NULL) args->loss[s] = (float)(level->weight * sum);
         if (args->error != NULL) args->error[s] = sum;
     }
 }

@@ -1,0 +1,122 @@
+// The table of keys: shipped configurations load, what is stored reads back, rules speak.
+#include "launch/run_config.h"
+
+#include "base/file.h"
+#include "tests/test.h"
+
+static char work[PATH_BYTES];
+
+static const char *source_path(const char *name) {
+    static char path[PATH_BYTES];
+    const char *source = getenv("DYE_SOURCE");
+    snprintf(path, sizeof path, "%s/%s", source != NULL ? source : ".", name);
+    return path;
+}
+
+static RunSettings read_words(char *const *words, int count) {
+    RunSettings settings;
+    char path[PATH_BYTES];
+    EXPECT_OK(path_format(path, "%s/one.yaml", work));
+    EXPECT_OK(file_write_atomic(path, "data: {path: somewhere}\n", 24));
+    EXPECT_OK(run_config_read(path, words, count, &settings));
+    return settings;
+}
+
+static Status read_text(const char *text, RunSettings *out) {
+    char path[PATH_BYTES];
+    TRY(path_format(path, "%s/text.yaml", work));
+    TRY(file_write_atomic(path, text, strlen(text)));
+    return run_config_read(path, NULL, 0, out);
+}
+
+static void test_shipped_configurations_load(void) {
+    static const char *const names[] = {"configs/fashion-mnist.yaml", "configs/kjv.yaml",
+                                        "configs/swiss-roll.yaml"};
+    RunSettings settings;
+    if (!file_exists(source_path(names[0]))) SKIP("the source folder is not known (DYE_SOURCE)");
+    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+        EXPECT_OK(run_config_read(source_path(names[i]), NULL, 0, &settings));
+    EXPECT_TEXT(settings.run.dir, "runs/swiss-roll");
+}
+
+static void test_what_is_stored_reads_back(void) {
+    char *words[] = {"train.batch=96", "train.grains=12", "optim.lr=0.000123",
+                     "checkpoint.every=7m", "train.seed=18446744073709551615"};
+    RunSettings settings = read_words(words, 5), again;
+    char *text;
+    EXPECT_OK(run_config_format(&settings, &text));
+    EXPECT_OK(read_text(text, &again));
+    EXPECT(memcmp(&settings, &again, sizeof settings) == 0);
+    EXPECT(settings.train.seed == UINT64_MAX);
+    EXPECT_NEAR(settings.checkpoint.every.seconds, 420, 0);
+    free(text);
+}
+
+static void test_a_later_word_wins(void) {
+    char *words[] = {"optim.lr=1", "optim.lr=2"};
+    EXPECT_NEAR(read_words(words, 2).optim.lr, 2, 0);
+}
+
+static void test_rules_speak(void) {
+    RunSettings settings;
+    EXPECT_FAIL(read_text("train: {batch: 10, grains: 4}\ndata: {path: x}\n", &settings),
+                BAD_CONFIG, "train.batch = 10 is not a multiple of train.grains = 4");
+    EXPECT_FAIL(read_text("train: {batch: 16}\n", &settings), BAD_CONFIG, "data.path is not given");
+    EXPECT_FAIL(
+        read_text("data: {path: x}\nsampler: {steps: 60}\nprocess: {steps: 50}\n", &settings),
+        BAD_CONFIG, "sampler.steps = 60 is more than process.steps = 50");
+    EXPECT_FAIL(read_text("data: {path: x}\ntrain:\n  stepps: 3\n", &settings), BAD_CONFIG,
+                "text.yaml:3: unknown key 'train.stepps' (nearest: 'train.steps')");
+}
+
+// Which keys name what a run is: two runs that differ in one of them must not be mixed.
+static void test_hash_knows_fixed_keys_only(void) {
+    char *none[] = {"train.steps=10"};
+    uint64_t hash = run_config_fixed_hash(&(RunSettings){0});
+    RunSettings settings = read_words(none, 1);
+    hash = run_config_fixed_hash(&settings);
+    static char *const free_words[] = {"train.steps=999",  "run.dir=x",       "checkpoint.every=1",
+                                       "device.threads=2", "optim.bucket=1M", "log.every=3"};
+    static char *const fixed_words[] = {"train.batch=512",  "train.seed=1",     "optim.lr=0.5",
+                                        "model.width=64",   "data.length=8",    "process.steps=77",
+                                        "train.grains=128", "model.dropout=0.5"};
+    for (size_t i = 0; i < sizeof free_words / sizeof *free_words; ++i) {
+        settings = read_words(&free_words[i], 1);
+        EXPECT(run_config_fixed_hash(&settings) == hash);
+    }
+    for (size_t i = 0; i < sizeof fixed_words / sizeof *fixed_words; ++i) {
+        settings = read_words(&fixed_words[i], 1);
+        EXPECT(run_config_fixed_hash(&settings) != hash);
+    }
+}
+
+static void test_resume_lists_what_may_not_change(void) {
+    char dir[PATH_BYTES + 8], path[PATH_BYTES];
+    snprintf(dir, sizeof dir, "run.dir=%s/run", work);
+    char *before_words[] = {dir, "optim.lr=0.25"};
+    char *after_words[] = {dir, "optim.lr=0.5", "train.seed=3", "train.steps=77"};
+    RunSettings before = read_words(before_words, 2), after = read_words(after_words, 4);
+    EXPECT_OK(run_config_check_resume(&after)); // no run yet
+    EXPECT_OK(path_format(path, "%s/run/step-000000010", work));
+    EXPECT_OK(folder_make(path));
+    EXPECT_OK(path_format(path, "%s/run/config.yaml", work));
+    char *text;
+    EXPECT_OK(run_config_format(&before, &text));
+    EXPECT_OK(file_write_atomic(path, text, strlen(text)));
+    free(text);
+    EXPECT_OK(run_config_check_resume(&before));
+    EXPECT_FAIL(run_config_check_resume(&after), BAD_CONFIG, "optim.lr: was 0.25, now 0.5");
+    EXPECT_FAIL(run_config_check_resume(&after), BAD_CONFIG, "train.seed: was 0, now 3");
+    EXPECT(strstr(error_get()->text, "train.steps") == NULL);
+}
+
+int main(void) {
+    snprintf(work, sizeof work, "%s", test_folder("run-config"));
+    RUN(test_shipped_configurations_load);
+    RUN(test_what_is_stored_reads_back);
+    RUN(test_a_later_word_wins);
+    RUN(test_rules_speak);
+    RUN(test_hash_knows_fixed_keys_only);
+    RUN(test_resume_lists_what_may_not_change);
+    return test_report();
+}
