@@ -13,12 +13,12 @@ static const char *source_path(const char *name) {
     return path;
 }
 
-static RunSettings read_words(char *const *words, int count) {
+static RunSettings read_words(const char *const *words, int count) {
     RunSettings settings;
     char path[PATH_BYTES];
     EXPECT_OK(path_format(path, "%s/one.yaml", work));
     EXPECT_OK(file_write_atomic(path, "data: {path: somewhere}\n", 24));
-    EXPECT_OK(run_config_read(path, words, count, &settings));
+    EXPECT_OK(run_config_read(path, (char *const *)(uintptr_t)words, count, &settings));
     return settings;
 }
 
@@ -40,8 +40,8 @@ static void test_shipped_configurations_load(void) {
 }
 
 static void test_what_is_stored_reads_back(void) {
-    char *words[] = {"train.batch=96", "train.grains=12", "optim.lr=0.000123",
-                     "checkpoint.every=7m", "train.seed=18446744073709551615"};
+    const char *words[] = {"train.batch=96", "train.grains=12", "optim.lr=0.000123",
+                           "checkpoint.every=7m", "train.seed=18446744073709551615"};
     RunSettings settings = read_words(words, 5), again;
     char *text;
     EXPECT_OK(run_config_format(&settings, &text));
@@ -53,7 +53,7 @@ static void test_what_is_stored_reads_back(void) {
 }
 
 static void test_a_later_word_wins(void) {
-    char *words[] = {"optim.lr=1", "optim.lr=2"};
+    const char *words[] = {"optim.lr=1", "optim.lr=2"};
     EXPECT_NEAR(read_words(words, 2).optim.lr, 2, 0);
 }
 
@@ -71,15 +71,15 @@ static void test_rules_speak(void) {
 
 // Which keys name what a run is: two runs that differ in one of them must not be mixed.
 static void test_hash_knows_fixed_keys_only(void) {
-    char *none[] = {"train.steps=10"};
-    uint64_t hash = run_config_fixed_hash(&(RunSettings){0});
+    const char *none[] = {"train.steps=10"};
     RunSettings settings = read_words(none, 1);
-    hash = run_config_fixed_hash(&settings);
-    static char *const free_words[] = {"train.steps=999",  "run.dir=x",       "checkpoint.every=1",
-                                       "device.threads=2", "optim.bucket=1M", "log.every=3"};
-    static char *const fixed_words[] = {"train.batch=512",  "train.seed=1",     "optim.lr=0.5",
-                                        "model.width=64",   "data.length=8",    "process.steps=77",
-                                        "train.grains=128", "model.dropout=0.5"};
+    uint64_t hash = run_config_fixed_hash(&settings);
+    static const char *const free_words[] = {"train.steps=999",    "run.dir=x",
+                                             "checkpoint.every=1", "device.threads=2",
+                                             "optim.bucket=1M",    "log.every=3"};
+    static const char *const fixed_words[] = {
+        "train.batch=512", "train.seed=1",     "optim.lr=0.5",     "model.width=64",
+        "data.length=8",   "process.steps=77", "train.grains=128", "model.dropout=0.5"};
     for (size_t i = 0; i < sizeof free_words / sizeof *free_words; ++i) {
         settings = read_words(&free_words[i], 1);
         EXPECT(run_config_fixed_hash(&settings) == hash);
@@ -91,10 +91,10 @@ static void test_hash_knows_fixed_keys_only(void) {
 }
 
 static void test_resume_lists_what_may_not_change(void) {
-    char dir[PATH_BYTES + 8], path[PATH_BYTES];
+    char dir[PATH_BYTES + 16], path[PATH_BYTES];
     snprintf(dir, sizeof dir, "run.dir=%s/run", work);
-    char *before_words[] = {dir, "optim.lr=0.25"};
-    char *after_words[] = {dir, "optim.lr=0.5", "train.seed=3", "train.steps=77"};
+    const char *before_words[] = {dir, "optim.lr=0.25"};
+    const char *after_words[] = {dir, "optim.lr=0.5", "train.seed=3", "train.steps=77"};
     RunSettings before = read_words(before_words, 2), after = read_words(after_words, 4);
     EXPECT_OK(run_config_check_resume(&after)); // no run yet
     EXPECT_OK(path_format(path, "%s/run/step-000000010", work));
