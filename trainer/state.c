@@ -6,21 +6,89 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "model/bump.h"
 
 // ---- memory -----------------------------------------------------------------------------------
 
-// Lists the runs of tensors inside this rank's parts.
-static Status list_ranges(Trainer *t) {
-    const Params *params = &t->engine.params;
-    t->own_slot = malloc((size_t)params->parts * sizeof *t->own_slot);
-    t->range = malloc((size_t)(params->parts + params->count) * sizeof *t->range);
-    FAIL_IF(t->own_slot == NULL || t->range == NULL, NO_MEMORY, "no memory for the part table");
-    int rank = comm_rank(t->context.comm);
-    for (int part = 0; part < params->parts; ++part) {
-        bool own = ownership_owner(&t->ownership, part) == rank;
-        t->own_slot[part] = own ? t->own_parts++ : -1;
+// A named piece of the device's block; the plan tells of it when it is measured.
+static void *take(Trainer *t, Bump *device, const char *purpose, int64_t count, size_t bytes_each) {
+    if (device->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each, 1);
+    return bump_take(device, count, bytes_each);
+}
+
+static void place_gradients(Trainer *t, Bump *device, Bump *host) {
+    int lanes = t->engine.lanes, grains = t->grain_end - t->grain_begin, buffers = 0;
+    t->grad_lane = bump_take(host, lanes, sizeof *t->grad_lane);
+    for (int i = 0; i < lanes; ++i) {
+        GradLane lane = {.begin = t->grain_begin + grains * i / lanes,
+                         .end = t->grain_begin + grains * (i + 1) / lanes,
+                         .first_buffer = buffers};
+        buffers += tree_sum_slots(t->settings.train.grains, lane.begin, lane.end);
+        if (t->grad_lane != NULL) t->grad_lane[i] = lane;
     }
+    t->gradient_stride = (t->engine.params.size + 15) / 16 * 16;
+    t->gradients = take(t, device, "gradients", buffers * t->gradient_stride, sizeof(float));
+}
+
+// Passes of all grains: device memory of their stream, host rows of their own, since uploads of one
+// grain may still be queued while the next is being prepared.
+static void place_passes(Trainer *t, Bump *host) {
+    const Engine *engine = &t->engine;
+    int grains = t->grain_end - t->grain_begin;
+    size_t row_bytes = process_pass_host_bytes(engine->process, t->grain_samples);
+    t->pass = bump_take(host, grains, sizeof *t->pass);
+    t->host_loss = bump_floats(host, grains * t->grain_samples);
+    char *rows = bump_take(host, grains, row_bytes);
+    for (int i = 0; rows != NULL && i < engine->lanes; ++i)
+        for (int grain = t->grad_lane[i].begin; grain < t->grad_lane[i].end; ++grain) {
+            int local = grain - t->grain_begin;
+            process_pass_place(engine->process, engine->network, t->grain_samples,
+                               engine->lane[i].pass_memory, rows + (size_t)local * row_bytes,
+                               &t->pass[local]);
+        }
+}
+
+static void place_board(Trainer *t, Bump *host) {
+    int grains = t->settings.train.grains, parts = t->engine.params.parts;
+    int world = comm_world(t->context.comm);
+    t->totals.sorted = bump_take(host, world, sizeof(double));
+    t->totals.arrival = bump_take(host, world, sizeof(double));
+    t->board.count = 2 * grains + parts + world * BOARD_RANK_FIELDS;
+    double *values = t->board.values = bump_take(host, t->board.count, sizeof(double));
+    if (values == NULL) return;
+    t->board.numerator = values;
+    t->board.denominator = values + grains;
+    t->board.square_sum = values + 2 * grains;
+    t->board.rank = values + 2 * grains + parts;
+}
+
+static void place(Trainer *t, Bump *device, Bump *host) {
+    const Params *params = &t->engine.params;
+    int64_t own = t->own_parts * params->part_size, ranges = params->parts + params->count;
+    t->weights = take(t, device, "weights", params->size, sizeof(float));
+    t->average = take(t, device, "gathered average", params->size, sizeof(float));
+    for (StateKind kind = STATE_ADAM_M; kind < STATE_KINDS; ++kind)
+        t->own[kind] = take(t, device, state_kind_name(kind), own, sizeof(float));
+    t->norm = take(t, device, "norms", own / PART_UNIT, sizeof(double));
+    t->print = take(t, device, "fingerprints", ranges, sizeof(uint64_t));
+    t->own_slot = bump_take(host, params->parts, sizeof *t->own_slot);
+    t->range = bump_take(host, ranges, sizeof *t->range);
+    t->host_norm = bump_take(host, own / PART_UNIT, sizeof(double));
+    t->host_print = bump_take(host, ranges, sizeof(uint64_t));
+    t->tensor_print = bump_take(host, params->count, sizeof(uint64_t));
+    t->host_part = bump_floats(host, params->part_size);
+    place_gradients(t, device, host);
+    place_passes(t, host);
+    place_board(t, host);
+}
+
+// Lists the runs of tensors inside this rank's parts.
+static void list_ranges(Trainer *t) {
+    const Params *params = &t->engine.params;
+    int slot = 0;
     for (int part = 0; part < params->parts; ++part) {
+        t->own_slot[part] =
+            ownership_owner(&t->ownership, part) == comm_rank(t->context.comm) ? slot++ : -1;
         if (t->own_slot[part] < 0) continue;
         int64_t begin, end;
         params_part(params, part, &begin, &end);
@@ -37,132 +105,40 @@ static Status list_ranges(Trainer *t) {
                            .own = t->own_slot[part] * params->part_size + from - begin};
         }
     }
-    return STATUS_OK;
-}
-
-static Status take(Trainer *t, const char *purpose, size_t bytes, void *out) {
-    void *memory;
-    TRY(device_alloc(t->engine.device, bytes > 0 ? bytes : 64, &memory));
-    memcpy(out, &memory, sizeof memory);
-    plan_add(&t->plan, purpose, bytes, 1);
-    return STATUS_OK;
-}
-
-static Status take_host(size_t bytes, void *out) {
-    void *memory = calloc(1, bytes > 0 ? bytes : 1);
-    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for %zu bytes of step records", bytes);
-    memcpy(out, &memory, sizeof memory);
-    return STATUS_OK;
-}
-
-static Status take_gradients(Trainer *t) {
-    int lanes = t->engine.lanes, grains = t->grain_end - t->grain_begin, total = 0;
-    size_t bytes = (size_t)t->engine.params.size * sizeof(float);
-    TRY(take_host((size_t)lanes * sizeof *t->grad_lane, &t->grad_lane));
-    for (int i = 0; i < lanes; ++i) {
-        GradLane *lane = &t->grad_lane[i];
-        lane->begin = t->grain_begin + grains * i / lanes;
-        lane->end = t->grain_begin + grains * (i + 1) / lanes;
-        int slots = tree_sum_slots(t->settings.train.grains, lane->begin, lane->end);
-        TRY(take_host((size_t)slots * sizeof *lane->slot, &lane->slot));
-        lane->slots = slots;
-        for (int k = 0; k < slots; ++k) {
-            void *memory;
-            TRY(device_alloc(t->engine.device, bytes, &memory));
-            lane->slot[k] = memory;
-        }
-        total += slots;
-    }
-    plan_add(&t->plan, "gradients", bytes, total);
-    return STATUS_OK;
-}
-
-// Passes of all grains: device memory of their stream, host rows of their own, since uploads of one
-// grain may still be queued while the next is being prepared.
-static Status take_passes(Trainer *t) {
-    Engine *engine = &t->engine;
-    int grains = t->grain_end - t->grain_begin;
-    size_t host_bytes = process_pass_host_bytes(engine->process, t->grain_samples);
-    TRY(take_host((size_t)grains * sizeof *t->pass, &t->pass));
-    TRY(take_host((size_t)grains * sizeof *t->pass_host, &t->pass_host));
-    TRY(take_host((size_t)grains * (size_t)t->grain_samples * sizeof(float), &t->host_loss));
-    for (int i = 0; i < engine->lanes; ++i)
-        for (int grain = t->grad_lane[i].begin; grain < t->grad_lane[i].end; ++grain) {
-            int local = grain - t->grain_begin;
-            TRY(take_host(host_bytes, &t->pass_host[local]));
-            process_pass_place(engine->process, engine->network, t->grain_samples,
-                               engine->lane[i].pass_memory, t->pass_host[local], &t->pass[local]);
-        }
-    return STATUS_OK;
-}
-
-static Status take_board(Trainer *t) {
-    int grains = t->settings.train.grains, parts = t->engine.params.parts;
-    int world = comm_world(t->context.comm);
-    t->board.count = 2 * grains + parts + world * BOARD_RANK_FIELDS;
-    TRY(take_host((size_t)t->board.count * sizeof(double), &t->board.values));
-    t->board.numerator = t->board.values;
-    t->board.denominator = t->board.numerator + grains;
-    t->board.square_sum = t->board.denominator + grains;
-    t->board.rank = t->board.square_sum + parts;
-    TRY(take_host((size_t)world * sizeof(double), &t->totals.sorted));
-    return take_host((size_t)world * sizeof(double), &t->totals.arrival);
 }
 
 Status state_open(Trainer *t) {
-    const Params *params = &t->engine.params;
-    int grains = t->settings.train.grains, rank = comm_rank(t->context.comm);
-    ownership_init(&t->ownership, params, comm_world(t->context.comm),
+    Comm *comm = t->context.comm;
+    Engine *engine = &t->engine;
+    int grains = t->settings.train.grains, rank = comm_rank(comm);
+    Bump device = {0}, host = {0};
+    ownership_init(&t->ownership, &engine->params, comm_world(comm),
                    (size_t)t->settings.optim.bucket);
-    TRY(list_ranges(t));
-    size_t all = (size_t)params->size * sizeof(float);
-    size_t own = (size_t)(t->own_parts * params->part_size) * sizeof(float);
-    size_t norms = (size_t)(t->own_parts * (params->part_size / PART_UNIT)) * sizeof(double);
-    TRY(take(t, "weights", all, &t->weights));
-    TRY(take(t, "gathered average", all, &t->average));
-    for (StateKind kind = STATE_ADAM_M; kind < STATE_KINDS; ++kind)
-        TRY(take(t, state_kind_name(kind), own, &t->own[kind]));
-    TRY(take(t, "norms", norms, &t->norm));
-    TRY(take(t, "fingerprints", (size_t)t->ranges * sizeof(uint64_t), &t->print));
-    TRY(take_host(norms, &t->host_norm));
-    TRY(take_host((size_t)t->ranges * sizeof(uint64_t), &t->host_print));
-    TRY(take_host((size_t)params->count * sizeof(uint64_t), &t->tensor_print));
-    TRY(take_host((size_t)params->part_size * sizeof(float), &t->host_part));
-    TRY(take_gradients(t));
-    TRY(take_passes(t));
-    TRY(take_board(t));
-    TRY(reducer_open(t->context.comm, t->engine.device, &t->ownership, grains, &t->reducer));
+    for (int part = 0; part < engine->params.parts; ++part)
+        t->own_parts += ownership_owner(&t->ownership, part) == rank;
+    place(t, &device, &host);
+    TRY(device_alloc(engine->device, device.used, &t->device_memory));
+    t->host_memory = calloc(1, host.used);
+    FAIL_IF(t->host_memory == NULL, NO_MEMORY, "no memory for %zu bytes of step records",
+            host.used);
+    place(t, &(Bump){t->device_memory, 0}, &(Bump){t->host_memory, 0});
+    list_ranges(t);
+    TRY(reducer_open(comm, engine->device, &t->ownership, grains, &t->reducer));
     plan_add(&t->plan, "exchange",
              reducer_host_bytes(&t->ownership, grains, rank) +
                  reducer_device_bytes(&t->ownership, grains, rank),
              1);
     plan_add(&t->plan, "read-ahead", loader_bytes(t->loader), 1);
-    engine_plan(&t->engine, &t->plan);
+    engine_plan(engine, &t->plan);
     return STATUS_OK;
 }
 
 void state_close(Trainer *t) {
-    Device *device = t->engine.device;
-    if (device == NULL) return;
+    if (t->engine.device == NULL) return;
     (void)!engine_wait(&t->engine);
     reducer_close(t->reducer);
-    for (int i = 0; t->grad_lane != NULL && i < t->engine.lanes; ++i) {
-        GradLane *lane = &t->grad_lane[i];
-        for (int k = 0; k < lane->slots; ++k) device_release(device, lane->slot[k]);
-        free(lane->slot);
-    }
-    for (int i = 0; t->pass_host != NULL && i < t->grain_end - t->grain_begin; ++i)
-        free(t->pass_host[i]);
-    for (StateKind kind = STATE_ADAM_M; kind < STATE_KINDS; ++kind)
-        device_release(device, t->own[kind]);
-    void *on_device[] = {t->weights, t->average, t->norm, t->print};
-    for (size_t i = 0; i < sizeof on_device / sizeof *on_device; ++i)
-        device_release(device, on_device[i]);
-    void *on_host[] = {t->grad_lane,    t->pass,      t->pass_host,    t->host_loss,
-                       t->own_slot,     t->range,     t->host_norm,    t->host_print,
-                       t->tensor_print, t->host_part, t->board.values, t->totals.arrival,
-                       t->totals.sorted};
-    for (size_t i = 0; i < sizeof on_host / sizeof *on_host; ++i) free(on_host[i]);
+    device_release(t->engine.device, t->device_memory);
+    free(t->host_memory);
 }
 
 // ---- one part, to and from the host -----------------------------------------------------------

@@ -11,12 +11,15 @@
 
 // ---- grains -----------------------------------------------------------------------------------
 
-static void sum_leaf(Trainer *t, Stream *stream, GradLane *lane) {
-    TreeMerge merge[TREE_COVER_MOST];
-    int merges = tree_sum_merge(&lane->sum, merge);
+static float *buffer_of(const Trainer *t, int number) {
+    return t->gradients + number * t->gradient_stride;
+}
+
+static void merge_buffers(Trainer *t, Stream *stream, int first_buffer, const TreeMerge *merge,
+                          int merges) {
     for (int i = 0; i < merges; ++i)
-        axpby(stream, (Axpby){.x = lane->slot[merge[i].from],
-                              .y = lane->slot[merge[i].to],
+        axpby(stream, (Axpby){.x = buffer_of(t, first_buffer + merge[i].from),
+                              .y = buffer_of(t, first_buffer + merge[i].to),
                               .n = t->engine.params.size,
                               .a = 1,
                               .b = 1});
@@ -46,9 +49,11 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
     process_loss(engine->process, stream, pass, t->grain_samples, true);
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));
-    float *grads = lane->slot[tree_sum_leaf(&lane->sum)];
+    float *grads = buffer_of(t, lane->first_buffer + tree_sum_leaf(&lane->sum));
     network_backward(engine->network, stream, &memory, &input, pass->dout, grads, false, NULL);
-    sum_leaf(t, stream, lane);
+    TreeMerge merge[TREE_COVER_MOST];
+    int merges = tree_sum_merge(&lane->sum, merge);
+    merge_buffers(t, stream, lane->first_buffer, merge, merges);
 }
 
 // Queues the grains of all streams in turn, so that every stream has work from the start.
@@ -68,34 +73,25 @@ static Status run_grains(Trainer *t, const Batch *batch) {
 
 // ---- reduction --------------------------------------------------------------------------------
 
-// Buffers of all streams under one number.
-static float *buffer_of(const Trainer *t, int number) {
-    return t->grad_lane[number / TREE_COVER_MOST].slot[number % TREE_COVER_MOST];
-}
-
 // The covers of all streams joined into this rank's cover.
 static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers) {
     TreeNode node[TREE_COVER_MOST];
     TreeMerge merge[TREE_COVER_MOST];
     int number[TREE_COVER_MOST], count = 0;
+    Stream *stream = t->engine.lane[0].stream;
     for (int i = 0; i < t->engine.lanes; ++i) {
-        const TreeSum *sum = &t->grad_lane[i].sum;
-        for (int k = 0; k < sum->depth; ++k) {
+        const GradLane *lane = &t->grad_lane[i];
+        for (int k = 0; k < lane->sum.depth; ++k) {
             REQUIRE(count < TREE_COVER_MOST);
-            node[count] = sum->node[k];
-            number[count++] = i * TREE_COVER_MOST + sum->slot[k];
+            node[count] = lane->sum.node[k];
+            number[count++] = lane->first_buffer + lane->sum.slot[k];
             int merges = tree_fold(t->settings.train.grains, node, number, &count, merge);
-            for (int m = 0; m < merges; ++m)
-                axpby(t->engine.lane[0].stream, (Axpby){.x = buffer_of(t, merge[m].from),
-                                                        .y = buffer_of(t, merge[m].to),
-                                                        .n = t->engine.params.size,
-                                                        .a = 1,
-                                                        .b = 1});
+            merge_buffers(t, stream, 0, merge, merges);
         }
     }
     for (int k = 0; k < count; ++k) cover[k] = buffer_of(t, number[k]);
     *covers = count;
-    return stream_wait(t->engine.lane[0].stream);
+    return stream_wait(stream);
 }
 
 static Status reduce_gradients(Trainer *t, float **gradient) {

@@ -18,11 +18,10 @@ typedef struct {
     int64_t own;        // where `begin` lies in the own-state arrays
 } OwnRange;
 
-// One stream's share of this rank's grains and the buffers that its tree sum needs.
+// One stream's share of this rank's grains and the buffers of gradients that its tree sum needs.
 typedef struct {
     int begin, end;
-    float **slot; // device, params.size each
-    int slots;
+    int first_buffer; // slot k of `sum` is buffer first_buffer + k
     TreeSum sum;
 } GradLane;
 
@@ -64,9 +63,11 @@ struct Trainer {
 
     int grain_begin, grain_end; // of this rank
     int64_t grain_samples;
-    GradLane *grad_lane;
+    void *device_memory, *host_memory; // all that follows lies in these two blocks
+    GradLane *grad_lane;               // [streams]
+    float *gradients;                  // device, buffers of gradient_stride, one behind the other
+    int64_t gradient_stride;           // params.size, rounded up
     Pass *pass;       // [grains of this rank]: the lane's device memory, host rows of their own
-    void **pass_host; // [grains of this rank]
     float *host_loss; // [grains of this rank][grain_samples]
 
     float *weights, *average; // device, params.size: all weights; a gathered EMA
