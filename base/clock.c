@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,20 +23,14 @@ double clock_wall(void) {
 
 // Seconds from boot to the start of this process (field 22 of /proc/self/stat), or -1.
 static double start_after_boot(void) {
-    char text[1024];
+    unsigned long long ticks = 0;
     FILE *file = fopen("/proc/self/stat", "re");
     if (file == NULL) return -1;
-    size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[n] = 0;
-    // The second field is the program's name in brackets and may hold blanks and brackets.
-    const char *rest = strrchr(text, ')');
-    unsigned long long ticks = 0;
-    if (rest == NULL) return -1;
-    int fields = sscanf(rest + 1,
-                        " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
+    int fields = fscanf(file,
+                        "%*d (%*[^)]) %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
                         " %*s %*s %*s %*s %llu",
                         &ticks);
+    fclose(file);
     return fields == 1 ? (double)ticks / (double)sysconf(_SC_CLK_TCK) : -1;
 }
 

@@ -43,10 +43,6 @@ static size_t index_bytes(uint64_t blocks) {
     return sizeof(Index) + (size_t)blocks * sizeof(Entry) + sizeof(IndexTail);
 }
 
-static IndexTail *index_tail(Index *index, uint32_t blocks) {
-    return (IndexTail *)&index->entry[blocks];
-}
-
 // What the tail's `hash` has to be: it covers all from "DYEB" to the number of blocks.
 static uint32_t index_hash(const Index *index, uint32_t blocks) {
     const char *begin = (const char *)index + offsetof(Index, name);
@@ -64,7 +60,7 @@ typedef struct {
 } Buffer;
 
 struct BlockWriter {
-    char *path;
+    char path[PATH_BYTES];
     int fd;
     ZSTD_CCtx *zstd;
     XXH3_state_t *hash;
@@ -80,7 +76,6 @@ static void writer_free(BlockWriter *writer) {
     XXH3_freeState(writer->hash);
     free(writer->stored.data);
     free(writer->index.data);
-    free(writer->path);
     free(writer);
 }
 
@@ -94,11 +89,11 @@ Status block_writer_open(const char *path, int level, BlockWriter **out) {
     BlockWriter *writer = calloc(1, sizeof *writer);
     FAIL_IF(writer == NULL, NO_MEMORY, "%s: no memory to write it", path);
     writer->fd = -1;
-    writer->path = strdup(path);
     writer->zstd = ZSTD_createCCtx();
     writer->hash = XXH3_createState();
     Status status = STATUS_OK;
-    if (writer->path == NULL || writer->zstd == NULL || writer->hash == NULL)
+    TRY_OR(fail, status, path_format(writer->path, "%s", path));
+    if (writer->zstd == NULL || writer->hash == NULL)
         FAIL_OR(fail, status, NO_MEMORY, "%s: no memory to write it", path);
     if (ZSTD_isError(ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_compressionLevel, level)) ||
         ZSTD_isError(ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_checksumFlag, 1)))
@@ -158,7 +153,7 @@ static Status writer_end(BlockWriter *writer) {
     TRY(buffer_grow(&writer->index, writer->path, bytes));
     Index *index = writer->index.data;
     *index = (Index){SKIPPABLE_MAGIC, (uint32_t)(bytes - FRAME_HEADER), "DYEB", FORMAT_VERSION};
-    IndexTail *tail = index_tail(index, blocks);
+    IndexTail *tail = (IndexTail *)&index->entry[blocks];
     *tail = (IndexTail){.blocks = blocks, .name = "DYEI"};
     tail->hash = index_hash(index, blocks);
     TRY(writer_put(writer, index, bytes));
@@ -168,18 +163,15 @@ static Status writer_end(BlockWriter *writer) {
 
 Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info) {
     Status status = writer_end(writer);
-    if (status != STATUS_OK) {
-        block_writer_discard(writer);
-        TRY(status);
-    }
+    if (status != STATUS_OK) unlink(writer->path);
     writer->info.hash = XXH3_64bits_digest(writer->hash);
     *info = writer->info;
     writer_free(writer);
-    return STATUS_OK;
+    return status;
 }
 
 struct BlockReader {
-    char *path;
+    char path[PATH_BYTES];
     int fd;
     ZSTD_DCtx *zstd;
     Index *index;
@@ -222,12 +214,10 @@ static Status load_index(BlockReader *reader, uint64_t file_bytes, uint64_t *ind
             blocks);
     *index_begin = file_bytes - bytes;
     TRY(read_at(reader, *index_begin, index, bytes));
-    bool headed = index->magic == SKIPPABLE_MAGIC && memcmp(index->name, "DYEB", 4) == 0 &&
-                  index->bytes == bytes - FRAME_HEADER;
-    FAIL_IF(!headed, BAD_DATA, "%s: the head of its index is damaged", path);
-    FAIL_IF(index_hash(index, blocks) != tail.hash, BAD_DATA,
-            "%s: its index is damaged (bytes %llu to %llu)", path, (unsigned long long)*index_begin,
-            (unsigned long long)file_bytes);
+    bool good = index->magic == SKIPPABLE_MAGIC && index->bytes == bytes - FRAME_HEADER &&
+                memcmp(index->name, "DYEB", 4) == 0 && index_hash(index, blocks) == tail.hash;
+    FAIL_IF(!good, BAD_DATA, "%s: its index is damaged (bytes %llu to %llu)", path,
+            (unsigned long long)*index_begin, (unsigned long long)file_bytes);
     FAIL_IF(index->version != FORMAT_VERSION, BAD_DATA,
             "%s: block file version %u, this program reads version %d", path, index->version,
             FORMAT_VERSION);
@@ -264,29 +254,22 @@ static Status check_entries(BlockReader *reader, uint64_t index_begin) {
     return STATUS_OK;
 }
 
-static Status open_reader(BlockReader *reader, const char *path) {
+Status block_reader_open(const char *path, BlockReader **out) {
+    Status status = STATUS_OK;
     uint64_t bytes, index_begin = 0;
     TRY(file_size(path, &bytes));
-    reader->path = strdup(path);
-    FAIL_IF(reader->path == NULL, NO_MEMORY, "%s: no memory to read it", path);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    FAIL_IF(reader->fd < 0, IO, "cannot open %s: %s", path, strerror(errno));
-    TRY(load_index(reader, bytes, &index_begin));
-    TRY(check_entries(reader, index_begin));
-    return STATUS_OK;
-}
-
-Status block_reader_open(const char *path, BlockReader **out) {
     BlockReader *reader = calloc(1, sizeof *reader);
     FAIL_IF(reader == NULL, NO_MEMORY, "%s: no memory to read it", path);
-    reader->fd = -1;
-    Status status = open_reader(reader, path);
-    if (status != STATUS_OK) {
-        block_reader_close(reader);
-        TRY(status);
-    }
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd < 0) FAIL_OR(fail, status, IO, "cannot open %s: %s", path, strerror(errno));
+    TRY_OR(fail, status, path_format(reader->path, "%s", path));
+    TRY_OR(fail, status, load_index(reader, bytes, &index_begin));
+    TRY_OR(fail, status, check_entries(reader, index_begin));
     *out = reader;
     return STATUS_OK;
+fail:
+    block_reader_close(reader);
+    return status;
 }
 
 void block_reader_close(BlockReader *reader) {
@@ -296,7 +279,6 @@ void block_reader_close(BlockReader *reader) {
     free(reader->stored);
     free(reader->begin);
     free(reader->index);
-    free(reader->path);
     free(reader);
 }
 
@@ -331,16 +313,6 @@ Status block_reader_read(BlockReader *reader, int block, void *raw) {
     return STATUS_OK;
 }
 
-// Reads all blocks in the order of the file, so that its hash falls out on the way.
-static Status read_and_hash(BlockReader *reader, XXH3_state_t *hash, void *raw) {
-    for (int i = 0; i < reader->blocks; ++i) {
-        TRY(block_reader_read(reader, i, raw));
-        XXH3_64bits_update(hash, reader->stored, (size_t)(reader->begin[i + 1] - reader->begin[i]));
-    }
-    XXH3_64bits_update(hash, reader->index, index_bytes((uint64_t)reader->blocks));
-    return STATUS_OK;
-}
-
 static Status compare_info(const char *path, const BlockFileInfo *is, const BlockFileInfo *wanted) {
     FAIL_IF(is->bytes != wanted->bytes, BAD_DATA, "%s has %llu bytes, %llu are expected", path,
             (unsigned long long)is->bytes, (unsigned long long)wanted->bytes);
@@ -362,13 +334,17 @@ Status block_file_verify(const char *path, const BlockFileInfo *expected) {
     if (hash == NULL || raw == NULL)
         FAIL_OR(done, status, NO_MEMORY, "%s: no memory to check it", path);
     XXH3_64bits_reset(hash);
-    TRY_OR(done, status, read_and_hash(reader, hash, raw));
-    BlockFileInfo info = {
-        .bytes = reader->begin[reader->blocks] + index_bytes((uint64_t)reader->blocks),
-        .raw = reader->raw,
-        .hash = XXH3_64bits_digest(hash),
-        .blocks = (uint32_t)reader->blocks,
-    };
+    // In the order of the file, so that its hash falls out on the way.
+    for (int i = 0; i < reader->blocks; ++i) {
+        TRY_OR(done, status, block_reader_read(reader, i, raw));
+        XXH3_64bits_update(hash, reader->stored, reader->index->entry[i].stored);
+    }
+    size_t index = index_bytes((uint64_t)reader->blocks);
+    XXH3_64bits_update(hash, reader->index, index);
+    BlockFileInfo info = {.bytes = reader->begin[reader->blocks] + index,
+                          .raw = reader->raw,
+                          .hash = XXH3_64bits_digest(hash),
+                          .blocks = (uint32_t)reader->blocks};
     if (expected != NULL) TRY_OR(done, status, compare_info(path, &info, expected));
 done:
     XXH3_freeState(hash);

@@ -17,12 +17,9 @@
 
 // For the last failed system call on `path`: absent things are NOT_FOUND, all else IO.
 #define FAIL_ERRNO(doing, path)                                                                    \
-    do {                                                                                           \
-        int errno_ = errno;                                                                        \
-        FAIL_IF(errno_ == ENOENT || errno_ == ENOTDIR, NOT_FOUND, "cannot %s %s: %s", doing, path, \
-                strerror(errno_));                                                                 \
-        FAIL(IO, "cannot %s %s: %s", doing, path, strerror(errno_));                               \
-    } while (0)
+    return error_raise(errno == ENOENT || errno == ENOTDIR ? STATUS_NOT_FOUND : STATUS_IO,         \
+                       __FILE__, __LINE__, __func__, "cannot %s %s: %s", doing, path,              \
+                       strerror(errno))
 
 Status path_format(char out[PATH_BYTES], const char *format, ...) {
     va_list args;
@@ -34,16 +31,6 @@ Status path_format(char out[PATH_BYTES], const char *format, ...) {
     return STATUS_OK;
 }
 
-// Fills a `text` of at least room + 1 bytes.
-static Status read_text(FILE *file, const char *path, size_t room, size_t most, char *text,
-                        size_t *bytes) {
-    *bytes = fread(text, 1, room, file);
-    if (ferror(file)) FAIL_ERRNO("read", path);
-    FAIL_IF(*bytes > most, BAD_DATA, "%s is longer than the %zu bytes expected", path, most);
-    text[*bytes] = 0;
-    return STATUS_OK;
-}
-
 static Status read_all(FILE *file, const char *path, size_t most, char **out, size_t *bytes) {
     struct stat info;
     if (fstat(fileno(file), &info) != 0) FAIL_ERRNO("read", path);
@@ -52,23 +39,26 @@ static Status read_all(FILE *file, const char *path, size_t most, char **out, si
             "%s is %lld bytes long, at most %zu are expected", path, (long long)info.st_size, most);
     // Pipes and what the kernel makes up have no size: as much as is allowed, and a byte more.
     size_t room = info.st_size > 0 ? (size_t)info.st_size : most + 1;
-    char *text = malloc(room + 1);
-    FAIL_IF(text == NULL, NO_MEMORY, "%s: no memory to read it", path);
-    Status status = read_text(file, path, room, most, text, bytes);
-    if (status == STATUS_OK)
-        *out = text;
-    else
-        free(text);
-    return status;
+    *out = malloc(room + 1);
+    FAIL_IF(*out == NULL, NO_MEMORY, "%s: no memory to read it", path);
+    *bytes = fread(*out, 1, room, file);
+    if (ferror(file)) FAIL_ERRNO("read", path);
+    FAIL_IF(*bytes > most, BAD_DATA, "%s is longer than the %zu bytes expected", path, most);
+    (*out)[*bytes] = 0;
+    return STATUS_OK;
 }
 
 Status file_read(const char *path, size_t most, char **out, size_t *bytes) {
+    *out = NULL;
     FILE *file = fopen(path, "re");
     if (file == NULL) FAIL_ERRNO("open", path);
     Status status = read_all(file, path, most, out, bytes);
     fclose(file);
-    TRY(status);
-    return STATUS_OK;
+    if (status != STATUS_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 bool file_exists(const char *path) {
@@ -82,19 +72,6 @@ Status file_size(const char *path, uint64_t *bytes) {
     FAIL_IF(!S_ISREG(info.st_mode), BAD_DATA, "%s is not a regular file", path);
     *bytes = (uint64_t)info.st_size;
     return STATUS_OK;
-}
-
-// A file of a fresh name beside `path`. The random part keeps writers on different hosts apart.
-static Status open_beside(const char *path, char temporary[PATH_BYTES], int *fd) {
-    for (int attempt = 0; attempt < 16; ++attempt) {
-        uint64_t random = 0;
-        if (getrandom(&random, sizeof random, 0) != sizeof random) continue;
-        TRY(path_format(temporary, "%s.tmp-%016llx", path, (unsigned long long)random));
-        *fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (*fd >= 0) return STATUS_OK;
-        if (errno != EEXIST) FAIL_ERRNO("create", temporary);
-    }
-    FAIL(IO, "cannot create a temporary file beside %s", path);
 }
 
 Status file_put(int fd, const char *path, const void *data, size_t bytes) {
@@ -115,26 +92,26 @@ Status file_flush(int fd, const char *path) {
 
 Status file_write_atomic(const char *path, const void *data, size_t bytes) {
     char temporary[PATH_BYTES];
-    int fd = -1;
-    TRY(open_beside(path, temporary, &fd));
+    uint64_t random; // keeps writers apart, on different hosts too
+    FAIL_IF(getrandom(&random, sizeof random, 0) != sizeof random, IO,
+            "cannot create a temporary file beside %s", path);
+    TRY(path_format(temporary, "%s.tmp-%016llx", path, (unsigned long long)random));
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) FAIL_ERRNO("create", temporary);
     Status status = file_put(fd, path, data, bytes);
     if (status == STATUS_OK) status = file_flush(fd, path);
     close(fd);
     if (status == STATUS_OK) status = file_rename(temporary, path);
     if (status != STATUS_OK) unlink(temporary);
-    TRY(status);
-    return STATUS_OK;
+    return status;
 }
 
 Status file_rename(const char *from, const char *to) {
     char parent[PATH_BYTES];
     TRY(path_format(parent, "%s", to));
-    if (rename(from, to) != 0) {
-        int reason = errno;
-        FAIL_IF(reason == ENOENT, NOT_FOUND, "cannot rename %s to %s: %s", from, to,
-                strerror(reason));
-        FAIL(IO, "cannot rename %s to %s: %s", from, to, strerror(reason));
-    }
+    int reason = rename(from, to) == 0 ? 0 : errno;
+    FAIL_IF(reason == ENOENT, NOT_FOUND, "cannot rename %s to %s: %s", from, to, strerror(reason));
+    FAIL_IF(reason != 0, IO, "cannot rename %s to %s: %s", from, to, strerror(reason));
     TRY(folder_sync(dirname(parent)));
     return STATUS_OK;
 }
@@ -208,23 +185,21 @@ Status folder_names(const char *path, char ***names, int *count) {
     int n = scandir(path, &entries, is_name, compare_names);
     if (n < 0) FAIL_ERRNO("open folder", path);
     char **copies = calloc((size_t)n + 1, sizeof *copies);
-    int copied = 0;
+    bool good = copies != NULL;
     for (int i = 0; i < n; ++i) {
-        if (copies != NULL && (copies[i] = strdup(entries[i]->d_name)) != NULL) ++copied;
+        if (good) good = (copies[i] = strdup(entries[i]->d_name)) != NULL;
         free(entries[i]);
     }
     free(entries);
-    if (copies == NULL || copied < n) {
-        if (copies != NULL) folder_names_free(copies, n);
-        FAIL(NO_MEMORY, "%s: no memory for %d file names", path, n);
-    }
+    if (!good) folder_names_free(copies, n);
+    FAIL_IF(!good, NO_MEMORY, "%s: no memory for %d file names", path, n);
     *names = copies;
     *count = n;
     return STATUS_OK;
 }
 
 void folder_names_free(char **names, int count) {
-    for (int i = 0; i < count; ++i) free(names[i]);
+    for (int i = 0; names != NULL && i < count; ++i) free(names[i]);
     free(names);
 }
 

@@ -43,17 +43,18 @@ Status json_write(const char *path, const json_t *value) {
     return STATUS_OK;
 }
 
-static Status member(const json_t *object, const char *key, const char *what, json_t **out) {
+static Status member(const json_t *object, const char *key, const char *what, json_type type,
+                     const char *type_name, json_t **out) {
     *out = json_object_get(object, key);
     FAIL_IF(*out == NULL, BAD_DATA, "%s: key '%s' is missing", what, key);
+    FAIL_IF(json_typeof(*out) != type, BAD_DATA, "%s: '%s' must be %s", what, key, type_name);
     return STATUS_OK;
 }
 
 Status json_get_i64(const json_t *object, const char *key, const char *what, int64_t least,
                     int64_t most, int64_t *out) {
     json_t *value;
-    TRY(member(object, key, what, &value));
-    FAIL_IF(!json_is_integer(value), BAD_DATA, "%s: '%s' must be an integer", what, key);
+    TRY(member(object, key, what, JSON_INTEGER, "an integer", &value));
     int64_t number = json_integer_value(value);
     FAIL_IF(number < least || number > most, BAD_DATA,
             "%s: '%s' is %lld, must be from %lld to %lld", what, key, (long long)number,
@@ -62,19 +63,10 @@ Status json_get_i64(const json_t *object, const char *key, const char *what, int
     return STATUS_OK;
 }
 
-Status json_get_f64(const json_t *object, const char *key, const char *what, double *out) {
-    json_t *value;
-    TRY(member(object, key, what, &value));
-    FAIL_IF(!json_is_number(value), BAD_DATA, "%s: '%s' must be a number", what, key);
-    *out = json_number_value(value);
-    return STATUS_OK;
-}
-
 Status json_get_text(const json_t *object, const char *key, const char *what, char *out,
                      size_t bytes) {
     json_t *value;
-    TRY(member(object, key, what, &value));
-    FAIL_IF(!json_is_string(value), BAD_DATA, "%s: '%s' must be text", what, key);
+    TRY(member(object, key, what, JSON_STRING, "text", &value));
     size_t length = json_string_length(value);
     FAIL_IF(length >= bytes, BAD_DATA, "%s: '%s' is %zu bytes long, at most %zu fit", what, key,
             length, bytes - 1);
@@ -82,36 +74,23 @@ Status json_get_text(const json_t *object, const char *key, const char *what, ch
     return STATUS_OK;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 Status json_get_hex64(const json_t *object, const char *key, const char *what, uint64_t *out) {
+    static const char wanted[] = "text of 16 hex digits (0-9, a-f)";
     json_t *value;
-    TRY(member(object, key, what, &value));
-    bool good = json_is_string(value) && json_string_length(value) == 16;
-    uint64_t number = 0;
-    for (int i = 0; good && i < 16; ++i) {
-        int digit = hex_digit(json_string_value(value)[i]);
-        good = digit >= 0;
-        number = number << 4 | (uint64_t)(digit & 15);
-    }
-    FAIL_IF(!good, BAD_DATA, "%s: '%s' must be text of 16 hex digits (0-9, a-f)", what, key);
-    *out = number;
+    TRY(member(object, key, what, JSON_STRING, wanted, &value));
+    const char *text = json_string_value(value);
+    FAIL_IF(strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16, BAD_DATA,
+            "%s: '%s' must be %s", what, key, wanted);
+    *out = strtoull(text, NULL, 16);
     return STATUS_OK;
 }
 
 Status json_get_array(const json_t *object, const char *key, const char *what, json_t **out) {
-    TRY(member(object, key, what, out));
-    FAIL_IF(!json_is_array(*out), BAD_DATA, "%s: '%s' must be a list [...]", what, key);
-    return STATUS_OK;
+    return member(object, key, what, JSON_ARRAY, "a list [...]", out);
 }
 
 Status json_get_object(const json_t *object, const char *key, const char *what, json_t **out) {
-    TRY(member(object, key, what, out));
-    FAIL_IF(!json_is_object(*out), BAD_DATA, "%s: '%s' must be an object {...}", what, key);
-    return STATUS_OK;
+    return member(object, key, what, JSON_OBJECT, "an object {...}", out);
 }
 
 json_t *json_hex64(uint64_t value) {

@@ -19,7 +19,6 @@ Status json_write(const char *path, const json_t *value);
 // or of another type or out of range.
 Status json_get_i64(const json_t *object, const char *key, const char *what, int64_t least,
                     int64_t most, int64_t *out);
-Status json_get_f64(const json_t *object, const char *key, const char *what, double *out);
 Status json_get_text(const json_t *object, const char *key, const char *what, char *out,
                      size_t bytes);
 Status json_get_hex64(const json_t *object, const char *key, const char *what, uint64_t *out);

@@ -10,11 +10,9 @@
 #include "base/file.h"
 #include "base/schema_impl.h"
 
-enum { YAML_BYTES_MOST = 1 << 20, DEPTH_MOST = 6, SECTIONS_MOST = 64, SHOWN_BYTES = 64 };
+enum { YAML_BYTES_MOST = 1 << 20, DEPTH_MOST = 6, SHOWN_BYTES = 64 };
 
-// ---- keys ---------------------------------------------------------------------------------------
-
-const SchemaRow *schema_find(const Schema *schema, const char *key) {
+static const SchemaRow *schema_find(const Schema *schema, const char *key) {
     for (int i = 0; i < schema->rows; ++i)
         if (strcmp(schema->row[i].key, key) == 0) return &schema->row[i];
     return NULL;
@@ -58,23 +56,25 @@ static int edit_distance(const char *a, const char *b) {
 
 typedef struct {
     char name[SCHEMA_KEY_BYTES];
-    int best, full; // distance of the nearer of both ways; of the whole key, which breaks ties
+    int score;
 } Nearest;
 
+enum { SCORE_OF_EDIT = 1000 };
+
+// The whole key or its last part counts, whichever is nearer; the whole key breaks ties.
 static void nearest_offer(Nearest *nearest, const char *wanted, const char *candidate) {
     int full = edit_distance(wanted, candidate);
     int last = edit_distance(last_part(wanted), last_part(candidate));
-    int best = last < full ? last : full;
-    if (best > nearest->best || (best == nearest->best && full >= nearest->full)) return;
-    nearest->best = best;
-    nearest->full = full;
+    int score = SCORE_OF_EDIT * (last < full ? last : full) + full;
+    if (score >= nearest->score) return;
+    nearest->score = score;
     snprintf(nearest->name, sizeof nearest->name, "%s", candidate);
 }
 
 // " (nearest: 'train.lr')", or the sections where nothing is near.
 static void hint_format(const Schema *schema, const char *wanted, bool section, char *out,
                         size_t bytes) {
-    Nearest nearest = {.best = 1 + (int)strlen(last_part(wanted)) / 3, .full = INT32_MAX};
+    Nearest nearest = {.score = SCORE_OF_EDIT * (2 + (int)strlen(last_part(wanted)) / 3)};
     char name[SCHEMA_KEY_BYTES], sections[512] = "";
     for (int i = 0; i < schema->rows; ++i) {
         const char *key = schema->row[i].key;
@@ -94,53 +94,47 @@ static void hint_format(const Schema *schema, const char *wanted, bool section, 
 }
 
 // A user's text for a message: cut at a character, without control characters.
-static void shown_format(const char *text, char out[SHOWN_BYTES]) {
+static const char *shown_format(const char *text, char out[SHOWN_BYTES]) {
     size_t n = strlen(text), most = SHOWN_BYTES - 4;
     bool cut = n > most;
     if (cut)
         for (n = most; n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80;) --n;
     for (size_t i = 0; i < n; ++i) out[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
     strcpy(out + n, cut ? "..." : "");
+    return out;
 }
 
-// ---- setting one value --------------------------------------------------------------------------
+#define SHOWN(text) shown_format(text, (char[SHOWN_BYTES]){0})
 
 // `place` begins every message.
 static Status set_value(const Schema *schema, const char *place, const char *key, const char *text,
                         void *out) {
-    char shown[SHOWN_BYTES], more[640];
+    char more[640];
     const SchemaRow *row = schema_find(schema, key), *below = section_first(schema, key);
-    shown_format(key, shown);
     FAIL_IF(row == NULL && below != NULL, BAD_CONFIG,
-            "%s: '%s' is a section: give a key below it, like '%s'", place, shown, below->key);
+            "%s: '%s' is a section: give a key below it, like '%s'", place, SHOWN(key), below->key);
     if (row == NULL) {
         hint_format(schema, key, false, more, sizeof more);
-        FAIL(BAD_CONFIG, "%s: unknown key '%s'%s", place, shown, more);
+        FAIL(BAD_CONFIG, "%s: unknown key '%s'%s", place, SHOWN(key), more);
     }
     if (!value_parse(row, text, out)) {
-        value_allowed(row, more, sizeof more);
-        shown_format(text, shown);
-        FAIL(BAD_CONFIG, "%s: %s is '%s', must be %s", place, row->key, shown, more);
+        value_allowed(row, false, more, sizeof more);
+        FAIL(BAD_CONFIG, "%s: %s is '%s', must be %s", place, row->key, SHOWN(text), more);
     }
     return STATUS_OK;
 }
 
 Status schema_set(const Schema *schema, const char *word, void *out) {
-    char key[SCHEMA_KEY_BYTES], shown[SHOWN_BYTES];
+    char key[SCHEMA_KEY_BYTES];
     const char *equals = strchr(word, '=');
-    shown_format(word, shown);
     FAIL_IF(equals == NULL || equals == word, BAD_CONFIG, "command line: '%s' is not key=value",
-            shown);
+            SHOWN(word));
     FAIL_IF((size_t)(equals - word) >= sizeof key, BAD_CONFIG,
-            "command line: no key is as long as "
-            "'%s'",
-            shown);
+            "command line: no key is as long as '%s'", SHOWN(word));
     snprintf(key, sizeof key, "%.*s", (int)(equals - word), word);
     TRY(set_value(schema, "command line", key, equals + 1, out));
     return STATUS_OK;
 }
-
-// ---- the table itself ---------------------------------------------------------------------------
 
 // A section in two pieces would be written as two blocks of one name, which is no valid YAML.
 static bool section_is_split(const Schema *schema, int row) {
@@ -181,8 +175,7 @@ static Status check_row(const Schema *schema, int i) {
 }
 
 Status schema_defaults(const Schema *schema, void *out) {
-    FAIL_IF(schema->rows > SCHEMA_ROWS_MOST, BAD_CONFIG, "schema: more than %d rows",
-            SCHEMA_ROWS_MOST);
+    REQUIRE(schema->rows <= SCHEMA_ROWS_MOST);
     memset(out, 0, schema->bytes);
     for (int i = 0; i < schema->rows; ++i) {
         TRY(check_row(schema, i));
@@ -190,13 +183,6 @@ Status schema_defaults(const Schema *schema, void *out) {
     }
     return STATUS_OK;
 }
-
-// ---- YAML ---------------------------------------------------------------------------------------
-
-typedef struct {
-    char name[SCHEMA_KEY_BYTES];
-    int line;
-} SectionSeen;
 
 typedef struct {
     const Schema *schema;
@@ -207,9 +193,8 @@ typedef struct {
     char key[SCHEMA_KEY_BYTES];        // "section.key", while its value is awaited
     bool has_key;
     int line; // of the event at hand
-    int line_of[SCHEMA_ROWS_MOST];
-    SectionSeen section[SECTIONS_MOST];
-    int sections;
+    // Where a key or section was given first: by the first row that it names, and its depth.
+    int line_of[SCHEMA_ROWS_MOST][DEPTH_MOST + 1];
 } Loader;
 
 #define FAIL_HERE(loader, format, ...)                                                             \
@@ -219,13 +204,19 @@ typedef struct {
         if (condition) FAIL_HERE(loader, format, ##__VA_ARGS__);                                   \
     } while (0)
 
+static Status refuse_again(Loader *loader, const SchemaRow *row, const char *what) {
+    int *first = &loader->line_of[row - loader->schema->row][key_depth(loader->key)];
+    FAIL_HERE_IF(*first != 0, loader, "%s '%s' is given again (first in line %d)", what,
+                 loader->key, *first);
+    *first = loader->line;
+    return STATUS_OK;
+}
+
 // Puts a key behind the names of the open sections.
 static Status take_key(Loader *loader, const char *text) {
     size_t end = loader->prefix_end[loader->depth];
-    char shown[SHOWN_BYTES];
-    shown_format(text, shown);
     FAIL_HERE_IF(end + strlen(text) >= sizeof loader->key, loader, "no key is as long as '%s'",
-                 shown);
+                 SHOWN(text));
     strcpy(loader->key + end, text);
     loader->has_key = true;
     return STATUS_OK;
@@ -240,11 +231,8 @@ static Status take_value(Loader *loader, const char *text, bool is_empty_plain) 
     if (is_empty_plain && section_first(schema, loader->key) != NULL) return STATUS_OK;
     const SchemaRow *row = schema_find(schema, loader->key);
     if (row != NULL) {
-        int *first = &loader->line_of[row - schema->row];
-        FAIL_HERE_IF(*first != 0, loader, "key '%s' is given again (first in line %d)", row->key,
-                     *first);
+        TRY(refuse_again(loader, row, "key"));
         FAIL_HERE_IF(is_empty_plain, loader, "%s has no value", row->key);
-        *first = loader->line;
     }
     TRY(set_value(schema, place, loader->key, text, loader->out));
     return STATUS_OK;
@@ -255,59 +243,33 @@ static Status take_scalar(Loader *loader, const yaml_event_t *event) {
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     bool empty = event->data.scalar.length == 0;
     FAIL_HERE_IF(strlen(text) != event->data.scalar.length, loader, "a zero byte in the text");
-    if (loader->depth == 0) {
-        FAIL_HERE_IF(!empty, loader, "expected lines of 'key: value'");
-        return STATUS_OK;
-    }
-    if (loader->has_key)
-        TRY(take_value(loader, text, empty && plain));
-    else
-        TRY(take_key(loader, text));
-    return STATUS_OK;
+    FAIL_HERE_IF(loader->depth == 0 && !empty, loader, "expected lines of 'key: value'");
+    if (loader->depth == 0) return STATUS_OK;
+    return loader->has_key ? take_value(loader, text, empty && plain) : take_key(loader, text);
 }
 
 static Status enter_section(Loader *loader) {
-    char shown[SHOWN_BYTES], hint[640];
-    shown_format(loader->key, shown);
+    FAIL_HERE_IF(!loader->has_key, loader, "a key must be a single word");
+    const SchemaRow *first = section_first(loader->schema, loader->key);
     FAIL_HERE_IF(schema_find(loader->schema, loader->key) != NULL, loader,
-                 "%s takes one value, not a block of keys", shown);
-    if (section_first(loader->schema, loader->key) == NULL) {
+                 "%s takes one value, not a block of keys", loader->key);
+    if (first == NULL) {
+        char hint[640];
         hint_format(loader->schema, loader->key, true, hint, sizeof hint);
-        FAIL_HERE(loader, "unknown section '%s'%s", shown, hint);
+        FAIL_HERE(loader, "unknown section '%s'%s", SHOWN(loader->key), hint);
     }
-    for (int i = 0; i < loader->sections; ++i)
-        FAIL_HERE_IF(strcmp(loader->section[i].name, loader->key) == 0, loader,
-                     "section '%s' is given again (first in line %d)", shown,
-                     loader->section[i].line);
-    FAIL_HERE_IF(loader->sections == SECTIONS_MOST, loader, "more than %d sections", SECTIONS_MOST);
-    SectionSeen *seen = &loader->section[loader->sections++];
-    memcpy(seen->name, loader->key, sizeof seen->name);
-    seen->line = loader->line;
-    // check_row bounds the depth of known sections, and so of prefix_end.
-    size_t n = strlen(loader->key);
-    FAIL_HERE_IF(n + 1 >= sizeof loader->key, loader, "no section is as long as '%s'", shown);
-    strcpy(loader->key + n, ".");
-    loader->prefix_end[++loader->depth] = n + 1;
+    TRY(refuse_again(loader, first, "section"));
+    // check_row bounds the depth of known sections, and so of prefix_end, and their length.
+    strcat(loader->key, ".");
+    loader->prefix_end[++loader->depth] = strlen(loader->key);
     loader->has_key = false;
     return STATUS_OK;
 }
 
-static Status take_mapping(Loader *loader) {
-    if (loader->depth == 0) {
-        loader->depth = 1;
-        return STATUS_OK;
-    }
-    FAIL_HERE_IF(!loader->has_key, loader, "a key must be a single word");
-    TRY(enter_section(loader));
-    return STATUS_OK;
-}
-
 static Status take_sequence(Loader *loader) {
-    char shown[SHOWN_BYTES];
-    shown_format(loader->key, shown);
     FAIL_HERE_IF(loader->depth == 0, loader, "expected lines of 'key: value', not a list");
     FAIL_HERE_IF(!loader->has_key, loader, "a key must be a single word");
-    FAIL_HERE(loader, "%s takes one value, not a list", shown);
+    FAIL_HERE(loader, "%s takes one value, not a list", SHOWN(loader->key));
 }
 
 // Anchors and tags: nothing that they could mean is wanted in a configuration.
@@ -330,13 +292,17 @@ static Status take_event(Loader *loader, const yaml_event_t *event) {
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
         FAIL_HERE_IF(++loader->documents > 1, loader,
-                     "a second document begins here; only one is "
-                     "allowed");
+                     "a second document begins here; only one is allowed");
         break;
     case YAML_ALIAS_EVENT:
         FAIL_HERE(loader, "aliases (*%.40s) are not allowed", event->data.alias.anchor);
     case YAML_SEQUENCE_START_EVENT: TRY(take_sequence(loader)); break;
-    case YAML_MAPPING_START_EVENT: TRY(take_mapping(loader)); break;
+    case YAML_MAPPING_START_EVENT:
+        if (loader->depth == 0)
+            loader->depth = 1;
+        else
+            TRY(enter_section(loader));
+        break;
     case YAML_MAPPING_END_EVENT: --loader->depth; break;
     case YAML_SCALAR_EVENT: TRY(take_scalar(loader, event)); break;
     default: break;
@@ -370,7 +336,6 @@ static Status load_events(yaml_parser_t *parser, Loader *loader, const char *tex
 Status schema_load_text(const Schema *schema, const char *name, const char *text, size_t bytes,
                         void *out) {
     FAIL_IF(bytes > YAML_BYTES_MOST, BAD_CONFIG, "%s: longer than %d bytes", name, YAML_BYTES_MOST);
-    REQUIRE(schema->rows <= SCHEMA_ROWS_MOST);
     Loader loader = {.schema = schema, .name = name, .out = out};
     yaml_parser_t parser;
     FAIL_IF(!yaml_parser_initialize(&parser), NO_MEMORY, "%s: no memory to read it", name);

@@ -132,11 +132,6 @@ Status schema_load_text(const Schema *schema, const char *name, const char *text
 // One word "train.lr=1e-3". A later one wins.
 Status schema_set(const Schema *schema, const char *word, void *out);
 
-// The row of a key, or NULL.
-const SchemaRow *schema_find(const Schema *schema, const char *key);
-// A field as text that the parser reads back to the same bits.
-void schema_value(const SchemaRow *row, const void *in, char out[SCHEMA_VALUE_BYTES]);
-
 // A complete YAML file with every key, which loads back to an equal struct; with `comments` each
 // line ends with unit and help. The caller frees *out. Errors: NO_MEMORY.
 Status schema_format(const Schema *schema, const void *in, bool comments, char **out);

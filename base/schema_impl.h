@@ -6,16 +6,15 @@
 
 // Parses `text` into the row's field of *out; false if it is not allowed, *out untouched then.
 bool value_parse(const SchemaRow *row, const char *text, void *out);
-// What the row allows, to follow "must be": "a whole number from 1 to 64".
-void value_allowed(const SchemaRow *row, char *out, size_t bytes);
-// The same for a table: "1 .. 64 samples".
-void value_allowed_short(const SchemaRow *row, char *out, size_t bytes);
+// A field as text that the parser reads back to the same bits.
+void schema_value(const SchemaRow *row, const void *in, char out[SCHEMA_VALUE_BYTES]);
+// What the row allows, to follow "must be": "a whole number from 1 to 64". In brief, for a table:
+// "1 .. 64 samples".
+void value_allowed(const SchemaRow *row, bool brief, char *out, size_t bytes);
 const char *unit_name(SchemaUnit unit); // "samples", "" for UNIT_NONE
 // Does [least, most] of a number row lie within its field's type?
 bool value_range_fits(const SchemaRow *row);
 // The field as a YAML scalar, quoted where it must be.
 void value_print_yaml(const SchemaRow *row, const void *in, FILE *out);
-// The code point at *text, which moves behind it; -1 if it is not UTF-8.
-int32_t utf8_next(const char **text);
 
 #endif

@@ -58,7 +58,7 @@ void schema_print_help(const Schema *schema, FILE *out) {
     int key = 0, value = 0, allowed = 0;
     char text[128];
     for (int i = 0; i < schema->rows; ++i) {
-        value_allowed_short(&schema->row[i], text, sizeof text);
+        value_allowed(&schema->row[i], true, text, sizeof text);
         key = longer(key, schema->row[i].key);
         value = longer(value, schema->row[i].text);
         allowed = longer(allowed, text);
@@ -67,7 +67,7 @@ void schema_print_help(const Schema *schema, FILE *out) {
         const SchemaRow *row = &schema->row[i];
         size_t section = strcspn(row->key, ".") + 1;
         bool new_section = i > 0 && strncmp(row[-1].key, row->key, section) != 0;
-        value_allowed_short(row, text, sizeof text);
+        value_allowed(row, true, text, sizeof text);
         fprintf(out, "%s%c %-*s  %-*s  %-*s  %s\n", new_section ? "\n" : "",
                 row->resume == SCHEMA_FREE ? '*' : ' ', key, row->key, value,
                 row->text[0] == 0 ? "\"\"" : row->text, allowed, text, row->help);

@@ -9,47 +9,44 @@
 
 static const double interval_seconds_most = 1e9; // 31 years
 
-static void *field_of(const SchemaRow *row, void *out) {
-    return (char *)out + row->offset;
+typedef struct {
+    uint64_t mantissa;
+    int exponent; // of ten
+    bool fits;    // is the mantissa below 2^64?
+} Decimal;
+
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
 }
 
-static const void *field_in(const SchemaRow *row, const void *in) {
-    return (const char *)in + row->offset;
+static bool is_sign(char c) {
+    return c == '-' || c == '+';
 }
 
-// ---- numbers from text --------------------------------------------------------------------------
-
-// Moves *at over digits with at most one point and gives them as an integer times
-// 10^-fraction_digits; false without a digit or beyond 64 bits.
-static bool scan_decimal(const char **at, uint64_t *mantissa, int *fraction_digits) {
-    bool point = false, any = false;
-    *mantissa = 0;
-    *fraction_digits = 0;
-    for (;; ++*at) {
-        if (**at == '.' && !point) {
+// Moves *at over a sign, digits with at most one point, and an exponent; false if they are not
+// there. The sign is left to the caller.
+static bool scan_decimal(const char **at, Decimal *out) {
+    bool any = false, point = false;
+    *out = (Decimal){.fits = true};
+    for (*at += is_sign(**at); is_digit(**at) || (**at == '.' && !point); ++*at) {
+        if (**at == '.') {
             point = true;
             continue;
         }
-        if (!isdigit((unsigned char)**at)) return any;
         any = true;
-        *fraction_digits += point;
-        uint64_t digit = (uint64_t)(**at - '0');
-        if (__builtin_mul_overflow(*mantissa, 10, mantissa) ||
-            __builtin_add_overflow(*mantissa, digit, mantissa))
-            return false;
+        out->exponent -= point;
+        if (__builtin_mul_overflow(out->mantissa, 10, &out->mantissa) ||
+            __builtin_add_overflow(out->mantissa, **at - '0', &out->mantissa))
+            out->fits = false;
     }
-}
-
-static bool scan_exponent(const char **at, int *exponent) {
-    *exponent = 0;
-    if (**at != 'e' && **at != 'E') return true;
-    ++*at;
-    bool negative = **at == '-';
-    if (**at == '-' || **at == '+') ++*at;
-    if (!isdigit((unsigned char)**at)) return false;
-    for (; isdigit((unsigned char)**at); ++*at)
-        if (*exponent < 1000) *exponent = 10 * *exponent + (**at - '0');
-    if (negative) *exponent = -*exponent;
+    if (!any || (**at != 'e' && **at != 'E')) return any;
+    bool negative = *++*at == '-';
+    *at += is_sign(**at);
+    if (!is_digit(**at)) return false;
+    int exponent = 0;
+    for (; is_digit(**at); ++*at)
+        if (exponent < 1000) exponent = 10 * exponent + (**at - '0');
+    out->exponent += negative ? -exponent : exponent;
     return true;
 }
 
@@ -63,62 +60,45 @@ static int scan_thousands(const char **at, bool binary) {
     return (int)(found - letters) + 1;
 }
 
-// "1.5M", "2e6", "-3": the exact integer, or false.
-static bool parse_integer(const char *text, bool binary, bool *negative, uint64_t *magnitude) {
+// "1.5M", "2e6", "-3": the exact integer, or false. A long double holds every 64-bit integer.
+static bool parse_integer(const char *text, bool binary, long double *out) {
     const char *at = text;
-    int fraction_digits, exponent;
-    *negative = *at == '-';
-    if (*at == '-' || *at == '+') ++at;
-    uint64_t value;
-    if (!scan_decimal(&at, &value, &fraction_digits) || !scan_exponent(&at, &exponent))
-        return false;
-    int thousands = scan_thousands(&at, binary);
+    Decimal decimal;
+    if (!scan_decimal(&at, &decimal) || !decimal.fits) return false;
+    uint64_t value = decimal.mantissa;
+    int exponent = decimal.exponent, thousands = scan_thousands(&at, binary);
     if (*at != 0) return false;
-    if (binary) {
-        if (__builtin_mul_overflow(value, (uint64_t)1 << 10 * thousands, &value)) return false;
-    } else {
+    if (!binary)
         exponent += 3 * thousands;
-    }
-    exponent -= fraction_digits;
+    else if (__builtin_mul_overflow(value, (uint64_t)1 << 10 * thousands, &value))
+        return false;
     for (; value != 0 && exponent > 0; --exponent)
         if (__builtin_mul_overflow(value, 10, &value)) return false;
     for (; value != 0 && exponent < 0; ++exponent) {
         if (value % 10 != 0) return false;
         value /= 10;
     }
-    *magnitude = value;
+    *out = *text == '-' ? -(long double)value : (long double)value;
     return true;
 }
 
 // Seconds in one 's', 'm', 'h' or 'd'; 0 for any other character.
 static double seconds_of(char letter) {
-    switch (letter) {
-    case 's': return 1;
-    case 'm': return 60;
-    case 'h': return 3600;
-    case 'd': return 86400;
-    default: return 0;
-    }
+    static const char letters[] = "smhd";
+    static const double seconds[] = {1, 60, 3600, 86400};
+    const char *found = letter != 0 ? strchr(letters, letter) : NULL;
+    return found != NULL ? seconds[found - letters] : 0;
 }
 
-// strtod accepts more (hexadecimal, inf, nan, blanks): digits, point and exponent are checked here.
+// strtod accepts more (hexadecimal, inf, nan, blanks), so the text is looked through before.
 static bool parse_real(const char *text, bool seconds, bool single, double *out) {
     const char *at = text;
-    if (*at == '-' || *at == '+') ++at;
-    bool digits = false;
-    for (int points = 0; isdigit((unsigned char)*at) || (*at == '.' && points++ == 0); ++at)
-        digits = digits || *at != '.';
-    int exponent;
-    if (!digits || !scan_exponent(&at, &exponent)) return false;
-    char number[128];
-    size_t n = (size_t)(at - text);
-    if (n >= sizeof number) return false;
-    memcpy(number, text, n);
-    number[n] = 0;
+    Decimal decimal;
+    if (!scan_decimal(&at, &decimal)) return false;
     double unit = 1;
     if (seconds && *at != 0) unit = seconds_of(*at++);
     if (*at != 0 || unit == 0) return false;
-    *out = single ? (double)(strtof(number, NULL) * (float)unit) : strtod(number, NULL) * unit;
+    *out = single ? (double)(strtof(text, NULL) * (float)unit) : strtod(text, NULL) * unit;
     return isfinite(*out);
 }
 
@@ -129,19 +109,17 @@ static bool parse_interval(const char *text, Interval *out) {
         if (!parse_real(text, true, false, &value.seconds)) return false;
         if (!(value.seconds >= 0 && value.seconds <= interval_seconds_most)) return false;
     } else {
-        bool negative;
-        uint64_t steps;
-        if (!parse_integer(text, false, &negative, &steps)) return false;
-        if (steps > INT64_MAX || (negative && steps > 0)) return false;
+        long double steps;
+        if (!parse_integer(text, false, &steps)) return false;
+        if (!(steps >= 0 && steps < 0x1p63L)) return false;
         value.steps = (int64_t)steps;
     }
     *out = value;
     return true;
 }
 
-// ---- text ---------------------------------------------------------------------------------------
-
-int32_t utf8_next(const char **text) {
+// The code point at *text, which moves behind it; -1 if it is not UTF-8.
+static int32_t utf8_next(const char **text) {
     static const int32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *s = (const unsigned char *)*text;
     int length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
@@ -157,12 +135,6 @@ int32_t utf8_next(const char **text) {
     return point;
 }
 
-static bool text_is_utf8(const char *text) {
-    while (*text != 0)
-        if (utf8_next(&text) < 0) return false;
-    return true;
-}
-
 static bool is_choice(const char *choices, const char *text) {
     size_t n = strlen(text);
     for (const char *at = choices; at != NULL; at = strchr(at, '|')) {
@@ -174,40 +146,33 @@ static bool is_choice(const char *choices, const char *text) {
 
 static bool parse_text(const SchemaRow *row, const char *text, char *out) {
     size_t n = strlen(text);
-    if (n >= row->size || !text_is_utf8(text)) return false;
+    if (n >= row->size) return false;
+    for (const char *at = text; *at != 0;)
+        if (utf8_next(&at) < 0) return false;
     if (row->choices != NULL && !is_choice(row->choices, text)) return false;
     memset(out, 0, row->size);
     memcpy(out, text, n);
     return true;
 }
 
-// ---- fields from text ---------------------------------------------------------------------------
-
 static bool parse_bool(const char *text, bool *out) {
-    bool yes = strcmp(text, "true") == 0;
-    if (!yes && strcmp(text, "false") != 0) return false;
-    *out = yes;
+    if (!is_choice("true|false", text)) return false;
+    *out = *text == 't';
     return true;
 }
 
-// long double holds every 64-bit integer, so that the comparison with the range is exact.
 static bool parse_whole(const SchemaRow *row, const char *text, void *out) {
-    bool negative;
-    uint64_t magnitude;
-    if (!parse_integer(text, row->unit == UNIT_BYTES, &negative, &magnitude)) return false;
-    long double value = negative ? -(long double)magnitude : (long double)magnitude;
+    long double value;
+    if (!parse_integer(text, row->unit == UNIT_BYTES, &value)) return false;
     if (!(value >= row->least && value <= row->most)) return false;
-    if (row->type == SCHEMA_TYPE_U64) {
-        if (negative && magnitude > 0) return false;
-        *(uint64_t *)out = magnitude;
-        return true;
-    }
-    if (magnitude > (uint64_t)INT64_MAX) return false;
-    int64_t number = negative ? -(int64_t)magnitude : (int64_t)magnitude;
     if (row->type == SCHEMA_TYPE_I32)
-        *(int32_t *)out = (int32_t)number;
+        *(int32_t *)out = (int32_t)value;
+    else if (row->type == SCHEMA_TYPE_U64)
+        *(uint64_t *)out = (uint64_t)value;
+    else if (value < 0x1p63L) // which `most` may be: the next number is not a double
+        *(int64_t *)out = (int64_t)value;
     else
-        *(int64_t *)out = number;
+        return false;
     return true;
 }
 
@@ -224,7 +189,7 @@ static bool parse_float(const SchemaRow *row, const char *text, void *out) {
 }
 
 bool value_parse(const SchemaRow *row, const char *text, void *out) {
-    void *field = field_of(row, out);
+    void *field = (char *)out + row->offset;
     switch (row->type) {
     case SCHEMA_TYPE_BOOL: return parse_bool(text, field);
     case SCHEMA_TYPE_I32:
@@ -250,8 +215,6 @@ bool value_range_fits(const SchemaRow *row) {
     return row->least >= least && row->most <= most && row->least <= row->most;
 }
 
-// ---- fields to text -----------------------------------------------------------------------------
-
 // The fewest digits that read back to the same number.
 static void format_real(double value, bool single, char *out, size_t bytes) {
     if (fabs(value) < 1e6 && value == floor(value)) {
@@ -265,25 +228,19 @@ static void format_real(double value, bool single, char *out, size_t bytes) {
     }
 }
 
-static void format_integer(bool negative, uint64_t magnitude, SchemaUnit unit, char *out,
-                           size_t bytes) {
+static void format_whole(long double value, SchemaUnit unit, char *out, size_t bytes) {
     static const char *const suffix[] = {"", "k", "M", "G", "T"};
     bool scaled = unit == UNIT_BYTES || unit == UNIT_SAMPLES;
-    uint64_t thousand = unit == UNIT_BYTES ? 1024 : 1000;
+    long double thousand = unit == UNIT_BYTES ? 1024 : 1000;
     int power = 0;
-    for (; scaled && power < 4 && magnitude != 0 && magnitude % thousand == 0; ++power)
-        magnitude /= thousand;
-    snprintf(out, bytes, "%s%llu%s", negative ? "-" : "", (unsigned long long)magnitude,
-             suffix[power]);
-}
-
-static void format_signed(int64_t value, SchemaUnit unit, char *out, size_t bytes) {
-    format_integer(value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, unit, out, bytes);
+    for (; scaled && power < 4 && value != 0 && fmodl(value, thousand) == 0; ++power)
+        value /= thousand;
+    snprintf(out, bytes, "%.0Lf%s", value, suffix[power]);
 }
 
 static void format_interval(const Interval *value, char *out, size_t bytes) {
     if (value->seconds <= 0) {
-        format_signed(value->steps, UNIT_NONE, out, bytes);
+        format_whole(value->steps, UNIT_NONE, out, bytes);
         return;
     }
     char number[32];
@@ -293,17 +250,15 @@ static void format_interval(const Interval *value, char *out, size_t bytes) {
 }
 
 void schema_value(const SchemaRow *row, const void *in, char out[SCHEMA_VALUE_BYTES]) {
-    const void *field = field_in(row, in);
+    const void *field = (const char *)in + row->offset;
     size_t bytes = SCHEMA_VALUE_BYTES;
     switch (row->type) {
     case SCHEMA_TYPE_BOOL:
         snprintf(out, bytes, "%s", *(const bool *)field ? "true" : "false");
         break;
-    case SCHEMA_TYPE_I32: format_signed(*(const int32_t *)field, row->unit, out, bytes); break;
-    case SCHEMA_TYPE_I64: format_signed(*(const int64_t *)field, row->unit, out, bytes); break;
-    case SCHEMA_TYPE_U64:
-        format_integer(false, *(const uint64_t *)field, row->unit, out, bytes);
-        break;
+    case SCHEMA_TYPE_I32: format_whole(*(const int32_t *)field, row->unit, out, bytes); break;
+    case SCHEMA_TYPE_I64: format_whole(*(const int64_t *)field, row->unit, out, bytes); break;
+    case SCHEMA_TYPE_U64: format_whole(*(const uint64_t *)field, row->unit, out, bytes); break;
     case SCHEMA_TYPE_F32: format_real((double)*(const float *)field, true, out, bytes); break;
     case SCHEMA_TYPE_F64: format_real(*(const double *)field, false, out, bytes); break;
     case SCHEMA_TYPE_TEXT: snprintf(out, bytes, "%.*s", (int)row->size, (const char *)field); break;
@@ -328,11 +283,7 @@ static void print_quoted(const char *text, FILE *out) {
     while (*text != 0) {
         const char *begin = text;
         int32_t point = utf8_next(&text);
-        if (point < 0) { // put there by a program: the parser lets no such text in
-            fputs("\\uFFFD", out);
-            ++text;
-            continue;
-        }
+        REQUIRE(point >= 0); // the parser lets no other text in
         // Beyond ASCII, letters stay readable; signs that break lines or do not print are escaped.
         bool letter = point >= 0xA0 && point < 0xE000 && point != 0x2028 && point != 0x2029;
         if (point == '"' || point == '\\')
@@ -354,13 +305,8 @@ void value_print_yaml(const SchemaRow *row, const void *in, FILE *out) {
         fputs(text, out);
 }
 
-// ---- what is allowed ----------------------------------------------------------------------------
-
 const char *unit_name(SchemaUnit unit) {
-    static const char *const names[] = {[UNIT_NONE] = "",
-                                        [UNIT_SAMPLES] = "samples",
-                                        [UNIT_SECONDS] = "seconds",
-                                        [UNIT_BYTES] = "bytes"};
+    static const char *const names[] = {"", "samples", "seconds", "bytes"};
     return names[unit];
 }
 
@@ -370,58 +316,42 @@ static bool is_whole(const SchemaRow *row) {
 }
 
 static void format_limit(const SchemaRow *row, double limit, char *out, size_t bytes) {
-    if (is_whole(row) && fabs(limit) < 0x1p63)
-        format_signed((int64_t)limit, row->unit, out, bytes);
-    else if (is_whole(row))
-        snprintf(out, bytes, "%.0f", limit);
+    if (is_whole(row))
+        format_whole((long double)limit, row->unit, out, bytes);
     else
         format_real(limit, false, out, bytes);
 }
 
-void value_allowed(const SchemaRow *row, char *out, size_t bytes) {
+static const char *number_kind(const SchemaRow *row) {
+    if (row->unit == UNIT_BYTES) return "a size like 64M (64 MiB)";
+    if (row->unit == UNIT_SECONDS) return "seconds or a time like 90s, 10m, 2h,";
+    return is_whole(row) ? "a whole number" : "a number";
+}
+
+void value_allowed(const SchemaRow *row, bool brief, char *out, size_t bytes) {
     char least[32], most[32];
+    const char *unit = unit_name(row->unit);
     format_limit(row, row->least, least, sizeof least);
     format_limit(row, row->most, most, sizeof most);
     switch (row->type) {
-    case SCHEMA_TYPE_BOOL: snprintf(out, bytes, "true or false"); break;
-    case SCHEMA_TYPE_I32:
-    case SCHEMA_TYPE_I64:
-    case SCHEMA_TYPE_U64:
-        snprintf(out, bytes, "%s from %s to %s",
-                 row->unit == UNIT_BYTES ? "a size like 64M (64 MiB)" : "a whole number", least,
-                 most);
-        break;
-    case SCHEMA_TYPE_F32:
-    case SCHEMA_TYPE_F64:
-        snprintf(out, bytes, "%s from %s to %s",
-                 row->unit == UNIT_SECONDS ? "seconds or a time like 90s, 10m, 2h," : "a number",
-                 least, most);
-        break;
+    case SCHEMA_TYPE_BOOL: snprintf(out, bytes, brief ? "true|false" : "true or false"); break;
     case SCHEMA_TYPE_TEXT:
         if (row->choices != NULL)
-            snprintf(out, bytes, "one of %s", row->choices);
+            snprintf(out, bytes, "%s%s", brief ? "" : "one of ", row->choices);
+        else if (brief)
+            snprintf(out, bytes, "text");
         else
             snprintf(out, bytes, "at most %zu bytes of UTF-8 text", row->size - 1);
         break;
     case SCHEMA_TYPE_INTERVAL:
-        snprintf(out, bytes, "steps (500), a time (90s, 10m, 2h, 1d) or 0 for never");
+        snprintf(out, bytes, "%s",
+                 brief ? "steps or time" : "steps (500), a time (90s, 10m, 2h, 1d) or 0 for never");
         break;
-    }
-}
-
-void value_allowed_short(const SchemaRow *row, char *out, size_t bytes) {
-    char least[32], most[32];
-    format_limit(row, row->least, least, sizeof least);
-    format_limit(row, row->most, most, sizeof most);
-    switch (row->type) {
-    case SCHEMA_TYPE_BOOL: snprintf(out, bytes, "true|false"); break;
-    case SCHEMA_TYPE_TEXT:
-        snprintf(out, bytes, "%s", row->choices != NULL ? row->choices : "text");
-        break;
-    case SCHEMA_TYPE_INTERVAL: snprintf(out, bytes, "steps or time"); break;
     default:
-        snprintf(out, bytes, "%s .. %s%s%s", least, most, row->unit == UNIT_NONE ? "" : " ",
-                 unit_name(row->unit));
+        if (brief)
+            snprintf(out, bytes, "%s .. %s%s%s", least, most, *unit == 0 ? "" : " ", unit);
+        else
+            snprintf(out, bytes, "%s from %s to %s", number_kind(row), least, most);
         break;
     }
 }

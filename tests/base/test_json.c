@@ -24,15 +24,10 @@ static void test_write_and_read(void) {
     free(text);
     json_t *back = NULL, *dims = NULL;
     int64_t count = 0;
-    double share = 0;
     uint64_t hash = 0;
     EXPECT_OK(json_read(path, &back));
     EXPECT_OK(json_get_i64(back, "count", path, INT64_MIN, 0, &count));
     EXPECT(count == INT64_MIN);
-    EXPECT_OK(json_get_f64(back, "share", path, &share));
-    EXPECT(share == 0.1);
-    EXPECT_OK(json_get_f64(back, "count", path, &share));
-    EXPECT(share == -0x1p63);
     EXPECT_OK(json_get_hex64(back, "hash", path, &hash));
     EXPECT(hash == 0xFEDCBA9876543210);
     EXPECT_OK(json_get_text(back, "name", path, name, 4));
@@ -69,7 +64,6 @@ static void test_wrong_files(void) {
 static void test_wrong_members(void) {
     json_t *o = NULL, *child;
     int64_t i = 5;
-    double f;
     char text[4];
     uint64_t hash;
     EXPECT_OK(parse("{\"i\": 7, \"f\": 1.5, \"t\": \"four\", \"a\": [], \"o\": {},"
@@ -83,7 +77,6 @@ static void test_wrong_members(void) {
                 "index.json: 'i' is 7, must be from 8 to 9");
     EXPECT_FAIL(json_get_i64(o, "i", "index.json", 0, 6, &i), BAD_DATA, "must be from 0 to 6");
     EXPECT_EQ(i, 5);
-    EXPECT_FAIL(json_get_f64(o, "t", "index.json", &f), BAD_DATA, "'t' must be a number");
     EXPECT_FAIL(json_get_text(o, "i", "index.json", text, 4), BAD_DATA, "'i' must be text");
     EXPECT_FAIL(json_get_text(o, "t", "index.json", text, 4), BAD_DATA,
                 "'t' is 4 bytes long, at most 3 fit");
