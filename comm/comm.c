@@ -120,10 +120,6 @@ Status comm_share_status(Comm *comm, Status mine) {
     return worst;
 }
 
-Status comm_barrier(Comm *comm) {
-    return comm->ops == NULL ? STATUS_OK : comm->ops->barrier(comm);
-}
-
 Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root) {
     REQUIRE(root >= 0 && root < comm->world);
     return comm->ops == NULL ? STATUS_OK : comm->ops->broadcast(comm, data, bytes, root);

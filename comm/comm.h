@@ -38,7 +38,6 @@ Status comm_agree(Comm *comm, Status status, int *speaker);
 // The same in the midst of work: every rank also gets the sentence of the one that had it first.
 Status comm_share_status(Comm *comm, Status mine);
 
-Status comm_barrier(Comm *comm);
 Status comm_broadcast(Comm *comm, void *data, size_t bytes, int root);
 // all[rank*bytes...] = each rank's `mine`, on all ranks. bytes < 1 GiB.
 Status comm_gather(Comm *comm, const void *mine, size_t bytes, void *all);

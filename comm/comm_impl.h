@@ -11,7 +11,6 @@ typedef enum { SUM_F64, SUM_U64, MAX_U64 } Reduction;
 
 typedef struct {
     void (*close)(Comm *comm); // frees `comm` too
-    Status (*barrier)(Comm *comm);
     Status (*broadcast)(Comm *comm, void *data, size_t bytes, int root);
     Status (*gather)(Comm *comm, const void *mine, size_t bytes, void *all);
     Status (*reduce)(Comm *comm, void *values, int n, Reduction reduction);

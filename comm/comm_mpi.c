@@ -19,7 +19,7 @@ struct Exchange {
     bool busy;
     int count;            // requests in use
     MPI_Request *request; // [requests_most]
-    int *peer;            // [requests_most]
+    int *peer;            // [requests_most]; NULL: a collective
     char what[24];        // for the alarm
 };
 
@@ -47,15 +47,8 @@ static Status mpi_failure(int code, const char *what) {
 
 // ---- waiting ------------------------------------------------------------------------------------
 
-typedef struct {
-    MPI_Request *request;
-    const int *peer; // NULL: a collective
-    int count;
-    const char *what;
-} Pending;
-
 // Who has not done its half yet, in rank order.
-static int find_missing(CommMpi *mpi, const Pending *pending) {
+static int find_missing(CommMpi *mpi, const Exchange *pending) {
     if (pending->peer == NULL) return 0;
     int count = 0;
     for (int rank = 0; rank < mpi->comm.world; ++rank) {
@@ -82,55 +75,53 @@ static void rest(double waited) {
     nanosleep(&nap, NULL);
 }
 
-static Status wait_for(CommMpi *mpi, Pending pending) {
+static Status wait_for(CommMpi *mpi, const Exchange *pending) {
     double start = 0, alarm_at = mpi->comm.alarm_first;
     for (int polls = 0;; ++polls) {
         int done = 0;
-        MPI_TRY(MPI_Testall(pending.count, pending.request, &done, MPI_STATUSES_IGNORE),
-                pending.what);
+        MPI_TRY(MPI_Testall(pending->count, pending->request, &done, MPI_STATUSES_IGNORE),
+                pending->what);
         if (done) return STATUS_OK;
         double now = clock_now();
         if (polls == 0) start = now;
         double waited = now - start;
         if (waited >= alarm_at) {
             alarm_at = waited + mpi->comm.alarm_again;
-            int count = find_missing(mpi, &pending);
+            int count = find_missing(mpi, pending);
             if (mpi->comm.alarm != NULL)
-                mpi->comm.alarm(mpi->comm.alarm_context, pending.what, waited, mpi->missing, count);
+                mpi->comm.alarm(mpi->comm.alarm_context, pending->what, waited, mpi->missing,
+                                count);
         }
         rest(waited);
     }
 }
 
-static Status wait_collective(Comm *comm, MPI_Request *request, const char *what) {
-    return wait_for((CommMpi *)comm, (Pending){request, NULL, 1, what});
+// Waits for a collective that was started with this result.
+static Status finish(Comm *comm, int started, MPI_Request *request, const char *what) {
+    MPI_TRY(started, what);
+    Exchange pending = {.count = 1, .request = request};
+    snprintf(pending.what, sizeof pending.what, "%s", what);
+    return wait_for((CommMpi *)comm, &pending);
 }
 
 // ---- collectives --------------------------------------------------------------------------------
-
-static Status mpi_barrier(Comm *comm) {
-    MPI_Request request;
-    MPI_TRY(MPI_Ibarrier(MPI_COMM_WORLD, &request), "barrier");
-    return wait_collective(comm, &request, "barrier");
-}
 
 static Status mpi_broadcast(Comm *comm, void *data, size_t bytes, int root) {
     for (size_t at = 0; at < bytes; at += PIECE_BYTES) {
         size_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
         MPI_Request request;
-        MPI_TRY(MPI_Ibcast((char *)data + at, (int)piece, MPI_BYTE, root, MPI_COMM_WORLD, &request),
-                "broadcast");
-        TRY(wait_collective(comm, &request, "broadcast"));
+        int started =
+            MPI_Ibcast((char *)data + at, (int)piece, MPI_BYTE, root, MPI_COMM_WORLD, &request);
+        TRY(finish(comm, started, &request, "broadcast"));
     }
     return STATUS_OK;
 }
 
 static Status mpi_gather(Comm *comm, const void *mine, size_t bytes, void *all) {
     MPI_Request request;
-    MPI_TRY(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD,
-                           &request),
-            "gather");
-    return wait_collective(comm, &request, "gather");
+    int started = MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
+                                 MPI_COMM_WORLD, &request);
+    return finish(comm, started, &request, "gather");
 }
 
 static Status mpi_reduce(Comm *comm, void *values, int n, Reduction reduction) {
@@ -138,8 +129,8 @@ static Status mpi_reduce(Comm *comm, void *values, int n, Reduction reduction) {
     MPI_Op op = reduction == MAX_U64 ? MPI_MAX : MPI_SUM;
     const char *what = reduction == SUM_F64 ? "board" : reduction == SUM_U64 ? "sum" : "agreement";
     MPI_Request request;
-    MPI_TRY(MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, MPI_COMM_WORLD, &request), what);
-    return wait_collective(comm, &request, what);
+    int started = MPI_Iallreduce(MPI_IN_PLACE, values, n, type, op, MPI_COMM_WORLD, &request);
+    return finish(comm, started, &request, what);
 }
 
 // ---- exchanges ----------------------------------------------------------------------------------
@@ -179,8 +170,7 @@ static Status mpi_exchange_start(Comm *comm, const Message *send, int sends, con
 
 static Status mpi_exchange_wait(Comm *comm, Exchange *exchange) {
     REQUIRE(exchange->busy);
-    TRY(wait_for((CommMpi *)comm,
-                 (Pending){exchange->request, exchange->peer, exchange->count, exchange->what}));
+    TRY(wait_for((CommMpi *)comm, exchange));
     exchange->busy = false;
     return STATUS_OK;
 }
@@ -209,7 +199,6 @@ void comm_mpi_abort(int exit_code) {
 
 static const CommOps mpi_ops = {
     .close = mpi_close,
-    .barrier = mpi_barrier,
     .broadcast = mpi_broadcast,
     .gather = mpi_gather,
     .reduce = mpi_reduce,

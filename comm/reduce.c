@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "model/bump.h"
+
 // What must be known about one rank's side of a reduction, in floats.
 typedef struct {
     int64_t send, receive; // host memory of one flight
@@ -40,7 +42,7 @@ struct Reducer {
     Message *send, *receive; // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
-    float *host;    // backing of all flights
+    void *host;     // backing of all arrays and flights
     float *scratch; // device
 };
 
@@ -92,13 +94,24 @@ static Layout plan_layout(const Ownership *ownership, int grains, int rank) {
     return layout;
 }
 
+static void place(Reducer *reducer, Bump *host) {
+    int world = reducer->ownership->world;
+    reducer->first_node = bump_take(host, world + 1, sizeof *reducer->first_node);
+    reducer->addition = bump_take(host, reducer->layout.nodes, sizeof *reducer->addition);
+    reducer->started = bump_take(host, reducer->ownership->buckets, sizeof *reducer->started);
+    reducer->send = bump_take(host, world, sizeof *reducer->send);
+    reducer->receive = bump_take(host, world, sizeof *reducer->receive);
+    for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
+        reducer->flight[i].send = bump_floats(host, reducer->layout.send);
+        reducer->flight[i].receive = bump_floats(host, reducer->layout.receive);
+    }
+}
+
 size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank) {
-    Layout layout = plan_layout(ownership, grains, rank);
-    size_t floats = REDUCER_FLIGHTS * (size_t)(layout.send + layout.receive);
-    size_t world = (size_t)ownership->world, nodes = (size_t)layout.nodes;
-    return sizeof(Reducer) + floats * sizeof(float) + (world + 1) * sizeof(int) +
-           nodes * sizeof(Addition) + (size_t)ownership->buckets * sizeof(bool) +
-           2 * world * sizeof(Message);
+    Reducer reducer = {.ownership = ownership, .layout = plan_layout(ownership, grains, rank)};
+    Bump host = {0};
+    place(&reducer, &host);
+    return sizeof reducer + host.used;
 }
 
 size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank) {
@@ -149,27 +162,16 @@ done:
 }
 
 static Status take_memory(Reducer *reducer) {
-    size_t world = (size_t)reducer->world, nodes = (size_t)reducer->layout.nodes;
-    int64_t flight = reducer->layout.send + reducer->layout.receive;
-    size_t floats = REDUCER_FLIGHTS * (size_t)flight;
-    reducer->first_node = calloc(world + 1, sizeof *reducer->first_node);
-    reducer->addition = calloc(nodes, sizeof *reducer->addition);
-    reducer->started = calloc((size_t)reducer->ownership->buckets, sizeof *reducer->started);
-    reducer->send = calloc(world, sizeof *reducer->send);
-    reducer->receive = calloc(world, sizeof *reducer->receive);
-    reducer->host = calloc(floats > 0 ? floats : 1, sizeof *reducer->host);
-    FAIL_IF(reducer->first_node == NULL || reducer->addition == NULL || reducer->started == NULL ||
-                reducer->send == NULL || reducer->receive == NULL || reducer->host == NULL,
-            NO_MEMORY, "no memory to exchange gradients: %zu MiB are needed for it on each rank",
-            floats * sizeof(float) >> 20);
-    for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
-        reducer->flight[i].send = reducer->host + i * flight;
-        reducer->flight[i].receive = reducer->flight[i].send + reducer->layout.send;
-    }
-    void *scratch = NULL;
-    if (reducer->layout.scratch > 0)
-        TRY(device_alloc(reducer->device, (size_t)reducer->layout.scratch * sizeof(float),
-                         &scratch));
+    Bump measure = {0};
+    place(reducer, &measure);
+    reducer->host = calloc(1, measure.used);
+    FAIL_IF(reducer->host == NULL, NO_MEMORY,
+            "no memory to exchange gradients: %zu MiB are needed for it on each rank",
+            measure.used >> 20);
+    place(reducer, &(Bump){reducer->host, 0});
+    if (reducer->layout.scratch == 0) return STATUS_OK;
+    void *scratch;
+    TRY(device_alloc(reducer->device, (size_t)reducer->layout.scratch * sizeof(float), &scratch));
     reducer->scratch = scratch;
     return STATUS_OK;
 }
@@ -203,11 +205,6 @@ fail:
 void reducer_close(Reducer *reducer) {
     if (reducer == NULL) return;
     if (reducer->scratch != NULL) device_release(reducer->device, reducer->scratch);
-    free(reducer->first_node);
-    free(reducer->addition);
-    free(reducer->started);
-    free(reducer->send);
-    free(reducer->receive);
     free(reducer->host);
     free(reducer);
 }
@@ -218,39 +215,40 @@ static int cover_count(const Reducer *reducer, int rank) {
     return reducer->first_node[rank + 1] - reducer->first_node[rank];
 }
 
-static size_t range_bytes(Range range) {
-    return (size_t)(range.end - range.begin) * sizeof(float);
+static int64_t length(Range range) {
+    return range.end - range.begin;
 }
 
-// Downloads what the others own, [peer][k][element], and lists the messages. Returns their number.
-static int pack(Reducer *reducer, const Flight *flight, Stream *stream) {
-    float *at = flight->send;
+// Lists what goes to and comes from each other rank, one behind the other in the flight's blocks:
+// slices of cover sums [peer][k][element] out, [node of the others][element] in, in tree order; or
+// the own share of the weights to everybody, theirs in. Returns the number of messages a way.
+static int list_messages(Reducer *reducer, const Flight *flight, bool weights) {
+    const Ownership *ownership = reducer->ownership;
+    int64_t mine = length(share_range(ownership, flight->bucket, reducer->rank));
     int covers = cover_count(reducer, reducer->rank), count = 0;
+    float *out = flight->send, *in = flight->receive;
+    for (int r = 0; r < reducer->world; ++r) {
+        if (r == reducer->rank) continue;
+        int64_t theirs = length(share_range(ownership, flight->bucket, r));
+        int64_t sent = weights ? mine : theirs * covers;
+        int64_t received = weights ? theirs : mine * cover_count(reducer, r);
+        reducer->send[count] = (Message){r, out, (size_t)sent * sizeof *out};
+        reducer->receive[count++] = (Message){r, in, (size_t)received * sizeof *in};
+        out += weights ? 0 : sent;
+        in += received;
+    }
+    return count;
+}
+
+static void download_slices(Reducer *reducer, const Flight *flight, Stream *stream) {
+    float *at = flight->send;
     for (int r = 0; r < reducer->world; ++r) {
         Range range = share_range(reducer->ownership, flight->bucket, r);
-        if (r == reducer->rank) continue;
-        size_t bytes = range_bytes(range);
-        reducer->send[count++] = (Message){r, at, bytes * (size_t)covers};
-        for (int k = 0; k < covers && bytes > 0; ++k) {
-            stream_download(stream, at, flight->cover[k] + range.begin, bytes);
-            at += range.end - range.begin;
-        }
+        if (r == reducer->rank || length(range) == 0) continue;
+        for (int k = 0; k < cover_count(reducer, reducer->rank); ++k, at += length(range))
+            stream_download(stream, at, flight->cover[k] + range.begin,
+                            (size_t)length(range) * sizeof *at);
     }
-    return count;
-}
-
-// Receives into [node of the others][element], in tree order.
-static int expect_slices(Reducer *reducer, const Flight *flight) {
-    Range mine = share_range(reducer->ownership, flight->bucket, reducer->rank);
-    float *at = flight->receive;
-    int count = 0;
-    for (int r = 0; r < reducer->world; ++r) {
-        if (r == reducer->rank) continue;
-        int covers = cover_count(reducer, r);
-        reducer->receive[count++] = (Message){r, at, range_bytes(mine) * (size_t)covers};
-        at += covers * (mine.end - mine.begin);
-    }
-    return count;
 }
 
 // Where the sum of a node lies for the elements of `mine`.
@@ -258,20 +256,21 @@ static float *node_sum(const Reducer *reducer, const Flight *flight, Range mine,
     int own = reducer->first_node[reducer->rank], covers = cover_count(reducer, reducer->rank);
     if (node >= own && node < own + covers) return flight->cover[node - own] + mine.begin;
     int place = node < own ? node : node - covers;
-    return reducer->scratch + place * (mine.end - mine.begin);
+    return reducer->scratch + place * length(mine);
 }
 
 static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
     TRY(comm_exchange_wait(reducer->comm, flight->exchange));
     Range mine = share_range(reducer->ownership, flight->bucket, reducer->rank);
-    if (mine.end > mine.begin) {
-        size_t others = (size_t)(reducer->layout.nodes - cover_count(reducer, reducer->rank));
-        stream_upload(stream, reducer->scratch, flight->receive, others * range_bytes(mine));
+    if (length(mine) > 0) {
+        int others = reducer->layout.nodes - cover_count(reducer, reducer->rank);
+        stream_upload(stream, reducer->scratch, flight->receive,
+                      (size_t)(others * length(mine)) * sizeof(float));
         for (int i = 0; i < reducer->additions; ++i) {
             Addition add = reducer->addition[i];
             axpby(stream, (Axpby){.x = node_sum(reducer, flight, mine, add.x),
                                   .y = node_sum(reducer, flight, mine, add.y),
-                                  .n = mine.end - mine.begin,
+                                  .n = length(mine),
                                   .a = 1,
                                   .b = 1});
         }
@@ -307,10 +306,10 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     flight->order = reducer->starts++;
     flight->cover = cover;
     Stream *stream = device_stream(reducer->device, 0);
-    int sends = pack(reducer, flight, stream);
-    int receives = expect_slices(reducer, flight);
+    download_slices(reducer, flight, stream);
+    int count = list_messages(reducer, flight, false);
     TRY(stream_wait(stream));
-    TRY(comm_exchange_start(reducer->comm, reducer->send, sends, reducer->receive, receives,
+    TRY(comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
                             bucket % EXCHANGE_TAGS, &flight->exchange));
     flight->busy = true;
     return STATUS_OK;
@@ -332,20 +331,12 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
 static Status start_gather(Reducer *reducer, Flight *flight, int bucket, const float *weights,
                            Stream *stream) {
     Range mine = share_range(reducer->ownership, bucket, reducer->rank);
-    float *at = flight->receive;
-    int count = 0;
-    for (int r = 0; r < reducer->world; ++r) {
-        if (r == reducer->rank) continue;
-        Range range = share_range(reducer->ownership, bucket, r);
-        reducer->send[count] = (Message){r, flight->send, range_bytes(mine)};
-        reducer->receive[count++] = (Message){r, at, range_bytes(range)};
-        at += range.end - range.begin;
-    }
-    if (mine.end > mine.begin) {
-        stream_download(stream, flight->send, weights + mine.begin, range_bytes(mine));
-        TRY(stream_wait(stream));
-    }
+    if (length(mine) > 0)
+        stream_download(stream, flight->send, weights + mine.begin,
+                        (size_t)length(mine) * sizeof *weights);
+    TRY(stream_wait(stream));
     flight->bucket = bucket;
+    int count = list_messages(reducer, flight, true);
     return comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
                                bucket % EXCHANGE_TAGS, &flight->exchange);
 }
@@ -354,11 +345,10 @@ static Status finish_gather(Reducer *reducer, Flight *flight, float *weights, St
     TRY(comm_exchange_wait(reducer->comm, flight->exchange));
     const float *at = flight->receive;
     for (int r = 0; r < reducer->world; ++r) {
-        if (r == reducer->rank) continue;
         Range range = share_range(reducer->ownership, flight->bucket, r);
-        if (range.end == range.begin) continue;
-        stream_upload(stream, weights + range.begin, at, range_bytes(range));
-        at += range.end - range.begin;
+        if (r == reducer->rank || length(range) == 0) continue;
+        stream_upload(stream, weights + range.begin, at, (size_t)length(range) * sizeof *at);
+        at += length(range);
     }
     return stream_wait(stream);
 }

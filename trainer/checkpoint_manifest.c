@@ -82,20 +82,17 @@ static void put_all(Text *text, const Params *params, const CheckpointMeta *meta
 
 Status manifest_build(const Params *params, const CheckpointMeta *meta, const BlockFileInfo *file,
                       char **text, size_t *bytes) {
-    char *body = NULL, *whole;
-    Text out = {open_memstream(&body, bytes), false};
+    char tail[TAIL_BYTES] = "";
+    Text out = {open_memstream(text, bytes), false};
     FAIL_IF(out.stream == NULL, NO_MEMORY, "no memory for " MANIFEST_NAME);
     put_all(&out, params, meta, file);
-    out.failed |= ferror(out.stream) != 0;
+    if (fflush(out.stream) == 0) make_tail(*text, *bytes, tail);
+    out.failed |= fputs(tail, out.stream) < 0 || ferror(out.stream) != 0;
     out.failed |= fclose(out.stream) != 0;
-    whole = out.failed ? NULL : realloc(body, *bytes + TAIL_BYTES);
-    if (whole == NULL) free(body);
-    FAIL_IF(whole == NULL, NO_MEMORY, "no memory for " MANIFEST_NAME);
-    make_tail(whole, *bytes, whole + *bytes);
-    *text = whole;
-    *bytes += TAIL_BYTES - 1;
-    FAIL_IF(*bytes > MANIFEST_BYTES_MOST, FAILED, "%s of %zu bytes: the facts are too long",
-            MANIFEST_NAME, *bytes);
+    bool long_facts = *bytes > MANIFEST_BYTES_MOST;
+    if (out.failed || long_facts) free(*text);
+    FAIL_IF(out.failed, NO_MEMORY, "no memory for " MANIFEST_NAME);
+    FAIL_IF(long_facts, FAILED, "%s of %zu bytes: the facts are too long", MANIFEST_NAME, *bytes);
     return STATUS_OK;
 }
 
@@ -263,30 +260,28 @@ void manifest_close(Manifest *manifest) {
 
 // ---- comparing ----------------------------------------------------------------------------------
 
-static void format_shape(const Param *param, char out[96]) {
-    int n = snprintf(out, 96, "[");
-    for (int i = 0; i < param->dims; ++i)
-        n += snprintf(out + n, 96 - (size_t)n, "%s%lld", i > 0 ? ", " : "",
-                      (long long)param->dim[i]);
-    snprintf(out + n, 96 - (size_t)n, "]");
-}
+enum { TENSOR_TEXT_BYTES = PARAM_NAME_BYTES + 96 };
 
-static bool same_shape(const Param *a, const Param *b) {
-    return a->dims == b->dims && memcmp(a->dim, b->dim, sizeof *a->dim * (size_t)a->dims) == 0;
+// "'in.weight' [62, 2]"
+static void format_tensor(const Param *param, char out[TENSOR_TEXT_BYTES]) {
+    int n = snprintf(out, TENSOR_TEXT_BYTES, "'%s' [", param->name);
+    for (int i = 0; i < param->dims; ++i)
+        n += snprintf(out + n, TENSOR_TEXT_BYTES - (size_t)n, "%s%lld", i > 0 ? ", " : "",
+                      (long long)param->dim[i]);
+    snprintf(out + n, TENSOR_TEXT_BYTES - (size_t)n, "]");
 }
 
 Status manifest_fits(const Manifest *manifest, const Params *params, const char *folder) {
     const Params *saved = &manifest->params;
     int common = saved->count < params->count ? saved->count : params->count;
     for (int i = 0; i < common; ++i) {
-        const Param *is = &saved->list[i], *wanted = &params->list[i];
-        char is_shape[96], wanted_shape[96];
-        format_shape(is, is_shape);
-        format_shape(wanted, wanted_shape);
-        FAIL_IF(strcmp(is->name, wanted->name) != 0 || !same_shape(is, wanted), BAD_CONFIG,
-                "%s holds tensor %d as '%s' %s, the configured model has '%s' %s: the model keys"
-                " must be those of the run",
-                folder, i, is->name, is_shape, wanted->name, wanted_shape);
+        char is[TENSOR_TEXT_BYTES], wanted[TENSOR_TEXT_BYTES];
+        format_tensor(&saved->list[i], is);
+        format_tensor(&params->list[i], wanted);
+        FAIL_IF(strcmp(is, wanted) != 0, BAD_CONFIG,
+                "%s holds tensor %d as %s, the configured model has %s: the model keys must be"
+                " those of the run",
+                folder, i, is, wanted);
     }
     const Params *longer = saved->count > common ? saved : params;
     FAIL_IF(saved->count != params->count, BAD_CONFIG,

@@ -1,6 +1,7 @@
 // The model on its device behind trainer/engine.h.
 #include "trainer/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,16 +97,24 @@ void engine_close(Engine *engine) {
     memset(engine, 0, sizeof *engine);
 }
 
+void plan_add(Plan *plan, const char *purpose, size_t bytes) {
+    size_t used = strlen(plan->text);
+    if (bytes == 0) return;
+    snprintf(plan->text + used, sizeof plan->text - used, "%s%s %.1f", used > 0 ? " + " : "",
+             purpose, (double)bytes / 1e6);
+    plan->total += bytes;
+}
+
 void engine_plan(const Engine *engine, Plan *plan) {
     const Network *network = engine->network;
+    size_t lanes = (size_t)engine->lanes;
     plan_add(plan, "activations",
-             network_activation_bytes(network, engine->capacity, engine->backward), engine->lanes);
+             lanes * network_activation_bytes(network, engine->capacity, engine->backward));
     plan_add(plan, "batches",
-             process_pass_bytes(engine->process, network, engine->capacity) +
-                 process_pass_host_bytes(engine->process, engine->capacity),
-             engine->lanes);
-    plan_add(plan, "scratch", network_scratch_bytes(network), engine->lanes);
-    plan_add(plan, "positions", network_table_bytes(network), 1);
+             lanes * (process_pass_bytes(engine->process, network, engine->capacity) +
+                      process_pass_host_bytes(engine->process, engine->capacity)));
+    plan_add(plan, "scratch", lanes * network_scratch_bytes(network));
+    plan_add(plan, "positions", network_table_bytes(network));
 }
 
 Status engine_wait(const Engine *engine) {

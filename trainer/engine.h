@@ -6,7 +6,13 @@
 #include "data/dataset.h"
 #include "model/network.h"
 #include "model/process.h"
-#include "trainer/plan.h"
+
+// All memory of a rank in named amounts, for people: "weights 12.1 + exchange 4.0 + ...".
+typedef struct {
+    char text[512]; // MB each
+    size_t total;
+} Plan;
+void plan_add(Plan *plan, const char *purpose, size_t bytes); // nothing where bytes is 0
 
 typedef struct {
     const NetworkConfig *network;

@@ -71,7 +71,7 @@ static MetricsRecord make_record(const Trainer *t) {
     MetricsRecord record = {
         .step = t->step,
         .samples = t->step * t->settings.train.batch,
-        .loss = t->totals.numerator / t->totals.denominator,
+        .loss = t->totals.loss_sum / ((double)t->totals.finite_steps * t->batch_items),
         .grad_norm = t->totals.grad_norm / (double)t->totals.steps,
         .lr = t->last_lr,
         .data_wait_s = t->totals.data_wait,

@@ -12,7 +12,7 @@
 
 // A named piece of the device's block; the plan tells of it when it is measured.
 static void *take(Trainer *t, Bump *device, const char *purpose, int64_t count, size_t bytes_each) {
-    if (device->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each, 1);
+    if (device->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each);
     return bump_take(device, count, bytes_each);
 }
 
@@ -53,13 +53,12 @@ static void place_board(Trainer *t, Bump *host) {
     int world = comm_world(t->context.comm);
     t->totals.sorted = bump_take(host, world, sizeof(double));
     t->totals.arrival = bump_take(host, world, sizeof(double));
-    t->board.count = 2 * grains + parts + world * BOARD_RANK_FIELDS;
+    t->board.count = grains + parts + world * BOARD_RANK_FIELDS;
     double *values = t->board.values = bump_take(host, t->board.count, sizeof(double));
     if (values == NULL) return;
-    t->board.numerator = values;
-    t->board.denominator = values + grains;
-    t->board.square_sum = values + 2 * grains;
-    t->board.rank = values + 2 * grains + parts;
+    t->board.loss_sum = values;
+    t->board.square_sum = values + grains;
+    t->board.rank = values + grains + parts;
 }
 
 static void place(Trainer *t, Bump *device, Bump *host) {
@@ -126,9 +125,8 @@ Status state_open(Trainer *t) {
     TRY(reducer_open(comm, engine->device, &t->ownership, grains, &t->reducer));
     plan_add(&t->plan, "exchange",
              reducer_host_bytes(&t->ownership, grains, rank) +
-                 reducer_device_bytes(&t->ownership, grains, rank),
-             1);
-    plan_add(&t->plan, "read-ahead", loader_bytes(t->loader), 1);
+                 reducer_device_bytes(&t->ownership, grains, rank));
+    plan_add(&t->plan, "read-ahead", loader_bytes(t->loader));
     engine_plan(engine, &t->plan);
     return STATUS_OK;
 }

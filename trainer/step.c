@@ -126,11 +126,8 @@ static Status put_norms(Trainer *t, const float *gradient) {
     TRY(engine_wait(&t->engine));
     for (int part = 0; part < params->parts; ++part) {
         if (t->own_slot[part] < 0) continue;
-        int64_t begin, end;
-        params_part(params, part, &begin, &end);
-        double sum = 0;
-        for (int64_t c = 0; c * PART_UNIT < end - begin; ++c)
-            sum += t->host_norm[t->own_slot[part] * chunks + c];
+        double sum = 0; // chunks beyond a short part are 0
+        for (int64_t c = 0; c < chunks; ++c) sum += t->host_norm[t->own_slot[part] * chunks + c];
         t->board.square_sum[part] = sum;
     }
     return STATUS_OK;
@@ -141,29 +138,24 @@ static void put_losses(Trainer *t) {
         const float *row = t->host_loss + (grain - t->grain_begin) * t->grain_samples;
         double sum = 0;
         for (int64_t i = 0; i < t->grain_samples; ++i) sum += (double)row[i];
-        t->board.numerator[grain] = sum;
-        t->board.denominator[grain] =
-            (double)(t->grain_samples * process_loss_items(t->engine.process));
+        t->board.loss_sum[grain] = sum;
     }
 }
 
 // ---- what follows from the board: the same on every rank --------------------------------------
 
 typedef struct {
-    double numerator, denominator, grad_norm;
+    double loss_sum, grad_norm;
     bool finite;
 } StepResult;
 
 static StepResult read_board(Trainer *t) {
     StepResult result = {0};
-    for (int i = 0; i < t->settings.train.grains; ++i) {
-        result.numerator += t->board.numerator[i];
-        result.denominator += t->board.denominator[i];
-    }
     double squares = 0;
+    for (int i = 0; i < t->settings.train.grains; ++i) result.loss_sum += t->board.loss_sum[i];
     for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];
-    result.grad_norm = sqrt(squares) / result.denominator;
-    result.finite = isfinite(result.numerator) && isfinite(result.grad_norm);
+    result.grad_norm = sqrt(squares) / t->batch_items;
+    result.finite = isfinite(result.loss_sum) && isfinite(result.grad_norm);
     t->agreed = 0;
     t->seconds_left = 0;
     for (int rank = 0; rank < comm_world(t->context.comm); ++rank) {
@@ -197,7 +189,7 @@ static void name_bad_grain(const Trainer *t, int grain, const Batch *batch) {
 static Status skip_step(Trainer *t, const Batch *batch) {
     bool named = false;
     for (int grain = 0; grain < t->settings.train.grains; ++grain) {
-        if (isfinite(t->board.numerator[grain])) continue;
+        if (isfinite(t->board.loss_sum[grain])) continue;
         named = true;
         if (grain >= t->grain_begin && grain < t->grain_end) name_bad_grain(t, grain, batch);
     }
@@ -222,7 +214,7 @@ static Status skip_step(Trainer *t, const Batch *batch) {
 static void queue_update(Trainer *t, const float *gradient, const StepResult *result) {
     const OptimConfig *optim = &t->settings.optim;
     int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
-    double scale = 1 / result->denominator;
+    double scale = 1 / t->batch_items;
     if (optim->clip > 0 && result->grad_norm > optim->clip)
         scale *= optim->clip / result->grad_norm;
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
@@ -274,15 +266,13 @@ Status step_run(Trainer *t) {
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));
 
     StepResult result = read_board(t);
-    t->last_loss = result.numerator / result.denominator;
-    t->last_norm = result.grad_norm;
     if (result.finite) {
         t->skips_in_row = 0;
         queue_update(t, gradient, &result);
         TRY(engine_wait(&t->engine));
         TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
-        t->totals.numerator += result.numerator;
-        t->totals.denominator += result.denominator;
+        t->totals.loss_sum += result.loss_sum;
+        ++t->totals.finite_steps;
     } else {
         TRY(skip_step(t, &batch));
     }

@@ -60,6 +60,7 @@ static Status open_engine(Trainer *t) {
     int grains = t->grain_end - t->grain_begin;
     if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
+    t->batch_items = (double)(s->train.batch * process_loss_items(t->engine.process));
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
@@ -138,13 +139,11 @@ static Status on_rank_0(Trainer *t, Status (*step)(Trainer *t)) {
 }
 
 static void say_start(Trainer *t, bool found, double opened, double loaded) {
-    char plan[512];
-    plan_format(&t->plan, plan, sizeof plan);
     const Params *params = &t->engine.params;
     report_say(t, "model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample",
                t->settings.model.family, (double)params->size / 1e6, params->parts,
                3 * network_forward_flops(t->engine.network) / 1e9);
-    report_say(t, "memory of a rank: %s", plan);
+    report_say(t, "memory of a rank: %s = %.1f MB", t->plan.text, (double)t->plan.total / 1e6);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
                    t->settings.run.dir, t->step, t->fingerprint);

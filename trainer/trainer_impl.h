@@ -29,9 +29,9 @@ typedef struct {
 typedef struct {
     double *values;
     int count;
-    double *numerator, *denominator; // [grains]
-    double *square_sum;              // [parts] of the gradient
-    double *rank;                    // [world][BOARD_RANK_FIELDS]
+    double *loss_sum;   // [grains]
+    double *square_sum; // [parts] of the gradient
+    double *rank;       // [world][BOARD_RANK_FIELDS]
 } Board;
 enum {
     BOARD_ACTIONS,
@@ -44,8 +44,8 @@ enum {
 
 // Sums since the last metrics record.
 typedef struct {
-    int64_t steps;
-    double numerator, denominator, grad_norm, started, data_wait;
+    int64_t steps, finite_steps;
+    double loss_sum, grad_norm, started, data_wait;
     double *arrival, *sorted; // [world]
 } StepTotals;
 
@@ -63,6 +63,7 @@ struct Trainer {
 
     int grain_begin, grain_end; // of this rank
     int64_t grain_samples;
+    double batch_items;                // terms of the loss in a batch, over all ranks
     void *device_memory, *host_memory; // all that follows lies in these two blocks
     GradLane *grad_lane;               // [streams]
     float *gradients;                  // device, buffers of gradient_stride, one behind the other
@@ -87,7 +88,7 @@ struct Trainer {
     int64_t step;             // completed
     int64_t skipped;
     int skips_in_row;
-    double last_loss, last_norm, last_lr;
+    double last_lr;
     uint64_t fingerprint;
     double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
     int64_t saved_step;

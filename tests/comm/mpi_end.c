@@ -1,5 +1,5 @@
 // Ways for a job to end, one a run; expect_exit.sh looks at mpirun's exit code and the time.
-//   abort    the last rank calls comm_abort(7) while the others wait in a barrier
+//   abort    the last rank calls comm_abort(7) while the others wait for its word
 //   early    the same where the others wait for its message
 //   bug      the last rank breaks a REQUIRE with the hook of launch/: exit code 70
 //   agree    the last rank fails at a quiet point: all agree on its code, close and return it
@@ -30,7 +30,8 @@ static int fail_alone(const char *how) {
             comm_exchange_wait(comm, exchange) == STATUS_OK)
             return 1;
     }
-    return comm_barrier(comm) == STATUS_OK ? 1 : 2;
+    int speaker;
+    return comm_agree(comm, STATUS_OK, &speaker) == STATUS_OK ? 1 : 2;
 }
 
 static int fail_together(void) {

@@ -49,7 +49,6 @@ static void test_unknown_kind(void) {
 static void test_talking_to_oneself(void) {
     Comm *comm;
     EXPECT_OK(comm_open("local", &comm));
-    EXPECT_OK(comm_barrier(comm));
     double board[2] = {1.5, -2};
     EXPECT_OK(comm_board(comm, board, 2));
     EXPECT(board[0] == 1.5 && board[1] == -2);

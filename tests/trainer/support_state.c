@@ -144,11 +144,6 @@ static void part_ways(Comm *comm) {
     pthread_barrier_wait(&((Rank *)comm)->hub->barrier);
 }
 
-static Status thread_barrier(Comm *comm) {
-    part_ways(comm);
-    return STATUS_OK;
-}
-
 static Status thread_broadcast(Comm *comm, void *data, size_t bytes, int root) {
     meet(comm, data);
     if (comm->rank != root) memcpy(data, ((Rank *)comm)->hub->given[root], bytes);
@@ -183,7 +178,6 @@ static Status thread_reduce(Comm *comm, void *values, int n, Reduction reduction
 }
 
 static const CommOps thread_ops = {
-    .barrier = thread_barrier,
     .broadcast = thread_broadcast,
     .gather = thread_gather,
     .reduce = thread_reduce,
