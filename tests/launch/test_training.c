@@ -14,6 +14,7 @@ static char work[PATH_BYTES];
 // ---- the outside world of a run ---------------------------------------------------------------
 
 static int signals_after = -1, signals_asked; // stop proposed at the so-many-th step
+static char lock_to_lose[PATH_BYTES];         // removed at the third step
 static char last_warning[2048];
 
 static void hear(const char *line) {
@@ -24,6 +25,7 @@ static void keep_warning(const char *line) {
 }
 static int raise_signal(double *seconds_left) {
     *seconds_left = 0;
+    if (signals_asked == 2 && lock_to_lose[0] != 0) EXPECT(unlink(lock_to_lose) == 0);
     return ++signals_asked == signals_after ? ACTION_STOP : 0;
 }
 
@@ -158,6 +160,24 @@ static void test_resume_is_exact(void) {
     EXPECT_EQ(third.step, 12);
 }
 
+// A run whose lock was taken ends before it writes another checkpoint.
+static void test_lost_lock_ends_the_run(void) {
+    static const char *const words[] = {"checkpoint.every=2"};
+    RunSettings settings = read_settings("points", words, 1);
+    char **names;
+    int count;
+    EXPECT_OK(path_format(lock_to_lose, "%s/lock.json", settings.run.dir));
+    Outcome outcome = run_settings(&settings, true);
+    lock_to_lose[0] = 0;
+    EXPECT_EQ(outcome.status, STATUS_BUSY);
+    EXPECT_EQ(outcome.step, 4);
+    EXPECT(strstr(error_get()->text, "was removed while this run held it") != NULL);
+    EXPECT_OK(checkpoint_list(settings.run.dir, &names, &count));
+    EXPECT_EQ(count, 1);
+    if (count == 1) EXPECT_TEXT(names[0], "step-000000002");
+    folder_names_free(names, count);
+}
+
 // ---- not finite -------------------------------------------------------------------------------
 
 static void test_exploding_run_stops_with_a_reason(void) {
@@ -223,6 +243,7 @@ int main(void) {
     RUN(test_points_same_bits);
     RUN(test_text_same_bits);
     RUN(test_resume_is_exact);
+    RUN(test_lost_lock_ends_the_run);
     RUN(test_exploding_run_stops_with_a_reason);
     RUN(test_nothing_is_allocated_in_the_loop);
     return test_report();
