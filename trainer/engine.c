@@ -71,16 +71,15 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     engine->lane = calloc((size_t)device.streams, sizeof *engine->lane);
     FAIL_IF(engine->lane == NULL, NO_MEMORY, "no memory for %d streams", device.streams);
     engine->lanes = device.streams;
-    for (int i = 0; i < engine->lanes; ++i) {
+    for (int i = 0; i < engine->lanes; ++i)
         engine->lane[i].stream = device_stream(engine->device, i);
-        TRY(open_lane(engine, &engine->lane[i]));
-    }
+    for (int i = 0; i < engine->lanes; ++i) TRY(open_lane(engine, &engine->lane[i]));
     return upload_table(engine);
 }
 
 void engine_close(Engine *engine) {
     if (engine->device != NULL) {
-        for (int i = 0; i < engine->lanes; ++i) (void)!stream_wait(engine->lane[i].stream);
+        (void)!engine_wait(engine);
         for (int i = 0; i < engine->lanes; ++i) {
             device_release(engine->device, engine->lane[i].activations);
             device_release(engine->device, engine->lane[i].pass_memory);
