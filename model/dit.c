@@ -46,7 +46,6 @@ typedef struct {
     // Gradients, backward only: of the residual stream, of a norm's output, of a branch, of the
     // widest arrays, of patches.
     float *dsum, *dnorm, *dbranch, *dwide, *dpatches;
-    size_t bytes;
 } DitMemory;
 
 // ---- configuration ----------------------------------------------------------------------------
@@ -81,10 +80,6 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
     return STATUS_OK;
 }
 
-static size_t dit_bytes(const NetworkConfig *config) {
-    return sizeof(Dit) + (size_t)config->depth * sizeof(DitBlock);
-}
-
 static void input_add(Dit *dit, Params *params) {
     Network *network = &dit->base;
     int64_t width = dit->width, patch = network->config.patch;
@@ -92,7 +87,7 @@ static void input_add(Dit *dit, Params *params) {
         Param table = {.dims = 2,
                        .dim = {network->shape.vocabulary, width},
                        .init = INIT_NORMAL,
-                       .scale = (float)(1.0 / sqrt((double)width)),
+                       .scale = 1, // as loud as the positions that are added
                        .decay = true};
         dit->token_table = params_add(params, table, "x_embedder.table.weight");
         return;
@@ -217,7 +212,8 @@ static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemo
 
 // Lays out a pass in `base`; NULL only measures. Without backward the memory of two blocks serves
 // all: a layer reads nothing from further back than the layer before.
-static void dit_place(const Dit *dit, void *base, int64_t samples, bool backward, DitMemory *out) {
+static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backward,
+                        DitMemory *out) {
     Bump bump = {.base = base};
     int64_t rows = samples * dit->tokens;
     int depth = dit->base.config.depth;
@@ -236,13 +232,12 @@ static void dit_place(const Dit *dit, void *base, int64_t samples, bool backward
         out->final_patches = bump_floats(&bump, rows * dit->patch_out);
     }
     if (backward) gradients_place(dit, &bump, samples, out);
-    out->bytes = bump.used;
+    return bump.used;
 }
 
 static size_t dit_activation_bytes(const Network *network, int64_t samples, bool backward) {
     DitMemory memory;
-    dit_place((const Dit *)network, NULL, samples, backward, &memory);
-    return memory.bytes;
+    return dit_place((const Dit *)network, NULL, samples, backward, &memory);
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -440,7 +435,8 @@ static void dit_backward(const Run *run, float *dout, float *dx) {
 const NetworkFamily network_dit = {
     .name = "dit",
     .check = dit_check,
-    .bytes = dit_bytes,
+    .bytes = sizeof(Dit),
+    .block_bytes = sizeof(DitBlock),
     .plan = dit_plan,
     .activation_bytes = dit_activation_bytes,
     .table_fill = dit_table_fill,

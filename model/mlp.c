@@ -24,7 +24,6 @@ typedef struct {
     float *dstream, *dlayer; // backward only; dbranch is needed with dropout
     float *dbranch;
     int slots;
-    size_t bytes;
 } MlpMemory;
 
 static Status mlp_check(const NetworkConfig *config, const NetworkShape *shape) {
@@ -33,10 +32,6 @@ static Status mlp_check(const NetworkConfig *config, const NetworkShape *shape) 
             "model.family is mlp, which takes vectors; the data has %s: choose dit",
             shape->tokens ? "tokens" : "images");
     return STATUS_OK;
-}
-
-static size_t mlp_bytes(const NetworkConfig *config) {
-    return sizeof(Mlp) + (size_t)config->depth * sizeof(MlpLayer);
 }
 
 static void mlp_plan(Network *network, Params *params) {
@@ -57,7 +52,8 @@ static void mlp_plan(Network *network, Params *params) {
 
 // ---- plan of memory ---------------------------------------------------------------------------
 
-static void mlp_place(const Mlp *mlp, void *base, int64_t samples, bool backward, MlpMemory *out) {
+static size_t mlp_place(const Mlp *mlp, void *base, int64_t samples, bool backward,
+                        MlpMemory *out) {
     Bump bump = {.base = base};
     int64_t n = samples * mlp->width;
     *out = (MlpMemory){.slots = backward ? mlp->base.config.depth : 1};
@@ -72,13 +68,12 @@ static void mlp_place(const Mlp *mlp, void *base, int64_t samples, bool backward
         out->dlayer = bump_floats(&bump, n);
         out->dbranch = bump_floats(&bump, n);
     }
-    out->bytes = bump.used;
+    return bump.used;
 }
 
 static size_t mlp_activation_bytes(const Network *network, int64_t samples, bool backward) {
     MlpMemory memory;
-    mlp_place((const Mlp *)network, NULL, samples, backward, &memory);
-    return memory.bytes;
+    return mlp_place((const Mlp *)network, NULL, samples, backward, &memory);
 }
 
 // ---- passes -----------------------------------------------------------------------------------
@@ -134,7 +129,8 @@ static void mlp_backward(const Run *run, float *dout, float *dx) {
 const NetworkFamily network_mlp = {
     .name = "mlp",
     .check = mlp_check,
-    .bytes = mlp_bytes,
+    .bytes = sizeof(Mlp),
+    .block_bytes = sizeof(MlpLayer),
     .plan = mlp_plan,
     .activation_bytes = mlp_activation_bytes,
     .forward = mlp_forward,

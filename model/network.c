@@ -66,7 +66,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     TRY(shape_check(shape));
     const NetworkFamily *family = family_find(config->family);
     TRY(family->check(config, shape));
-    Network *network = calloc(1, family->bytes(config));
+    Network *network = calloc(1, family->bytes + (size_t)config->depth * family->block_bytes);
     FAIL_IF(network == NULL, NO_MEMORY, "no memory for the plan of the network");
     network->family = family;
     network->config = *config;

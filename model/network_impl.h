@@ -31,8 +31,8 @@ typedef struct {
     const char *name;
     // Errors: BAD_CONFIG. Nothing has been allocated yet.
     Status (*check)(const NetworkConfig *config, const NetworkShape *shape);
-    // Bytes of the family's struct, which begins with Network.
-    size_t (*bytes)(const NetworkConfig *config);
+    // Bytes of the family's struct, which begins with Network and ends with a row for each block.
+    size_t bytes, block_bytes;
     // Adds the parameters in the order in which forward uses them, and completes the plan.
     void (*plan)(Network *network, Params *params);
     size_t (*activation_bytes)(const Network *network, int64_t samples, bool backward);

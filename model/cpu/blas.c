@@ -27,27 +27,15 @@ static const char library_file[] = "libopenblas.so.0";
 
 // ---- environment ------------------------------------------------------------------------------
 
-typedef struct {
-    const char *name;
-    char *before; // NULL: was not set
-} Variable;
-
-static Variable variable_set(const char *name, const char *value) {
+// Sets a variable (NULL: removes it) and returns what it was, to be freed.
+static char *variable_swap(const char *name, const char *value) {
     const char *before = getenv(name);
-    Variable variable = {name, before != NULL ? strdup(before) : NULL};
+    char *copy = before != NULL ? strdup(before) : NULL;
     if (value != NULL)
         setenv(name, value, 1);
     else
         unsetenv(name);
-    return variable;
-}
-
-static void variable_restore(Variable variable) {
-    if (variable.before != NULL)
-        setenv(variable.name, variable.before, 1);
-    else
-        unsetenv(variable.name);
-    free(variable.before);
+    return copy;
 }
 
 // NULL leaves the choice to OpenBLAS (a processor without AVX2).
@@ -61,11 +49,13 @@ static const char *core_type(void) {
 }
 
 static void *library_load(void) {
-    Variable core = variable_set("OPENBLAS_CORETYPE", core_type());
-    Variable threads = variable_set("OPENBLAS_NUM_THREADS", "1");
+    char *core = variable_swap("OPENBLAS_CORETYPE", core_type());
+    char *threads = variable_swap("OPENBLAS_NUM_THREADS", "1");
     void *handle = dlopen(library_file, RTLD_NOW | RTLD_LOCAL);
-    variable_restore(threads);
-    variable_restore(core);
+    free(variable_swap("OPENBLAS_NUM_THREADS", threads));
+    free(variable_swap("OPENBLAS_CORETYPE", core));
+    free(threads);
+    free(core);
     return handle;
 }
 

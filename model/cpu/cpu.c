@@ -70,8 +70,9 @@ static Status memory_zeroed(size_t bytes, void **out) {
     size_t rounded = bytes == 0 ? unit : (bytes + unit - 1) / unit * unit;
     void *memory = aligned_alloc(unit, rounded);
     FAIL_IF(memory == NULL, NO_MEMORY, "no memory for %zu bytes of the device", rounded);
+    // Whole pages come zeroed from the kernel, when they are first touched.
+    if (!huge || madvise(memory, rounded, MADV_DONTNEED) != 0) memset(memory, 0, rounded);
     if (huge) (void)madvise(memory, rounded, MADV_HUGEPAGE); // a wish: nothing depends on it
-    memset(memory, 0, rounded);
     *out = memory;
     return STATUS_OK;
 }
@@ -122,13 +123,8 @@ static void run_copy(void *context, const void *args) {
     if (copy->bytes > 0) memcpy(copy->to, copy->from, copy->bytes);
 }
 
-static void cpu_upload(Stream *stream, void *device_to, const void *host_from, size_t bytes) {
-    Copy copy = {device_to, host_from, bytes};
-    call_queue(stream, run_copy, &copy, sizeof copy);
-}
-
-static void cpu_download(Stream *stream, void *host_to, const void *device_from, size_t bytes) {
-    Copy copy = {host_to, device_from, bytes};
+static void queue_copy(Stream *stream, void *to, const void *from, size_t bytes) {
+    Copy copy = {to, from, bytes};
     call_queue(stream, run_copy, &copy, sizeof copy);
 }
 
@@ -196,8 +192,8 @@ const Backend cpu_backend = {.name = "cpu",
                              .close = cpu_close,
                              .alloc = cpu_alloc,
                              .release = cpu_release,
-                             .upload = cpu_upload,
-                             .download = cpu_download,
+                             .upload = queue_copy,
+                             .download = queue_copy,
                              .wait = cpu_wait,
                              BACKEND_OPS(ENTRY)};
 #undef ENTRY

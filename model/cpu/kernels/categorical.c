@@ -146,7 +146,7 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args)
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
             int32_t *x = args->x + s * args->item + e;
-            int64_t n = args->item - e < NOISE_CHUNK ? args->item - e : NOISE_CHUNK;
+            int64_t n = chunk_size(args->item, e);
             noise_bits(args->key, args->sample[s], e / 4, bits);
             for (int64_t i = 0; i < n; ++i)
                 x[i] = (int32_t)rng_below(bits[i], (uint32_t)args->classes);

@@ -5,38 +5,24 @@
 #include "model/cpu/kernels/f64.h"
 #include "model/cpu/kernels/noise.h"
 
-// Elements of one sample are worked on NOISE_CHUNK at a time, copied to local arrays and back: that
-// keeps loops free of tails and lets outputs be inputs.
-
-static int64_t chunk_size(int64_t item, int64_t first) {
-    return item - first < NOISE_CHUNK ? item - first : NOISE_CHUNK;
-}
-
-static void chunk_load(float to[NOISE_CHUNK], const float *from, int64_t n) {
-    if (n < NOISE_CHUNK) memset(to, 0, NOISE_CHUNK * sizeof *to);
-    memcpy(to, from, (size_t)n * sizeof *to);
-}
-
-static void corrupt_sample(const GaussianCorrupt *args, int64_t s) {
-    const GaussianLevel level = args->level[s];
-    float eps[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK];
-    for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-        int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-        noise_normal(args->key, args->sample[s], e, eps);
-        chunk_load(x_0, args->x_0 + at, n);
-        for (int i = 0; i < NOISE_CHUNK; ++i)
-            out[i] = fmaf(level.noise, eps[i], level.keep * x_0[i]);
-        memcpy(args->x_t + at, out, (size_t)n * sizeof *out);
-        if (args->target == NULL) continue;
-        for (int i = 0; i < NOISE_CHUNK; ++i)
-            out[i] = fmaf(level.target_eps, eps[i], level.target_x0 * x_0[i]);
-        memcpy(args->target + at, out, (size_t)n * sizeof *out);
-    }
-}
-
 void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const GaussianCorrupt *args) {
     (void)stream;
-    for (int64_t s = 0; s < args->samples; ++s) corrupt_sample(args, s);
+    float eps[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK];
+    for (int64_t s = 0; s < args->samples; ++s) {
+        const GaussianLevel level = args->level[s];
+        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+            noise_normal(args->key, args->sample[s], e, eps);
+            chunk_load(x_0, args->x_0 + at, n);
+            for (int i = 0; i < NOISE_CHUNK; ++i)
+                out[i] = fmaf(level.noise, eps[i], level.keep * x_0[i]);
+            memcpy(args->x_t + at, out, (size_t)n * sizeof *out);
+            if (args->target == NULL) continue;
+            for (int i = 0; i < NOISE_CHUNK; ++i)
+                out[i] = fmaf(level.target_eps, eps[i], level.target_x0 * x_0[i]);
+            memcpy(args->target + at, out, (size_t)n * sizeof *out);
+        }
+    }
 }
 
 static void square_add(double lane[F64_LANES], const float x[NOISE_CHUNK]) {

@@ -3,6 +3,7 @@
 #define MODEL_CPU_KERNELS_NOISE_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "base/rng.h"
 
@@ -10,6 +11,17 @@ enum {
     NOISE_BLOCKS = 32,
     NOISE_CHUNK = 4 * NOISE_BLOCKS, // numbers of one call
 };
+
+// Elements of one sample are worked on NOISE_CHUNK at a time, copied to local arrays and back: that
+// keeps loops free of tails and lets outputs be inputs.
+static inline int64_t chunk_size(int64_t item, int64_t first) {
+    return item - first < NOISE_CHUNK ? item - first : NOISE_CHUNK;
+}
+
+static inline void chunk_load(float to[NOISE_CHUNK], const float *from, int64_t n) {
+    if (n < NOISE_CHUNK) memset(to, 0, NOISE_CHUNK * sizeof *to);
+    memcpy(to, from, (size_t)n * sizeof *to);
+}
 
 // bits[n]: number n%4 of block first_block + n/4 of `sample`, as rng_block gives them.
 static inline void noise_bits(RngKey key, uint64_t sample, int64_t first_block,

@@ -1,5 +1,7 @@
 // The residual stream and its modulated LayerNorm. A row of fp32 numbers stays in the first cache
 // between the passes over it, so memory is read and written once.
+#include <string.h>
+
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/simd.h"
 
@@ -79,8 +81,7 @@ static void row_grad_means(const GradRow *row, float means[2]) {
 
 static void row_grad_norm(const GradRow *row, const float means[2]) {
     const float *sum = row->sum, *dy = row->dy, *scale = row->scale;
-    float *dsum = row->dsum, *dshift = row->dshift;
-    float *dscale = row->dscale;
+    float *dsum = row->dsum, *dshift = row->dshift, *dscale = row->dscale;
     float mean = row->mean, rstd = row->rstd, mean_g = means[0], mean_product = means[1];
     LOOP_INDEPENDENT
     for (int64_t i = 0; i < row->width; ++i) {
@@ -93,8 +94,7 @@ static void row_grad_norm(const GradRow *row, const float means[2]) {
 }
 
 static void row_grad_branch(const GradRow *row) {
-    const float *dsum = row->dsum, *gate = row->gate;
-    const float *branch = row->branch;
+    const float *dsum = row->dsum, *gate = row->gate, *branch = row->branch;
     float *dbranch = row->dbranch, *dgate = row->dgate;
     LOOP_INDEPENDENT
     for (int64_t i = 0; i < row->width; ++i) {
@@ -103,24 +103,21 @@ static void row_grad_branch(const GradRow *row) {
     }
 }
 
-static void row_zero(float *x, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) x[i] = 0;
-}
-
 void CPU_KERNEL(residual_norm_grad)(Stream *stream, const ResidualNormGrad *args) {
     (void)stream;
     int64_t width = args->width;
+    size_t bytes = (size_t)width * sizeof(float);
     for (int64_t s = 0; s < args->samples; ++s) {
         GradRow row = {.scale = args->scale + s * args->mod_stride,
                        .dshift = args->dshift + s * args->mod_stride,
                        .dscale = args->dscale + s * args->mod_stride,
                        .width = width};
-        row_zero(row.dshift, width);
-        row_zero(row.dscale, width);
+        memset(row.dshift, 0, bytes);
+        memset(row.dscale, 0, bytes);
         if (args->branch != NULL) {
             row.gate = args->gate + s * args->gate_stride;
             row.dgate = args->dgate + s * args->gate_stride;
-            row_zero(row.dgate, width);
+            memset(row.dgate, 0, bytes);
         }
         for (int64_t r = s * args->tokens; r < (s + 1) * args->tokens; ++r) {
             float means[2];

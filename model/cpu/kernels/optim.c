@@ -40,7 +40,7 @@ void CPU_KERNEL(fingerprint)(Stream *stream, const Fingerprint *args) {
     const float *x = args->x;
     uint64_t first = args->first, sum = 0;
     for (int64_t i = 0; i < args->n; ++i)
-        sum += mix_element(first + (uint64_t)i, bits_of_f32(x[i]));
+        sum += mix_element(first + (uint64_t)i, (F32Bits){x[i]}.u);
     args->sum[0] = sum;
 }
 
@@ -50,11 +50,9 @@ void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-            int64_t at = s * args->item + e, left = args->item - e;
-            int64_t n = left < NOISE_CHUNK ? left : NOISE_CHUNK;
+            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
             noise_bits(args->key, args->sample[s], e / 4, bits);
-            if (n < NOISE_CHUNK) memset(x, 0, sizeof x);
-            memcpy(x, args->x + at, (size_t)n * sizeof *x);
+            chunk_load(x, args->x + at, n);
             for (int i = 0; i < NOISE_CHUNK; ++i)
                 x[i] = rng_uniform(bits[i]) >= rate ? x[i] * scale : 0.0f;
             memcpy(args->y + at, x, (size_t)n * sizeof *x);

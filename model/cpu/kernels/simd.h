@@ -127,21 +127,10 @@ static inline float v16_largest(v16 a) {
     return lane[0];
 }
 
-static inline float f32_of_bits(uint32_t bits) {
-    union {
-        uint32_t u;
-        float f;
-    } v = {bits};
-    return v.f;
-}
-
-static inline uint32_t bits_of_f32(float x) {
-    union {
-        float f;
-        uint32_t u;
-    } v = {x};
-    return v.u;
-}
+typedef union {
+    float f;
+    uint32_t u;
+} F32Bits;
 
 // e^x with relative error below 2e-7; 1 at 0; 0 below -87.7, infinity above 88.3; NaN stays NaN.
 // x = n ln 2 + r, |r| <= ln(2)/2, and a polynomial in r. Without branches, so that loops vectorize.
@@ -149,8 +138,8 @@ static inline float exp_f32(float x) {
     x = x < -88.0f ? -88.0f : x;
     x = x > 88.72f ? 88.72f : x;
     // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the sum.
-    float shifted = fmaf(x, 1.44269504f, 0x1.8p23f);
-    float n = shifted - 0x1.8p23f;
+    F32Bits shifted = {fmaf(x, 1.44269504f, 0x1.8p23f)};
+    float n = shifted.f - 0x1.8p23f;
     float r = fmaf(n, -0.693359375f, x); // ln 2 in two parts, the first with few bits
     r = fmaf(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
@@ -160,7 +149,8 @@ static inline float exp_f32(float x) {
     p = fmaf(p, r, 1.6666665459e-1f);
     p = fmaf(p, r, 5.0000001201e-1f);
     p = fmaf(p * r, r, r) + 1.0f;
-    return p * f32_of_bits((bits_of_f32(shifted) + 127u) << 23);
+    F32Bits scale = {.u = (shifted.u + 127u) << 23};
+    return p * scale.f;
 }
 
 #endif
