@@ -10,7 +10,7 @@ typedef struct {
     int threads; // streams to run
     bool pinned; // core[] holds a core for each
     int core[CORES_MOST];
-    char description[160]; // "2 threads on cores 0-1 (of 2 that this host has)"
+    char description[256]; // "2 threads on cores 0-1 (of 2 that this host has)"
 } Cores;
 
 // threads: wanted number, 0 = the share. Ranks of a host that are bound to the same cores split

@@ -21,8 +21,8 @@ typedef struct {
     Network base;
     int64_t width, heads, tokens, hidden;
     int64_t patch_in, patch_out; // numbers of a token before the first and behind the last layer
-    Linear patch_embedding;      // images
-    int64_t token_table;         // tokens
+    Linear patch_embedding;
+    int64_t symbol_table; // tokens: [vocabulary, D/p]
     Linear final_modulation, final;
     DitBlock block[]; // [depth]
 } Dit;
@@ -40,7 +40,7 @@ typedef struct {
 
 typedef struct {
     Condition condition;
-    float *patches;       // [r, patch_in], images
+    float *patches;       // [r, patch_in]
     float *final_patches; // [r, patch_out], images
     DitLayer layer[2 * NETWORK_DEPTH_MOST + 1];
     // Gradients, backward only: of the residual stream, of a norm's output, of a branch, of the
@@ -68,8 +68,12 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
     FAIL_IF(config->mlp_ratio < 1 || config->mlp_ratio > 16, BAD_CONFIG,
             "model.mlp_ratio is %d; it must be 1 to 16", config->mlp_ratio);
     if (shape->tokens) {
-        FAIL_IF(config->patch != 1, BAD_CONFIG, "model.patch is %d; it must be 1 for tokens",
-                config->patch);
+        FAIL_IF(config->patch < 1 || shape->length % config->patch != 0 ||
+                    config->width % config->patch != 0,
+                BAD_CONFIG,
+                "model.patch is %d; it must divide data.length %d and model.width %d: %s",
+                config->patch, shape->length, config->width,
+                divisors_list(shape->length, config->width, list, sizeof list));
         return STATUS_OK;
     }
     FAIL_IF(config->patch < 1 || shape->height % config->patch != 0 ||
@@ -80,20 +84,23 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
     return STATUS_OK;
 }
 
+// A token is a patch of the image, or of p neighbouring symbols: each is looked up in a table of
+// width D/p, and the p of a token stand side by side.
 static void input_add(Dit *dit, Params *params) {
     Network *network = &dit->base;
     int64_t width = dit->width, patch = network->config.patch;
-    if (network->shape.tokens) {
+    bool symbols = network->shape.tokens;
+    if (symbols) {
         Param table = {.dims = 2,
-                       .dim = {network->shape.vocabulary, width},
+                       .dim = {network->shape.vocabulary, width / patch},
                        .init = INIT_NORMAL,
                        .scale = 1, // as loud as the positions that are added
                        .decay = true};
-        dit->token_table = params_add(params, table, "x_embedder.table.weight");
-        return;
+        dit->symbol_table = params_add(params, table, "x_embedder.table.weight");
     }
     dit->patch_embedding = linear_add(network, params, dit->tokens, dit->patch_in, width,
                                       INIT_UNIFORM, "x_embedder.proj");
+    if (symbols) return;
     // The original is a convolution, whose weight has four dimensions.
     Param *weight = &params->list[params->count - 2];
     weight->dims = 4;
@@ -126,9 +133,15 @@ static void dit_plan(Network *network, Params *params) {
     dit->width = width;
     dit->heads = config->heads;
     dit->hidden = width * config->mlp_ratio;
-    dit->tokens = shape->tokens ? shape->length : (shape->height / patch) * (shape->width / patch);
-    dit->patch_in = shape->channels * patch * patch;
-    dit->patch_out = shape->out_channels * patch * patch;
+    if (shape->tokens) {
+        dit->tokens = shape->length / patch;
+        dit->patch_in = width;
+        dit->patch_out = shape->out_channels * patch;
+    } else {
+        dit->tokens = (shape->height / patch) * (shape->width / patch);
+        dit->patch_in = shape->channels * patch * patch;
+        dit->patch_out = shape->out_channels * patch * patch;
+    }
     network->scratch_bytes = attention_scratch_bytes(dit->tokens);
     network->table_bytes = (size_t)(dit->tokens * width) * sizeof(float);
     input_add(dit, params);
@@ -202,7 +215,7 @@ static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemo
     out->dnorm = bump_floats(bump, n);
     out->dbranch = bump_floats(bump, n);
     out->dwide = bump_floats(bump, rows * wide);
-    if (!dit->base.shape.tokens) out->dpatches = bump_floats(bump, rows * patch);
+    out->dpatches = bump_floats(bump, rows * patch);
     // A block's gradient is read before that of the block two before it is written.
     float *dmodulation[2];
     for (int i = 0; i < 2; ++i) dmodulation[i] = bump_floats(bump, samples * 6 * dit->width);
@@ -227,10 +240,8 @@ static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backwa
     }
     *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width));
     final->stride = 2 * dit->width;
-    if (!dit->base.shape.tokens) {
-        out->patches = bump_floats(&bump, rows * dit->patch_in);
-        out->final_patches = bump_floats(&bump, rows * dit->patch_out);
-    }
+    out->patches = bump_floats(&bump, rows * dit->patch_in);
+    if (!dit->base.shape.tokens) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
     if (backward) gradients_place(dit, &bump, samples, out);
     return bump.used;
 }
@@ -255,22 +266,25 @@ static Patches patches_of(const Run *run, bool output, const float *from, float 
                      .channel_last = output};
 }
 
-// Tokens or patches, plus positions: the residual stream of layer 0.
+// Patches of pixels or symbols, embedded, plus positions: the residual stream of layer 0.
 static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
-    EmbedForward args = {.ids = run->input->ids,
-                         .table = run->memory->weights + dit->token_table,
-                         .add = run->memory->table,
-                         .y = memory->layer[0].sum,
-                         .rows = run->input->samples * dit->tokens,
-                         .width = dit->width,
-                         .add_rows = dit->tokens};
-    if (!dit->base.shape.tokens) {
+    const NetworkShape *shape = &dit->base.shape;
+    float *sum = memory->layer[0].sum;
+    if (shape->tokens)
+        embed_forward(run->stream, (EmbedForward){.ids = run->input->ids,
+                                                  .table = run->memory->weights + dit->symbol_table,
+                                                  .y = memory->patches,
+                                                  .rows = run->input->samples * shape->length,
+                                                  .width = dit->width / dit->base.config.patch});
+    else
         patch_forward(run->stream, patches_of(run, false, run->input->x, memory->patches));
-        run_linear(run, &dit->patch_embedding, memory->patches, args.y);
-        args.ids = NULL;
-        args.table = args.y;
-    }
-    embed_forward(run->stream, args);
+    run_linear(run, &dit->patch_embedding, memory->patches, sum);
+    embed_forward(run->stream, (EmbedForward){.table = sum,
+                                              .add = run->memory->table,
+                                              .y = sum,
+                                              .rows = run->input->samples * dit->tokens,
+                                              .width = dit->width,
+                                              .add_rows = dit->tokens});
 }
 
 static const Linear *modulation_of(const Dit *dit, int i) {
@@ -396,19 +410,19 @@ static void layer_backward(const Run *run, const Dit *dit, const DitMemory *memo
 }
 
 static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memory, float *dx) {
-    if (dit->base.shape.tokens) {
-        embed_grad(run->stream, (EmbedGrad){.ids = run->input->ids,
-                                            .dy = memory->dsum,
-                                            .dtable = run->grads + dit->token_table,
-                                            .rows = run->input->samples * dit->tokens,
-                                            .width = dit->width,
-                                            .entries = dit->base.shape.vocabulary,
-                                            .accumulate = run->accumulate});
-        return;
-    }
+    const NetworkShape *shape = &dit->base.shape;
     run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches,
-                    dx == NULL ? NULL : memory->dpatches);
-    if (dx != NULL) patch_back(run->stream, patches_of(run, false, memory->dpatches, dx));
+                    shape->tokens || dx != NULL ? memory->dpatches : NULL);
+    if (shape->tokens)
+        embed_grad(run->stream, (EmbedGrad){.ids = run->input->ids,
+                                            .dy = memory->dpatches,
+                                            .dtable = run->grads + dit->symbol_table,
+                                            .rows = run->input->samples * shape->length,
+                                            .width = dit->width / dit->base.config.patch,
+                                            .entries = shape->vocabulary,
+                                            .accumulate = run->accumulate});
+    else if (dx != NULL)
+        patch_back(run->stream, patches_of(run, false, memory->dpatches, dx));
 }
 
 static void dit_backward(const Run *run, float *dout, float *dx) {

@@ -16,7 +16,7 @@ enum { TIME_FEATURES = 256 };
 typedef struct {
     char family[8];        // "dit" or "mlp"
     int32_t width, depth;  // D and number of blocks (mlp: hidden layers)
-    int32_t heads, patch;  // dit; patch 1 for tokens
+    int32_t heads, patch;  // dit; a token is patch x patch pixels, or patch symbols
     int32_t mlp_ratio;     // hidden width of a block's MLP = mlp_ratio * width
     float dropout;         // on both branches of every block
     char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)

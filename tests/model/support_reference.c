@@ -100,12 +100,21 @@ static double position_1d(int64_t position, int64_t channel, int64_t channels) {
     return channel < channels / 2 ? sin(angle) : cos(angle);
 }
 
+// p neighbouring symbols, each looked up in a table of width / p, side by side, then one matrix.
 static void embed_tokens(const Reference *r, int64_t s, double *h) {
-    int64_t width = r->config->width, tokens = r->shape->length;
+    int64_t width = r->config->width, p = r->config->patch, each = width / p;
+    int64_t length = r->shape->length;
     const double *table = weight(r, "x_embedder.table.weight");
-    for (int64_t t = 0; t < tokens; ++t)
-        for (int64_t d = 0; d < width; ++d)
-            h[t * width + d] = table[r->ids[s * tokens + t] * width + d] + position_1d(t, d, width);
+    const double *w = weight(r, "x_embedder.proj.weight"), *b = weight(r, "x_embedder.proj.bias");
+    for (int64_t t = 0; t < length / p; ++t)
+        for (int64_t d = 0; d < width; ++d) {
+            double sum = b[d];
+            for (int64_t symbol = 0; symbol < p; ++symbol)
+                for (int64_t k = 0; k < each; ++k)
+                    sum += w[d * width + symbol * each + k] *
+                           table[r->ids[s * length + t * p + symbol] * each + k];
+            h[t * width + d] = sum + position_1d(t, d, width);
+        }
 }
 
 // A convolution with kernel = stride = patch.
@@ -214,8 +223,8 @@ static void dit_sample(const Reference *r, int64_t s, const double *c, double *o
     const NetworkShape *shape = r->shape;
     int64_t width = r->config->width, p = r->config->patch;
     int64_t tokens =
-        shape->tokens ? shape->length : (int64_t)shape->height * shape->width / (p * p);
-    int64_t size = shape->tokens ? shape->out_channels : shape->out_channels * p * p;
+        shape->tokens ? shape->length / p : (int64_t)shape->height * shape->width / (p * p);
+    int64_t size = shape->out_channels * p * (shape->tokens ? 1 : p);
     double *h = numbers(tokens * width), *norm = numbers(tokens * width);
     double *mod = numbers(2 * width), *last = numbers(tokens * size);
     if (shape->tokens)

@@ -28,7 +28,7 @@ typedef struct {
     }
 #define TOKENS(classes_, time)                                                                     \
     {                                                                                              \
-        .tokens = true, .length = 5, .vocabulary = 7, .out_channels = 7, .classes = classes_,      \
+        .tokens = true, .length = 6, .vocabulary = 7, .out_channels = 7, .classes = classes_,      \
         .time_input = time                                                                         \
     }
 #define VECTOR(classes_, time)                                                                     \
@@ -42,8 +42,8 @@ static const Scenario scenarios[] = {
     {"image, dropout", DIT(2, 0.25f, "div-128"), IMAGE(1, 1, 0, true), 2, true},
     {"image, dropout not on", DIT(1, 0.25f, "div-127"), IMAGE(1, 2, 2, false), 2, false},
     {"tokens", DIT(1, 0.0f, "div-127"), TOKENS(2, true), 3, false},
-    {"tokens, dropout", DIT(1, 0.1f, "div-127"), TOKENS(0, true), 2, true},
-    {"tokens without time", DIT(1, 0.0f, "div-127"), TOKENS(0, false), 2, false},
+    {"tokens, dropout", DIT(2, 0.1f, "div-127"), TOKENS(0, true), 2, true},
+    {"tokens without time", DIT(3, 0.0f, "div-127"), TOKENS(0, false), 2, false},
     {"vector", MLP(3, 0.0f), VECTOR(0, true), 5, false},
     {"vector, dropout", MLP(2, 0.3f), VECTOR(3, true), 4, true},
     {"vector without time", MLP(1, 0.0f), VECTOR(2, false), 3, false},
