@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--long] [--filter RE]
 #
-# --long        the long tests too, and two minutes of fuzzing a target instead of ten seconds
+# --long        the long tests too, and one minute of fuzzing a target instead of ten seconds
 # --filter RE   only tests whose names match, in the Release build only
 #
 # The last line is "N passed, N failed" and, if any were, ", N skipped". Exit code 0: none failed.
@@ -132,7 +132,7 @@ fi
 
 stage "fuzzing"
 seconds=10
-[ $long -eq 0 ] || seconds=120
+[ $long -eq 0 ] || seconds=60
 if build build-fuzz fuzz "${with_clang[@]}" -DDYE_FUZZ=ON -DDYE_FUZZ_SECONDS=$seconds; then
     suite build-fuzz -L '^fuzz$'
 fi
