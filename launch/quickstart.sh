@@ -10,13 +10,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What makes the shipped configuration last about four minutes on two cores.
-budget=(train.steps=600 train.batch=128 checkpoint.every=100 log.every=50 eval.every=0
+budget=(train.steps=900 checkpoint.every=2m log.every=50 eval.every=0
     sample.every=0)
 run=runs/quickstart
 grid=$run/grid.png
 first_ranks=2
 second_ranks=4
-first_leg=90 # seconds
+first_leg=120 # seconds
 
 began=$SECONDS
 step() { printf '\n== %3d s  %s\n' $((SECONDS - began)) "$*"; }
