@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/bump.h"
 #include "model/process_impl.h"
 
 enum { PROCESS_STEPS_MOST = 100000 };

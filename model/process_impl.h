@@ -3,7 +3,6 @@
 #ifndef MODEL_PROCESS_IMPL_H
 #define MODEL_PROCESS_IMPL_H
 
-#include "model/bump.h"
 #include "model/process.h"
 
 // The schedule, [0..steps] each; entry 0 is the data itself: step_noise 0, keep 1, noise 0.

@@ -160,14 +160,10 @@ const char *blas_description(void) {
     return library.description;
 }
 
-static bool fits_int(int64_t n) {
-    return n >= 0 && n <= INT_MAX;
-}
-
 void blas_gemm(const Gemm *gemm) {
     if (gemm->m == 0 || gemm->n == 0) return;
-    REQUIRE(fits_int(gemm->m) && fits_int(gemm->n) && fits_int(gemm->k));
-    REQUIRE(fits_int(gemm->lda) && fits_int(gemm->ldb) && fits_int(gemm->ldc));
+    int64_t size[] = {gemm->m, gemm->n, gemm->k, gemm->lda, gemm->ldb, gemm->ldc};
+    for (int i = 0; i < 6; ++i) REQUIRE(size[i] >= 0 && size[i] <= INT_MAX);
     library.sgemm(CBLAS_ROW_MAJOR, gemm->transpose_a ? CBLAS_TRANSPOSE : CBLAS_NO_TRANSPOSE,
                   gemm->transpose_b ? CBLAS_TRANSPOSE : CBLAS_NO_TRANSPOSE, (int)gemm->m,
                   (int)gemm->n, (int)gemm->k, gemm->alpha, gemm->a, (int)gemm->lda, gemm->b,

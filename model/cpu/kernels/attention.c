@@ -45,7 +45,7 @@ static void rows_product(const Head *head, const float *a, int64_t lda, const fl
 
 static float row_exp(float *x, float shift, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i] = exp_f32(x[i] - shift);
-    v16 sum = v16_zero();
+    v16 sum = v16_set(0);
     for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
     return v16_sum(sum);
 }
@@ -90,7 +90,7 @@ void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args)
 }
 
 static float row_dot(const float *a, const float *b, int64_t n) {
-    v16 sum = v16_zero();
+    v16 sum = v16_set(0);
     for (int64_t i = 0; i < n; i += 16)
         sum = v16_fma(v16_load(a + i, n - i), v16_load(b + i, n - i), sum);
     return v16_sum(sum);

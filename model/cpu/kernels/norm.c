@@ -14,13 +14,13 @@ static void row_residual(const float *x, const float *restrict gate, const float
 }
 
 static float row_mean(const float *x, int64_t n) {
-    v16 sum = v16_zero();
+    v16 sum = v16_set(0);
     for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
     return v16_sum(sum) / (float)n;
 }
 
 static float row_variance(const float *x, float mean, int64_t n) {
-    v16 sum = v16_zero(), center = v16_set(mean);
+    v16 sum = v16_set(0), center = v16_set(mean);
     for (int64_t i = 0; i < n; i += 16) {
         v16 d = v16_sub(v16_load_or(x + i, n - i, mean), center);
         sum = v16_fma(d, d, sum);
@@ -66,7 +66,7 @@ typedef struct {
 
 // The means over a row of g and of g x^, with g = dy (1 + scale) and x^ the normalised row.
 static void row_grad_means(const GradRow *row, float means[2]) {
-    v16 sum = v16_zero(), product = v16_zero();
+    v16 sum = v16_set(0), product = v16_set(0);
     v16 mean = v16_set(row->mean), rstd = v16_set(row->rstd), one = v16_set(1.0f);
     for (int64_t i = 0, n = row->width; i < n; i += 16) {
         v16 hat = v16_mul(v16_sub(v16_load(row->sum + i, n - i), mean), rstd);

@@ -5,7 +5,7 @@
 // logarithm is rng_log of base/rng.h. Sums need a fixed order: a v16 is 16 lanes of fp32 on every
 // machine (one register of v4, two of v3, four of v2), and v16_sum folds them in one fixed way:
 //
-//   v16 sum = v16_zero();
+//   v16 sum = v16_set(0);
 //   for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
 //   float total = v16_sum(sum);
 #ifndef MODEL_CPU_KERNELS_SIMD_H
@@ -71,9 +71,6 @@ static inline vec vec_fma(vec a, vec b, vec c) {
 
 static inline v16 v16_set(float value) {
     V16_EACH(value - (vec){0});
-}
-static inline v16 v16_zero(void) {
-    V16_EACH((vec){0});
 }
 static inline v16 v16_add(v16 a, v16 b) {
     V16_EACH(a.part[p] + b.part[p]);
