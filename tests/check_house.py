@@ -33,11 +33,10 @@ VENDOR_HOMES = {
     "dlfcn.h": ["model/cpu/blas.c"],
     "cblas.h": ["model/cpu/blas.c"],
 }
-VERSIONS_HOME = "launch/version.c"  # prints the version of every library
 SWITCH_HOMES = ["model/backend.c"]
 # Where a process may end or print below launch/, and why: the bug path; the end of a whole job.
 EXIT_HOMES = {"base/status.c": "stdout|stderr|printf|exit", "comm/comm.c": "exit",
-              "comm/comm_mpi.c": "exit", "comm/comm_local.c": "exit"}
+              "comm/comm_mpi.c": "exit"}
 
 SKIPPED_FOLDERS = re.compile(r"build.*|runs|data-packed|shared|__pycache__|\.git")
 SHARED_NAMES = {"CMakeLists.txt", "README.md", "RESULTS.md", ".gitignore"}
@@ -137,8 +136,7 @@ class House:
         for file in self.sources:
             name = self.name(file)
             for line, quoted, target in self.includes[file]:
-                if quoted or target not in VENDOR_HOMES or name.startswith("tests/") \
-                        or name == VERSIONS_HOME:
+                if quoted or target not in VENDOR_HOMES or name.startswith("tests/"):
                     continue
                 users.setdefault(target, []).append((file, line))
                 homes = VENDOR_HOMES[target]
