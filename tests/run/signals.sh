@@ -41,3 +41,21 @@ stop_by TERM rank0 2
 stop_by USR1 alone 0
 stop_by TERM alone 0
 stop_by INT alone 0
+
+# end_by SIGNAL: mpirun's own end. It leaves its ranks two seconds, the first without notice: the last
+# good checkpoint is named at once, a save is made if it fits, and nothing is lost either way.
+end_by() {
+    local signal=$1 dir=$work/$1-to-mpirun
+    start 2 train "${small[@]}" run.dir="$dir"
+    wait_for 60 grep -q '"step"' "$dir/metrics.jsonl"
+    kill -"$signal" "$job" || die "the run was over before the signal"
+    finish 1
+    said "mpirun ends the job in 1 s" "SIG$signal to mpirun: nothing is said"
+    [ -z "$(checkpoints "$dir")" ] || run 0 0 verify "$dir"
+    run 0 3 train "${small[@]}" run.dir="$dir"
+    same "$(fingerprint "$dir")" "$expected" "after mpirun's end by SIG$signal"
+    checked "SIG$signal to mpirun: said so, $(checkpoints "$dir" | wc -l) good checkpoints, same end"
+}
+
+end_by TERM
+end_by INT
