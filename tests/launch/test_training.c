@@ -1,5 +1,8 @@
 // Whole runs in one process: the same bits on any number of streams and on a backend that executes
 // late over memory that the host may not touch; exact resume; no allocation inside the loop.
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/pack.h"
@@ -23,8 +26,19 @@ static void hear(const char *line) {
 static void keep_warning(const char *line) {
     snprintf(last_warning, sizeof last_warning, "%s", line);
 }
+// The disk takes no file beyond `bytes`; RLIM_INFINITY: any.
+static void limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    EXPECT(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    EXPECT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+static int disk_full_at = -1; // the step whose save fails
+
 static int raise_signal(double *seconds_left) {
     *seconds_left = 0;
+    if (signals_asked + 1 == disk_full_at) limit_files(4096);
+    if (signals_asked == disk_full_at) limit_files(RLIM_INFINITY);
     if (signals_asked == 2 && lock_to_lose[0] != 0) EXPECT(unlink(lock_to_lose) == 0);
     return ++signals_asked == signals_after ? ACTION_STOP : 0;
 }
@@ -180,6 +194,32 @@ static void test_lost_lock_ends_the_run(void) {
 
 // ---- not finite -------------------------------------------------------------------------------
 
+// ---- a full disk ------------------------------------------------------------------------------
+
+static void test_full_disk_ends_no_run(void) {
+    static const char *const words[] = {"checkpoint.every=4", "log.every=0",
+                                        "log.fingerprint_every=0"};
+    RunSettings settings = read_settings("points", words, 3);
+    Outcome straight = run_settings(&settings, true);
+    EXPECT_EQ(straight.status, STATUS_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    disk_full_at = 8;
+    last_warning[0] = 0;
+    Outcome outcome = run_settings(&settings, true);
+    disk_full_at = -1;
+    limit_files(RLIM_INFINITY);
+    EXPECT_EQ(outcome.status, STATUS_OK);
+    EXPECT_EQ(outcome.fingerprint, straight.fingerprint);
+    EXPECT(strstr(last_warning, "step-000000008") != NULL);
+    char path[PATH_BYTES];
+    EXPECT_OK(path_format(path, "%s/step-000000004", settings.run.dir));
+    EXPECT_OK(checkpoint_verify(path)); // the last good one while the disk was full
+    EXPECT_OK(path_format(path, "%s/step-000000008", settings.run.dir));
+    EXPECT(!file_exists(path));
+    EXPECT_OK(path_format(path, "%s/step-000000012", settings.run.dir));
+    EXPECT_OK(checkpoint_verify(path));
+}
+
 static void test_exploding_run_stops_with_a_reason(void) {
     static const char *const words[] = {"optim.lr=10",    "optim.clip=0",       "optim.warmup=0",
                                         "optim.decay=10", "optim.skips_most=3", "train.steps=4000"};
@@ -244,6 +284,7 @@ int main(void) {
     RUN(test_text_same_bits);
     RUN(test_resume_is_exact);
     RUN(test_lost_lock_ends_the_run);
+    RUN(test_full_disk_ends_no_run);
     RUN(test_exploding_run_stops_with_a_reason);
     RUN(test_nothing_is_allocated_in_the_loop);
     return test_report();
