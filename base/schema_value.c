@@ -108,6 +108,7 @@ static bool parse_interval(const char *text, Interval *out) {
     if (n > 0 && seconds_of(text[n - 1]) > 0) {
         if (!parse_real(text, true, false, &value.seconds)) return false;
         if (!(value.seconds >= 0 && value.seconds <= interval_seconds_most)) return false;
+        value.seconds += 0.0; // "-0m" is 0, which is written as "0": equal values, equal bytes
     } else {
         long double steps;
         if (!parse_integer(text, false, &steps)) return false;

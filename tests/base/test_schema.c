@@ -171,6 +171,8 @@ static void test_wrong_values(void) {
         EXPECT_FAIL(set(word), BAD_CONFIG,
                     "must be steps (500), a time (90s, 10m, 2h, 1d) or 0 for never");
     }
+    EXPECT_OK(set("sample.every=-0m")); // found by fuzzing: equal values must be equal bytes
+    EXPECT(config.sample.every.seconds == 0 && !signbit(config.sample.every.seconds));
     const char *const bad_whole[] = {"",    "1.5", "1e-1", " 1",  "1 ",   "0x10",
                                      "1_0", "--1", "+",    "1kk", "1kiB", "1K2",
                                      "1e",  "nan", "4097", "-1",  ".",    "99999999999999999999",
