@@ -54,6 +54,7 @@ struct Stream {
     const Backend *backend;
     Device *device;
     int index;
+    double seconds[OPS]; // that each operation has taken on this stream so far; read after a wait
 };
 
 // Opens the backend that config->backend names. Errors: BAD_CONFIG (unknown, or not in this build),

@@ -337,4 +337,8 @@ typedef struct {
     X(fingerprint, Fingerprint, 2)                                                                 \
     X(adamw_ema, AdamwEma, 6)
 
+#define BACKEND_NUMBER(name, Args, pointers) OP_##name,
+enum { BACKEND_OPS(BACKEND_NUMBER) OPS };
+#undef BACKEND_NUMBER
+
 #endif

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
 
@@ -103,7 +104,9 @@ static void call_queue(Stream *stream, void (*run)(void *, const void *), const 
     _Static_assert(sizeof(Args) <= QUEUE_ARGS_BYTES, #Args " does not fit a record");              \
     static void run_##name(void *context, const void *args) {                                      \
         CpuStream *stream = context;                                                               \
+        double started = clock_now();                                                              \
         stream->kernels->name(&stream->base, args);                                                \
+        stream->base.seconds[OP_##name] += clock_now() - started;                                  \
     }                                                                                              \
     static void queue_##name(Stream *stream, const Args *args) {                                   \
         call_queue(stream, run_##name, args, sizeof *args);                                        \
@@ -150,7 +153,8 @@ static Status stream_open(CpuDevice *device, int index, const DeviceConfig *conf
                           const CpuKernels *kernels) {
     CpuStream *stream = &device->streams[index];
     device->pointers[index] = &stream->base;
-    stream->base = (Stream){device->base.backend, &device->base, index};
+    stream->base =
+        (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
     stream->kernels = kernels;
     stream->scratch_bytes = config->scratch_bytes;
     TRY(memory_zeroed(config->scratch_bytes, &stream->scratch));

@@ -89,7 +89,8 @@ Status fake_device_open(int streams, Device **out) {
     fake->device.streams = streams;
     fake->device.stream = fake->list;
     for (int i = 0; i < streams; ++i) {
-        fake->stream[i].stream = (Stream){&fake_backend, &fake->device, i};
+        fake->stream[i].stream =
+            (Stream){.backend = &fake_backend, .device = &fake->device, .index = i};
         fake->list[i] = &fake->stream[i].stream;
     }
     *out = &fake->device;

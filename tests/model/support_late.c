@@ -240,7 +240,7 @@ static void late_close(Device *base) {
 
 static Status stream_start(LateDevice *device, int index) {
     LateStream *stream = &device->streams[index];
-    stream->base = (Stream){&late_backend, &device->base, index};
+    stream->base = (Stream){.backend = &late_backend, .device = &device->base, .index = index};
     stream->inner = device_stream(device->inner, index);
     stream->random = (uint64_t)index;
     pthread_mutex_init(&stream->mutex, NULL);
