@@ -204,6 +204,14 @@ int64_t trainer_step(const Trainer *t) {
     return t->step;
 }
 
+const Engine *trainer_engine(const Trainer *t) {
+    return &t->engine;
+}
+
+const Plan *trainer_plan(const Trainer *t) {
+    return &t->plan;
+}
+
 // ---- running ----------------------------------------------------------------------------------
 
 // Whether something with this interval falls on the completed step: by steps alone, so that all

@@ -14,6 +14,7 @@
 #include "model/network.h"
 #include "model/process.h"
 #include "trainer/checkpoint.h"
+#include "trainer/engine.h"
 
 typedef struct {
     char path[512];
@@ -120,5 +121,8 @@ void trainer_close(Trainer *trainer);
 Status trainer_run(Trainer *trainer);
 
 int64_t trainer_step(const Trainer *trainer); // completed steps
+// Between runs, for whoever measures: the model on its device, and the memory of this rank.
+const Engine *trainer_engine(const Trainer *trainer);
+const Plan *trainer_plan(const Trainer *trainer);
 
 #endif
