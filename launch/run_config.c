@@ -31,6 +31,8 @@ static const SchemaRow rows[] = {
            "side of an image patch, or symbols of a text, that make one token"),
     NUMBER(model.mlp_ratio, "4", 1, 64, NONE, FIXED, "hidden width of a block's MLP over width"),
     NUMBER(model.dropout, "0", 0, 0.9, NONE, FIXED, "dropout on both branches of each block"),
+    CHOICE(model.precision, "fp32", "fp32|bf16", FIXED,
+           "dit: bf16 rounds the operands of the blocks' products and their activations"),
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 

@@ -3,6 +3,7 @@
 #ifndef MODEL_BUMP_H
 #define MODEL_BUMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@ static inline void *bump_take(Bump *bump, int64_t count, size_t bytes_each) {
 }
 static inline float *bump_floats(Bump *bump, int64_t count) {
     return bump_take(bump, count, sizeof(float));
+}
+static inline void *bump_numbers(Bump *bump, int64_t count, bool half) {
+    return bump_take(bump, count, half ? sizeof(uint16_t) : sizeof(float));
 }
 
 #endif

@@ -6,6 +6,9 @@
 // neighbours: it adds the gated branch of the layer before to the residual stream and normalizes
 // for the layer behind.
 //
+// With model.precision bf16 the arrays declared void below are bf16, but for what the final layer
+// reads; the residual stream, the conditioning, the first and the final layer stay fp32.
+//
 //   embedded --norm--> [attention] --norm--> [MLP] --norm--> [attention] ... --norm--> [final]
 #include <math.h>
 #include <stdio.h>
@@ -28,14 +31,16 @@ typedef struct {
 } Dit;
 
 typedef struct {
-    float *sum, *stats, *norm; // [r,D] residual stream, [r,2], [r,D] what the layer reads
-    float *branch;             // [r,D] what the layer gives; not the final one
+    float *sum, *stats; // [r,D] residual stream, [r,2]
+    void *norm;         // [r,D] what the layer reads
+    void *branch;       // [r,D] what the layer gives; not the final one
     // Shift, scale and gate stand D apart from `first` on in each row of the modulation, which the
     // two layers of a block share: [g, 6 D]. The final layer has no gate: [g, 2 D].
     float *modulation, *dmodulation;
     int64_t first, stride;
-    float *qkv, *attention, *lse; // attention: [r,3D], [r,D], [g,heads,T]
-    float *pre, *hidden;          // MLP: [r,mlp] each
+    void *qkv, *attention; // attention: [r,3D], [r,D]
+    float *lse;            // [g,heads,T]
+    void *slope, *hidden;  // MLP: [r,mlp] each
 } DitLayer;
 
 typedef struct {
@@ -45,7 +50,9 @@ typedef struct {
     DitLayer layer[2 * NETWORK_DEPTH_MOST + 1];
     // Gradients, backward only: of the residual stream, of a norm's output, of a branch, of the
     // widest arrays, of patches.
-    float *dsum, *dnorm, *dbranch, *dwide, *dpatches;
+    float *dsum;
+    void *dnorm, *dbranch, *dwide;
+    float *dpatches;
 } DitMemory;
 
 // ---- configuration ----------------------------------------------------------------------------
@@ -122,6 +129,7 @@ static void block_add(Dit *dit, Params *params, int i) {
                              "blocks.%d.mlp.fc1", i);
     block->fc_2 = linear_add(network, params, tokens, dit->hidden, width, INIT_UNIFORM,
                              "blocks.%d.mlp.fc2", i);
+    block->qkv.half = block->projection.half = block->fc_1.half = block->fc_2.half = network->half;
     network->forward_flops += 4.0 * (double)(tokens * tokens * width); // attention itself
 }
 
@@ -142,7 +150,8 @@ static void dit_plan(Network *network, Params *params) {
         dit->patch_in = shape->channels * patch * patch;
         dit->patch_out = shape->out_channels * patch * patch;
     }
-    network->scratch_bytes = attention_scratch_bytes(dit->tokens);
+    size_t attention = attention_scratch_bytes(dit->tokens), norm = norm_scratch_bytes(width);
+    network->scratch_bytes = attention > norm ? attention : norm;
     network->table_bytes = (size_t)(dit->tokens * width) * sizeof(float);
     input_add(dit, params);
     conditioner_add(network, params);
@@ -182,28 +191,30 @@ static void dit_table_fill(const Network *network, float *table) {
 
 // ---- plan of memory ---------------------------------------------------------------------------
 
-static DitLayer layer_place(const Dit *dit, Bump *bump, int64_t samples, float *modulation) {
+static DitLayer layer_place(const Dit *dit, Bump *bump, int64_t samples, float *modulation,
+                            bool half) {
     int64_t rows = samples * dit->tokens, n = rows * dit->width;
     return (DitLayer){.sum = bump_floats(bump, n),
                       .stats = bump_floats(bump, 2 * rows),
-                      .norm = bump_floats(bump, n),
+                      .norm = bump_numbers(bump, n, half),
                       .modulation = modulation};
 }
 
 static void block_place(const Dit *dit, Bump *bump, int64_t samples, DitLayer layer[2]) {
     int64_t width = dit->width, rows = samples * dit->tokens;
+    bool half = dit->base.half;
     float *modulation = bump_floats(bump, samples * 6 * width);
     for (int i = 0; i < 2; ++i) {
-        layer[i] = layer_place(dit, bump, samples, modulation);
+        layer[i] = layer_place(dit, bump, samples, modulation, half);
         layer[i].first = 3 * i * width;
         layer[i].stride = 6 * width;
-        layer[i].branch = bump_floats(bump, rows * width);
+        layer[i].branch = bump_numbers(bump, rows * width, half);
     }
-    layer[0].qkv = bump_floats(bump, rows * 3 * width);
-    layer[0].attention = bump_floats(bump, rows * width);
+    layer[0].qkv = bump_numbers(bump, rows * 3 * width, half);
+    layer[0].attention = bump_numbers(bump, rows * width, half);
     layer[0].lse = bump_floats(bump, rows * dit->heads);
-    layer[1].pre = bump_floats(bump, rows * dit->hidden);
-    layer[1].hidden = bump_floats(bump, rows * dit->hidden);
+    layer[1].slope = bump_numbers(bump, rows * dit->hidden, half);
+    layer[1].hidden = bump_numbers(bump, rows * dit->hidden, half);
 }
 
 static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemory *out) {
@@ -212,9 +223,9 @@ static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemo
     int64_t patch = dit->patch_in > dit->patch_out ? dit->patch_in : dit->patch_out;
     int layers = 2 * dit->base.config.depth;
     out->dsum = bump_floats(bump, n);
-    out->dnorm = bump_floats(bump, n);
-    out->dbranch = bump_floats(bump, n);
-    out->dwide = bump_floats(bump, rows * wide);
+    out->dnorm = bump_floats(bump, n); // fp32 behind the final layer
+    out->dbranch = bump_numbers(bump, n, dit->base.half);
+    out->dwide = bump_numbers(bump, rows * wide, dit->base.half);
     out->dpatches = bump_floats(bump, rows * patch);
     // A block's gradient is read before that of the block two before it is written.
     float *dmodulation[2];
@@ -238,7 +249,7 @@ static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backwa
         else
             memcpy(&out->layer[2 * i], &out->layer[2 * i - 4], 2 * sizeof *out->layer);
     }
-    *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width));
+    *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width), false);
     final->stride = 2 * dit->width;
     out->patches = bump_floats(&bump, rows * dit->patch_in);
     if (!dit->base.shape.tokens) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
@@ -304,7 +315,9 @@ static void norm_step(const Run *run, const Dit *dit, const DitMemory *memory, i
                                 .samples = run->input->samples,
                                 .tokens = dit->tokens,
                                 .width = width,
-                                .mod_stride = layer->stride};
+                                .mod_stride = layer->stride,
+                                .half = dit->base.half && i < 2 * dit->base.config.depth,
+                                .branch_half = dit->base.half};
     if (i > 0) {
         args.branch = before->branch;
         args.gate = before->modulation + before->first + 2 * width;
@@ -325,13 +338,14 @@ static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer,
                                                           .samples = run->input->samples,
                                                           .tokens = dit->tokens,
                                                           .heads = dit->heads,
-                                                          .head_dim = dit->width / dit->heads});
+                                                          .head_dim = dit->width / dit->heads,
+                                                          .half = dit->base.half});
         run_linear(run, &block->projection, layer->attention, layer->branch);
     } else {
-        run_linear_act(run, &block->fc_1, layer->norm, ACT_GELU, layer->pre, layer->hidden);
+        run_linear_act(run, &block->fc_1, layer->norm, ACT_GELU, layer->slope, layer->hidden);
         run_linear(run, &block->fc_2, layer->hidden, layer->branch);
     }
-    run_dropout(run, i, layer->branch, dit->tokens * dit->width);
+    run_dropout(run, i, layer->branch, dit->tokens * dit->width, dit->base.half);
 }
 
 static void dit_forward(const Run *run, float *out) {
@@ -368,7 +382,9 @@ static void norm_step_grad(const Run *run, const Dit *dit, const DitMemory *memo
                              .samples = run->input->samples,
                              .tokens = dit->tokens,
                              .width = width,
-                             .mod_stride = layer->stride};
+                             .mod_stride = layer->stride,
+                             .half = dit->base.half && i < 2 * dit->base.config.depth,
+                             .branch_half = dit->base.half};
     if (i > 0) {
         args.branch = before->branch;
         args.gate = before->modulation + before->first + 2 * width;
@@ -387,10 +403,10 @@ static void norm_step_grad(const Run *run, const Dit *dit, const DitMemory *memo
 static void layer_backward(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
     const DitBlock *block = &dit->block[i / 2];
     const DitLayer *layer = &memory->layer[i];
-    float *dbranch = memory->dbranch, *dwide = memory->dwide, *dnorm = memory->dnorm;
-    run_dropout(run, i, dbranch, dit->tokens * dit->width);
+    void *dbranch = memory->dbranch, *dwide = memory->dwide, *dnorm = memory->dnorm;
+    run_dropout(run, i, dbranch, dit->tokens * dit->width, dit->base.half);
     if (i % 2 == 0) {
-        run_linear_grad(run, &block->projection, dbranch, layer->attention, dnorm);
+        run_linear_grad(run, &block->projection, dbranch, layer->attention, NULL, dnorm);
         attention_grad(run->stream, (AttentionGrad){.qkv = layer->qkv,
                                                     .out = layer->attention,
                                                     .lse = layer->lse,
@@ -399,19 +415,18 @@ static void layer_backward(const Run *run, const Dit *dit, const DitMemory *memo
                                                     .samples = run->input->samples,
                                                     .tokens = dit->tokens,
                                                     .heads = dit->heads,
-                                                    .head_dim = dit->width / dit->heads});
-        run_linear_grad(run, &block->qkv, dwide, layer->norm, dnorm);
+                                                    .head_dim = dit->width / dit->heads,
+                                                    .half = dit->base.half});
+        run_linear_grad(run, &block->qkv, dwide, layer->norm, NULL, dnorm);
     } else {
-        run_linear_grad(run, &block->fc_2, dbranch, layer->hidden, dwide);
-        run_activation_grad(run, ACT_GELU, layer->pre, dwide,
-                            run->input->samples * dit->tokens * dit->hidden);
-        run_linear_grad(run, &block->fc_1, dwide, layer->norm, dnorm);
+        run_linear_grad(run, &block->fc_2, dbranch, layer->hidden, layer->slope, dwide);
+        run_linear_grad(run, &block->fc_1, dwide, layer->norm, NULL, dnorm);
     }
 }
 
 static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memory, float *dx) {
     const NetworkShape *shape = &dit->base.shape;
-    run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches,
+    run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches, NULL,
                     shape->tokens || dx != NULL ? memory->dpatches : NULL);
     if (shape->tokens)
         embed_grad(run->stream, (EmbedGrad){.ids = run->input->ids,
@@ -434,7 +449,7 @@ static void dit_backward(const Run *run, float *dout, float *dx) {
     dit_place(dit, run->memory->activations, run->input->samples, true, &memory);
     if (!tokens) patch_forward(run->stream, patches_of(run, true, dout, memory.dpatches));
     run_linear_grad(run, &dit->final, tokens ? dout : memory.dpatches, memory.layer[layers].norm,
-                    memory.dnorm);
+                    NULL, memory.dnorm);
     // Zeros: no later layer reads the residual stream.
     axpby(run->stream, (Axpby){.x = memory.dnorm, .y = memory.dsum, .n = n});
     norm_step_grad(run, dit, &memory, layers);

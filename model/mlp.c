@@ -1,6 +1,8 @@
 // A residual multilayer perceptron for vectors. With s = SiLU(c), c the conditioning of time and
 // label, and h_0 = W_in x:
 //   h_{i+1} = h_i + W_i SiLU(h_i + V_i s),   out = W_out SiLU(h_depth)
+#include <string.h>
+
 #include "model/network_impl.h"
 
 typedef struct {
@@ -19,15 +21,16 @@ typedef struct {
     Condition condition;
     float *stream;           // h_i, in the end h_depth
     float *branch;           // of the layer under way
-    float *pre, *active;     // `slots` pieces each: the argument of SiLU and its value
-    float *final_active;     // SiLU(h_depth)
+    float *slope, *active;   // `slots` pieces each: of SiLU, and its value
+    float *final_active;     // SiLU(h_depth); its slope takes the place of `stream`
     float *dstream, *dlayer; // backward only; dbranch is needed with dropout
     float *dbranch;
     int slots;
 } MlpMemory;
 
 static Status mlp_check(const NetworkConfig *config, const NetworkShape *shape) {
-    (void)config;
+    FAIL_IF(strcmp(config->precision, "bf16") == 0, BAD_CONFIG,
+            "model.precision is bf16; the mlp family computes in fp32 only");
     FAIL_IF(shape->tokens || shape->height != 1 || shape->width != 1, BAD_CONFIG,
             "model.family is mlp, which takes vectors; the data has %s: choose dit",
             shape->tokens ? "tokens" : "images");
@@ -60,7 +63,7 @@ static size_t mlp_place(const Mlp *mlp, void *base, int64_t samples, bool backwa
     condition_place(&mlp->base, &bump, samples, backward, &out->condition);
     out->stream = bump_floats(&bump, n);
     out->branch = bump_floats(&bump, n);
-    out->pre = bump_floats(&bump, out->slots * n);
+    out->slope = bump_floats(&bump, out->slots * n);
     out->active = bump_floats(&bump, out->slots * n);
     out->final_active = bump_floats(&bump, n);
     if (backward) {
@@ -80,13 +83,13 @@ static size_t mlp_activation_bytes(const Network *network, int64_t samples, bool
 
 static void layer_forward(const Run *run, const Mlp *mlp, const MlpMemory *memory, int i) {
     int64_t n = run->input->samples * mlp->width;
-    float *pre = memory->pre + (i % memory->slots) * n;
+    float *slope = memory->slope + (i % memory->slots) * n;
     float *active = memory->active + (i % memory->slots) * n;
-    run_linear(run, &mlp->layer[i].modulation, memory->condition.active, pre);
-    run_add(run, memory->stream, pre, n);
-    run_silu(run, pre, active, n);
+    run_linear(run, &mlp->layer[i].modulation, memory->condition.active, slope);
+    run_add(run, memory->stream, slope, n);
+    run_silu(run, slope, active, n);
     run_linear(run, &mlp->layer[i].linear, active, memory->branch);
-    run_dropout(run, i, memory->branch, mlp->width);
+    run_dropout(run, i, memory->branch, mlp->width, false);
     run_add(run, memory->branch, memory->stream, n);
 }
 
@@ -104,11 +107,10 @@ static void mlp_forward(const Run *run, float *out) {
 
 static void layer_backward(const Run *run, const Mlp *mlp, const MlpMemory *memory, int i) {
     int64_t n = run->input->samples * mlp->width;
-    const float *pre = memory->pre + i * n, *active = memory->active + i * n;
+    const float *slope = memory->slope + i * n, *active = memory->active + i * n;
     axpby(run->stream, (Axpby){.x = memory->dstream, .y = memory->dbranch, .n = n, .a = 1.0f});
-    run_dropout(run, i, memory->dbranch, mlp->width);
-    run_linear_grad(run, &mlp->layer[i].linear, memory->dbranch, active, memory->dlayer);
-    run_activation_grad(run, ACT_SILU, pre, memory->dlayer, n);
+    run_dropout(run, i, memory->dbranch, mlp->width, false);
+    run_linear_grad(run, &mlp->layer[i].linear, memory->dbranch, active, slope, memory->dlayer);
     bool first = i == mlp->base.config.depth - 1;
     condition_layer_grad(run, &memory->condition, &mlp->layer[i].modulation, memory->dlayer, first);
     run_add(run, memory->dlayer, memory->dstream, n);
@@ -119,10 +121,9 @@ static void mlp_backward(const Run *run, float *dout, float *dx) {
     int64_t samples = run->input->samples;
     MlpMemory memory;
     mlp_place(mlp, run->memory->activations, samples, true, &memory);
-    run_linear_grad(run, &mlp->final, dout, memory.final_active, memory.dstream);
-    run_activation_grad(run, ACT_SILU, memory.stream, memory.dstream, samples * mlp->width);
+    run_linear_grad(run, &mlp->final, dout, memory.final_active, memory.stream, memory.dstream);
     for (int i = mlp->base.config.depth - 1; i >= 0; --i) layer_backward(run, mlp, &memory, i);
-    run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, dx);
+    run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, NULL, dx);
     condition_backward(run, &memory.condition);
 }
 

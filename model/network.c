@@ -71,6 +71,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     network->family = family;
     network->config = *config;
     network->shape = *shape;
+    network->half = strcmp(config->precision, "bf16") == 0;
     frequencies_fill(network);
     family->plan(network, params);
     *out = network;
@@ -101,6 +102,10 @@ int64_t network_out_item(const Network *network) {
 
 double network_forward_flops(const Network *network) {
     return network->forward_flops;
+}
+
+bool network_is_half(const Network *network) {
+    return network->half;
 }
 
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward) {
@@ -175,50 +180,59 @@ Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, in
     return linear;
 }
 
-void run_linear_act(const Run *run, const Linear *linear, const float *x, Activation act,
-                    float *pre, float *y) {
+static const void *linear_weight(const Run *run, const Linear *linear) {
+    if (!linear->half) return run->memory->weights + linear->weight;
+    return (const uint16_t *)run->memory->half_weights + linear->weight;
+}
+
+void run_linear_act(const Run *run, const Linear *linear, const void *x, Activation act,
+                    void *slope, void *y) {
     linear_forward(run->stream, (LinearForward){.x = x,
-                                                .w = run->memory->weights + linear->weight,
+                                                .w = linear_weight(run, linear),
                                                 .bias = run->memory->weights + linear->bias,
-                                                .pre = pre,
+                                                .slope = slope,
                                                 .y = y,
                                                 .rows = run->input->samples * linear->rows,
                                                 .in = linear->in,
                                                 .out = linear->out,
-                                                .act = act});
+                                                .act = act,
+                                                .half = linear->half});
 }
 
-void run_linear(const Run *run, const Linear *linear, const float *x, float *y) {
+void run_linear(const Run *run, const Linear *linear, const void *x, void *y) {
     run_linear_act(run, linear, x, ACT_NONE, NULL, y);
 }
 
-void run_linear_grad(const Run *run, const Linear *linear, const float *dy, const float *x,
-                     float *dx) {
+void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const void *x,
+                     const void *slope, void *dx) {
     linear_grad(run->stream, (LinearGrad){.dy = dy,
                                           .x = x,
-                                          .w = run->memory->weights + linear->weight,
+                                          .w = linear_weight(run, linear),
+                                          .slope = slope,
                                           .dw = run->grads + linear->weight,
                                           .dbias = run->grads + linear->bias,
                                           .dx = dx,
                                           .rows = run->input->samples * linear->rows,
                                           .in = linear->in,
                                           .out = linear->out,
-                                          .accumulate = run->accumulate});
+                                          .accumulate = run->accumulate,
+                                          .half = linear->half});
 }
 
-void run_silu(const Run *run, const float *x, float *y, int64_t n) {
-    activation_forward(run->stream, (ActivationForward){.x = x, .y = y, .n = n, .act = ACT_SILU});
+void run_silu(const Run *run, float *x, float *y, int64_t n) {
+    activation_forward(run->stream,
+                       (ActivationForward){.x = x, .slope = x, .y = y, .n = n, .act = ACT_SILU});
 }
 
-void run_activation_grad(const Run *run, Activation act, const float *x, float *dx, int64_t n) {
-    activation_grad(run->stream, (ActivationGrad){.x = x, .dy = dx, .dx = dx, .n = n, .act = act});
+void run_multiply(const Run *run, const float *x, float *y, int64_t n) {
+    multiply(run->stream, (Multiply){.x = x, .y = y, .n = n});
 }
 
 void run_add(const Run *run, const float *x, float *y, int64_t n) {
     axpby(run->stream, (Axpby){.x = x, .y = y, .n = n, .a = 1.0f, .b = 1.0f});
 }
 
-void run_dropout(const Run *run, int site, float *x, int64_t item) {
+void run_dropout(const Run *run, int site, void *x, int64_t item, bool half) {
     float rate = run->network->config.dropout;
     if (!run->input->dropout_on || rate == 0.0f) return;
     RngKey key = run->input->dropout;
@@ -229,6 +243,7 @@ void run_dropout(const Run *run, int site, float *x, int64_t item) {
                                    .samples = run->input->samples,
                                    .item = item,
                                    .rate = rate,
+                                   .half = half,
                                    .key = key});
 }
 
@@ -256,7 +271,7 @@ void condition_place(const Network *network, Bump *bump, int64_t samples, bool b
     int64_t n = samples * network->config.width;
     *out = (Condition){0};
     if (network->shape.time_input) {
-        out->time_pre = bump_floats(bump, n);
+        out->time_slope = bump_floats(bump, n);
         out->time_hidden = bump_floats(bump, n);
         out->time_out = bump_floats(bump, n);
     }
@@ -272,7 +287,7 @@ void condition_forward(const Run *run, const Condition *condition) {
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width;
     if (run->network->shape.time_input) {
-        run_linear_act(run, &conditioner->time_1, input->time, ACT_SILU, condition->time_pre,
+        run_linear_act(run, &conditioner->time_1, input->time, ACT_SILU, condition->time_slope,
                        condition->time_hidden);
         run_linear(run, &conditioner->time_2, condition->time_hidden, condition->time_out);
     }
@@ -291,7 +306,7 @@ void condition_layer_grad(const Run *run, const Condition *condition, const Line
                           const float *dy, bool first) {
     int64_t n = run->input->samples * run->network->config.width;
     float *dx = first ? condition->dactive : condition->dpartial;
-    run_linear_grad(run, linear, dy, condition->active, dx);
+    run_linear_grad(run, linear, dy, condition->active, NULL, dx);
     if (!first) run_add(run, dx, condition->dactive, n);
 }
 
@@ -300,7 +315,7 @@ void condition_backward(const Run *run, const Condition *condition) {
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width, n = input->samples * width;
     float *dsum = condition->dactive, *dhidden = condition->dpartial;
-    run_activation_grad(run, ACT_SILU, condition->sum, dsum, n);
+    run_multiply(run, condition->sum, dsum, n);
     embed_grad(run->stream, (EmbedGrad){.ids = input->label,
                                         .dy = dsum,
                                         .dtable = run->grads + conditioner->label_table,
@@ -309,7 +324,7 @@ void condition_backward(const Run *run, const Condition *condition) {
                                         .entries = run->network->shape.classes + 1,
                                         .accumulate = run->accumulate});
     if (!run->network->shape.time_input) return;
-    run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, dhidden);
-    run_activation_grad(run, ACT_SILU, condition->time_pre, dhidden, n);
-    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, NULL);
+    run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, condition->time_slope,
+                    dhidden);
+    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, NULL, NULL);
 }

@@ -19,6 +19,7 @@ typedef struct {
     int32_t heads, patch;  // dit; a token is patch x patch pixels, or patch symbols
     int32_t mlp_ratio;     // hidden width of a block's MLP = mlp_ratio * width
     float dropout;         // on both branches of every block
+    char precision[8];     // "fp32", or "bf16": operands of the blocks' products and activations
     char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)
 } NetworkConfig;
 
@@ -58,6 +59,8 @@ int64_t network_out_item(const Network *network); // numbers of `out` for one sa
 // times.
 double network_forward_flops(const Network *network);
 
+bool network_is_half(const Network *network); // model.precision is bf16
+
 // Bytes of activations for a grain of `samples`; `backward` false: inference only, less. A smaller
 // grain needs no more.
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward);
@@ -69,7 +72,8 @@ void network_table_fill(const Network *network, float *table);
 
 // Memory of one stream: all in device memory, sized as above.
 typedef struct {
-    const float *weights; // the flat parameter vector, or an EMA of it
+    const float *weights;     // the flat parameter vector, or an EMA of it
+    const void *half_weights; // the same rounded to bf16 (halve); read where network_is_half
     const float *table;
     void *activations;
     bool backward; // activations were planned for backward and forward keeps what it needs

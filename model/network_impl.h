@@ -9,6 +9,7 @@
 typedef struct {
     int64_t weight, bias;
     int64_t in, out, rows;
+    bool half; // its product is one of bf16
 } Linear;
 
 // The vector that conditions every layer: c = embedding(label) + mlp(time features).
@@ -51,6 +52,7 @@ struct Network {
     NetworkShape shape;
     double frequency[TIME_FEATURES / 2];
     Conditioner conditioner;
+    bool half;            // model.precision is bf16
     double forward_flops; // of one sample; linear_add counts its layer
     size_t scratch_bytes, table_bytes;
 };
@@ -64,26 +66,27 @@ Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, in
                   InitKind init, const char *name_format, ...)
     __attribute__((format(printf, 7, 8)));
 
-// y = linear(x); y = act(pre) with pre = linear(x).
-void run_linear(const Run *run, const Linear *linear, const float *x, float *y);
-void run_linear_act(const Run *run, const Linear *linear, const float *x, Activation act,
-                    float *pre, float *y);
-// Gradients of weight and bias; then dx if not NULL.
-void run_linear_grad(const Run *run, const Linear *linear, const float *dy, const float *x,
-                     float *dx);
-void run_silu(const Run *run, const float *x, float *y, int64_t n);
-// dx *= act'(x)
-void run_activation_grad(const Run *run, Activation act, const float *x, float *dx, int64_t n);
-void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x
+// Arrays declared void are bf16 where the layer is `half`.
+// y = linear(x); y = act(linear(x)) and the slope of act there.
+void run_linear(const Run *run, const Linear *linear, const void *x, void *y);
+void run_linear_act(const Run *run, const Linear *linear, const void *x, Activation act,
+                    void *slope, void *y);
+// Gradients of weight and bias; then dx if not NULL, times the slope at x if not NULL.
+void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const void *x,
+                     const void *slope, void *dx);
+// y = SiLU(x), and its slope in place of x.
+void run_silu(const Run *run, float *x, float *y, int64_t n);
+void run_multiply(const Run *run, const float *x, float *y, int64_t n); // y *= x
+void run_add(const Run *run, const float *x, float *y, int64_t n);      // y += x
 // Dropout of x [samples,item] in place, or nothing where it is off; also its gradient.
-void run_dropout(const Run *run, int site, float *x, int64_t item);
+void run_dropout(const Run *run, int site, void *x, int64_t item, bool half);
 
 // ---- conditioning -----------------------------------------------------------------------------
 
 // All [samples, width].
 typedef struct {
-    float *time_pre, *time_hidden, *time_out;
-    float *sum, *active;       // c and SiLU(c), from which every layer takes its modulation
+    float *time_slope, *time_hidden, *time_out;
+    float *sum, *active;       // c, later its slope; SiLU(c), which modulates every layer
     float *dactive, *dpartial; // gradient of `active`, collected layer by layer; backward only
 } Condition;
 

@@ -17,43 +17,56 @@
 
 #include "base/rng.h"
 
-typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh form
-
 // ---- dense layers -----------------------------------------------------------------------------
 
-// y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `pre` [rows,out] keeps the argument of act
-// (may be NULL when act is NONE; must not be y otherwise).
+typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh form
+
+// Arrays declared void hold fp32, or bf16 where the operation says `half`. Arithmetic and sums are
+// fp32 in both cases; a result is rounded once, to nearest even, when it is stored.
+
+// y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `slope` [rows,out] receives act' at the
+// same argument, which is what the gradient needs (NULL when act is NONE; never y).
 typedef struct {
-    const float *x, *w, *bias;
-    float *pre, *y;
+    const void *x, *w;
+    const float *bias;
+    void *slope, *y;
     int64_t rows, in, out;
     Activation act;
+    bool half;
 } LinearForward;
 
 // dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], added to what is there if
-// `accumulate`; dx[rows,in] = dy w, or dx NULL.
+// `accumulate`; dx[rows,in] = (dy w) * slope, or dx NULL. slope [rows,in] is that of the activation
+// that gave x, or NULL: 1.
 typedef struct {
-    const float *dy, *x, *w;
-    float *dw, *dbias, *dx;
+    const void *dy, *x, *w, *slope;
+    float *dw, *dbias;
+    void *dx;
     int64_t rows, in, out;
-    bool accumulate;
+    bool accumulate, half;
 } LinearGrad;
 
-// y[n] = act(x[n])
+// y[n] = act(x[n]), slope[n] = act'(x[n]) or NULL; either may be x.
 typedef struct {
     const float *x;
-    float *y;
+    float *slope, *y;
     int64_t n;
     Activation act;
 } ActivationForward;
 
-// dx[n] = dy[n] act'(x[n]); dx may be dy.
+// y[n] *= x[n]
 typedef struct {
-    const float *x, *dy;
-    float *dx;
+    const float *x;
+    float *y;
     int64_t n;
-    Activation act;
-} ActivationGrad;
+} Multiply;
+
+// y[n] = x[n] rounded to bf16.
+typedef struct {
+    const float *x;
+    void *y;
+    int64_t n;
+} Halve;
 
 // ---- transformer ------------------------------------------------------------------------------
 
@@ -62,22 +75,39 @@ typedef struct {
 //   y   = LN(sum) (1 + scale) + shift,   LN without weights, eps 1e-6
 // x, branch, sum, y [samples*tokens, width]; shift, scale: row s at offset s*mod_stride, one for
 // each sample; gate likewise at s*gate_stride, because it belongs to the layer before; stats
-// [samples*tokens][2] = mean, 1/std. `sum` may be x.
+// [samples*tokens][2] = mean, 1/std. `sum` may be x. `half` is about y, `branch_half` about branch.
 typedef struct {
-    const float *x, *branch, *gate, *shift, *scale;
-    float *sum, *y, *stats;
+    const float *x;
+    const void *branch;
+    const float *gate, *shift, *scale;
+    float *sum;
+    void *y;
+    float *stats;
     int64_t samples, tokens, width, mod_stride, gate_stride;
+    bool half, branch_half;
 } ResidualNormForward;
 
 // Its gradient. dsum holds the gradient with respect to `sum` that came from later layers and
 // receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate
 // (stride gate_stride), dshift, dscale (stride mod_stride) are sums over tokens: written, not
-// added. branch, gate, dbranch, dgate are NULL together.
+// added. branch, gate, dbranch, dgate are NULL together. `half` is about dy, `branch_half` about
+// branch and dbranch.
 typedef struct {
-    const float *sum, *stats, *scale, *branch, *gate, *dy;
-    float *dsum, *dbranch, *dgate, *dshift, *dscale;
+    const float *sum, *stats, *scale;
+    const void *branch;
+    const float *gate;
+    const void *dy;
+    float *dsum;
+    void *dbranch;
+    float *dgate, *dshift, *dscale;
     int64_t samples, tokens, width, mod_stride, gate_stride;
+    bool half, branch_half;
 } ResidualNormGrad;
+
+// Room for the rows of the two operations above.
+static inline size_t norm_scratch_bytes(int64_t width) {
+    return 3 * (size_t)width * sizeof(float);
+}
 
 // Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
 // qkv [samples,tokens,3,heads,head_dim]; out [samples,tokens,heads*head_dim];
@@ -85,20 +115,25 @@ typedef struct {
 // The tokens x tokens matrix exists for one head at a time, in the stream's scratch: a device that
 // executes attention is opened with scratch_bytes of at least attention_scratch_bytes.
 typedef struct {
-    const float *qkv;
-    float *out, *lse;
+    const void *qkv;
+    void *out;
+    float *lse;
     int64_t samples, tokens, heads, head_dim;
+    bool half;
 } AttentionForward;
 
 typedef struct {
-    const float *qkv, *out, *lse, *dout;
-    float *dqkv;
+    const void *qkv, *out;
+    const float *lse;
+    const void *dout;
+    void *dqkv;
     int64_t samples, tokens, heads, head_dim;
+    bool half;
 } AttentionGrad;
 
-// Two tokens x tokens matrices, each rounded up to 64 bytes.
+// Four tokens x tokens matrices, two of them bf16, each rounded up to 64 bytes.
 static inline size_t attention_scratch_bytes(int64_t tokens) {
-    return 2 * (((size_t)tokens * (size_t)tokens * sizeof(float) + 63) / 64 * 64);
+    return 3 * (((size_t)tokens * (size_t)tokens * sizeof(float) + 127) / 128 * 128);
 }
 
 // ---- inputs and outputs of a network ----------------------------------------------------------
@@ -135,11 +170,12 @@ typedef struct {
 // y = x * mask / (1 - rate), mask drawn by `key` for element e of sample[s] (block e/4, number e%4;
 // kept when rng_uniform >= rate). The same call on a gradient is the gradient. y may be x.
 typedef struct {
-    const float *x;
+    const void *x;
     const uint64_t *sample;
-    float *y;
+    void *y;
     int64_t samples, item; // item: elements of one sample
     float rate;
+    bool half;
     RngKey key;
 } Dropout;
 
@@ -311,9 +347,10 @@ typedef struct {
 //      name, argument struct, number of leading pointers
 #define BACKEND_OPS(X)                                                                             \
     X(linear_forward, LinearForward, 5)                                                            \
-    X(linear_grad, LinearGrad, 6)                                                                  \
-    X(activation_forward, ActivationForward, 2)                                                    \
-    X(activation_grad, ActivationGrad, 3)                                                          \
+    X(linear_grad, LinearGrad, 7)                                                                  \
+    X(activation_forward, ActivationForward, 3)                                                    \
+    X(multiply, Multiply, 2)                                                                       \
+    X(halve, Halve, 2)                                                                             \
     X(residual_norm_forward, ResidualNormForward, 8)                                               \
     X(residual_norm_grad, ResidualNormGrad, 11)                                                    \
     X(attention_forward, AttentionForward, 3)                                                      \

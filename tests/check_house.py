@@ -30,8 +30,7 @@ VENDOR_HOMES = {
     "png.h": ["data/png.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
-    "dlfcn.h": ["model/cpu/blas.c"],
-    "cblas.h": ["model/cpu/blas.c"],
+    "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],
 }
 SWITCH_HOMES = ["model/backend.c"]
 # Where a process may end or print below launch/, and why: the bug path; the end of a whole job.

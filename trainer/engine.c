@@ -57,6 +57,10 @@ static Status upload_table(Engine *engine) {
     return status;
 }
 
+static size_t half_bytes(const Engine *engine) {
+    return network_is_half(engine->network) ? (size_t)engine->params.size * sizeof(uint16_t) : 0;
+}
+
 Status engine_open(const EngineConfig *config, Engine *engine) {
     *engine = (Engine){
         .shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
@@ -74,6 +78,8 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     for (int i = 0; i < engine->lanes; ++i)
         engine->lane[i].stream = device_stream(engine->device, i);
     for (int i = 0; i < engine->lanes; ++i) TRY(open_lane(engine, &engine->lane[i]));
+    if (network_is_half(engine->network))
+        TRY(device_alloc(engine->device, half_bytes(engine), &engine->half_weights));
     return upload_table(engine);
 }
 
@@ -86,6 +92,7 @@ void engine_close(Engine *engine) {
             free(engine->lane[i].pass_host);
             free(engine->lane[i].null_label);
         }
+        device_release(engine->device, engine->half_weights);
         device_release(engine->device, engine->table);
         device_close(engine->device);
     }
@@ -114,6 +121,7 @@ void engine_plan(const Engine *engine, Plan *plan) {
                       process_pass_host_bytes(engine->process, engine->capacity)));
     plan_add(plan, "scratch", lanes * network_scratch_bytes(network));
     plan_add(plan, "positions", network_table_bytes(network));
+    plan_add(plan, "bf16 weights", half_bytes(engine));
 }
 
 Status engine_wait(const Engine *engine) {
@@ -125,8 +133,22 @@ Status engine_wait(const Engine *engine) {
     return first;
 }
 
-NetworkMemory engine_memory(const Engine *engine, int lane, const float *weights) {
-    return (NetworkMemory){.weights = weights,
+Status engine_use(Engine *engine, const float *weights) {
+    engine->weights = weights;
+    if (engine->half_weights == NULL) return STATUS_OK;
+    int64_t size = engine->params.size, lanes = engine->lanes;
+    for (int64_t i = 0; i < lanes; ++i) {
+        int64_t begin = size * i / lanes, end = size * (i + 1) / lanes;
+        halve(engine->lane[i].stream, (Halve){.x = weights + begin,
+                                              .y = (uint16_t *)engine->half_weights + begin,
+                                              .n = end - begin});
+    }
+    return engine_wait(engine);
+}
+
+NetworkMemory engine_memory(const Engine *engine, int lane) {
+    return (NetworkMemory){.weights = engine->weights,
+                           .half_weights = engine->half_weights,
                            .table = engine->table,
                            .activations = engine->lane[lane].activations,
                            .backward = engine->backward};

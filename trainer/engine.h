@@ -38,7 +38,9 @@ typedef struct {
     Network *network;
     Process *process;
     Params params;
-    float *table; // device: positions
+    float *table;         // device: positions
+    const float *weights; // device, as engine_use was told
+    void *half_weights;   // device: the same as bf16, where the network wants them
     int64_t capacity;
     bool backward; // what activations were planned for
     EngineLane *lane;
@@ -52,8 +54,11 @@ void engine_close(Engine *engine);
 
 void engine_plan(const Engine *engine, Plan *plan); // adds what engine_open took
 Status engine_wait(const Engine *engine);           // all streams
-// What a forward pass of lane i reads, with these weights.
-NetworkMemory engine_memory(const Engine *engine, int lane, const float *weights);
+// Makes device memory the weights of the passes to come; called again whenever its numbers have
+// changed. All streams must be at rest.
+Status engine_use(Engine *engine, const float *weights);
+// What a pass on lane i reads.
+NetworkMemory engine_memory(const Engine *engine, int lane);
 
 // Host size of one sample's x: numbers of 4 bytes (float or int32).
 static inline int64_t engine_item(const Engine *engine) {

@@ -40,7 +40,7 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
                        work->time, (uint64_t)visit);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &work->batch, false, &input);
-    NetworkMemory memory = engine_memory(engine, lane_index, walk->request->weights);
+    NetworkMemory memory = engine_memory(engine, lane_index);
     network_forward(engine->network, lane->stream, &memory, &input, lane->pass.out);
     if (walk->bound) {
         process_bound_terms(engine->process, lane->stream, &lane->pass, samples);
@@ -121,6 +121,7 @@ static Status walk_all(const Walk *walk, Comm *comm) {
     const Engine *engine = walk->engine;
     int world = comm_world(comm), rank = comm_rank(comm);
     int64_t share = engine->lanes * engine->capacity;
+    TRY(engine_use(walk->engine, walk->request->weights));
     Loader *loader;
     LoaderConfig config = {.dataset = walk->request->data,
                            .length = walk->request->length,

@@ -24,12 +24,11 @@ static void upload_time(const Engine *engine, EngineLane *lane, int64_t samples,
                   (size_t)samples * TIME_FEATURES * sizeof *pass->time);
 }
 
-static void queue_forward(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
-                          float *out) {
+static void queue_forward(const Engine *engine, EngineLane *lane, float *out) {
     GrainBatch batch = {.samples = engine->capacity};
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &batch, false, &input);
-    NetworkMemory memory = engine_memory(engine, (int)(lane - engine->lane), request->weights);
+    NetworkMemory memory = engine_memory(engine, (int)(lane - engine->lane));
     network_forward(engine->network, lane->stream, &memory, &input, out);
 }
 
@@ -44,10 +43,10 @@ static void queue_step(const Engine *engine, EngineLane *lane, const GenerateReq
     bool guided = request->guidance != 1 && engine->shape.classes > 0;
     if (guided) {
         upload_labels(lane, lane->null_label, samples);
-        queue_forward(engine, lane, request, pass->dout);
+        queue_forward(engine, lane, pass->dout);
     }
     upload_labels(lane, pass->host_label, samples);
-    queue_forward(engine, lane, request, pass->out);
+    queue_forward(engine, lane, pass->out);
     if (guided)
         axpby(lane->stream, (Axpby){.x = pass->dout,
                                     .y = pass->out,
@@ -100,6 +99,7 @@ Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void
     int world = comm_world(comm), rank = comm_rank(comm);
     int64_t begin = request->first / engine->capacity;
     int64_t end = (request->first + request->count - 1) / engine->capacity + 1;
+    TRY(engine_use(engine, request->weights));
     int64_t *mine = malloc((size_t)engine->lanes * sizeof *mine);
     FAIL_IF(mine == NULL, NO_MEMORY, "no memory for %d groups", engine->lanes);
     Status status = STATUS_OK;

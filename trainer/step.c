@@ -44,7 +44,7 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
     NetworkInput input;
     process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
                           &input);
-    NetworkMemory memory = engine_memory(engine, lane_index, t->weights);
+    NetworkMemory memory = engine_memory(engine, lane_index);
     network_forward(engine->network, stream, &memory, &input, pass->out);
     process_loss(engine->process, stream, pass, t->grain_samples, true);
     stream_download(stream, t->host_loss + first, pass->loss,
@@ -59,6 +59,7 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
 // Queues the grains of all streams in turn, so that every stream has work from the start.
 static Status run_grains(Trainer *t, const Batch *batch) {
     int most = 0;
+    TRY(engine_use(&t->engine, t->weights));
     for (int i = 0; i < t->engine.lanes; ++i) {
         GradLane *lane = &t->grad_lane[i];
         tree_sum_init(&lane->sum, t->settings.train.grains, lane->begin, lane->end);

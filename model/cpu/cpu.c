@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
 
 enum { STREAMS_MOST = 1024, LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
@@ -142,6 +141,7 @@ static void cpu_close(Device *base) {
     CpuDevice *device = (CpuDevice *)base;
     for (int i = 0; device->streams != NULL && i < base->streams; ++i) {
         queue_close(device->streams[i].queue);
+        product_cache_close(device->streams[i].products);
         free(device->streams[i].scratch);
     }
     free(device->pointers);
@@ -158,6 +158,8 @@ static Status stream_open(CpuDevice *device, int index, const DeviceConfig *conf
     stream->kernels = kernels;
     stream->scratch_bytes = config->scratch_bytes;
     TRY(memory_zeroed(config->scratch_bytes, &stream->scratch));
+    stream->products = product_cache_open();
+    FAIL_IF(stream->products == NULL, NO_MEMORY, "no memory for a stream's matrix products");
     TRY(queue_open(config->core != NULL ? config->core[index] : -1, stream, &stream->queue));
     return STATUS_OK;
 }
@@ -168,7 +170,6 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
     FAIL_IF(config->streams > STREAMS_MOST, BAD_CONFIG, "%d streams are more than %d",
             config->streams, STREAMS_MOST);
     TRY(isa_choose(config->isa, &isa));
-    TRY(blas_open());
     CpuDevice *device = calloc(1, sizeof *device);
     FAIL_IF(device == NULL, NO_MEMORY, "no memory for a device");
     Status status;
@@ -179,8 +180,10 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
     if (device->streams == NULL || device->pointers == NULL)
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
     device->base.stream = device->pointers;
+    char products[64];
+    product_describe(products, sizeof products);
     snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s", isa.name,
-             blas_description());
+             products);
     for (int i = 0; i < config->streams; ++i)
         TRY_OR(failed, status, stream_open(device, i, config, isa.kernels));
     *out = &device->base;

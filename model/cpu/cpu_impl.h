@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "model/backend.h"
+#include "model/cpu/product.h"
 #include "model/cpu/queue.h"
 
 typedef struct {
@@ -30,6 +31,7 @@ typedef struct {
     const CpuKernels *kernels;
     void *scratch; // 64-byte aligned, of this stream alone; contents are lost between kernels
     size_t scratch_bytes;
+    ProductCache *products;
     Queue *queue;
 } CpuStream;
 
@@ -39,6 +41,10 @@ static inline void *cpu_scratch(Stream *stream, size_t bytes) {
     CpuStream *cpu = (CpuStream *)stream;
     REQUIRE(bytes <= cpu->scratch_bytes);
     return cpu->scratch;
+}
+
+static inline void cpu_product(Stream *stream, const Product *product) {
+    product_run(((CpuStream *)stream)->products, product);
 }
 
 #ifdef CPU_ISA

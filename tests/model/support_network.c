@@ -132,9 +132,13 @@ static NetworkMemory memory_place(Rig *rig, const NetworkRunOptions *options) {
     NetworkMemory memory = {
         .weights = rig_upload(rig, options->weights != NULL ? options->weights : c->weights,
                               (size_t)c->params.size * sizeof(float)),
+        .half_weights = rig_alloc(rig, (size_t)c->params.size * sizeof(uint16_t)),
         .table = rig_upload(rig, table, table_bytes),
         .activations = rig_poisoned(rig, bytes, options->clean),
         .backward = backward};
+    halve(rig->stream, (Halve){.x = memory.weights,
+                               .y = (void *)(uintptr_t)memory.half_weights,
+                               .n = c->params.size});
     free(table);
     return memory;
 }

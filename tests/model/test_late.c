@@ -29,7 +29,7 @@ static void compute(const char *backend, float *y, float *out) {
     Device *device = open_device(backend, 2);
     float *host_x = ops_numbers(ROWS * IN, 1), *host_w = ops_numbers(OUT * IN, 2);
     float *x = device_numbers(device, ROWS * IN), *w = device_numbers(device, OUT * IN);
-    float *bias = device_numbers(device, OUT), *pre = device_numbers(device, ROWS * OUT);
+    float *bias = device_numbers(device, OUT), *slope = device_numbers(device, ROWS * OUT);
     float *device_y = device_numbers(device, ROWS * OUT);
     float *lse = device_numbers(device, TOKENS), *device_out = device_numbers(device, TOKENS * 8);
     Stream *stream = device_stream(device, 1);
@@ -38,13 +38,13 @@ static void compute(const char *backend, float *y, float *out) {
     linear_forward(stream, (LinearForward){.x = x,
                                            .w = w,
                                            .bias = bias,
-                                           .pre = pre,
+                                           .slope = slope,
                                            .y = device_y,
                                            .rows = ROWS,
                                            .in = IN,
                                            .out = OUT,
                                            .act = ACT_GELU});
-    attention_forward(stream, (AttentionForward){.qkv = pre,
+    attention_forward(stream, (AttentionForward){.qkv = slope,
                                                  .out = device_out,
                                                  .lse = lse,
                                                  .samples = 1,
@@ -54,7 +54,7 @@ static void compute(const char *backend, float *y, float *out) {
     stream_download(stream, y, device_y, ROWS * OUT * sizeof(float));
     stream_download(stream, out, device_out, TOKENS * 8 * sizeof(float));
     EXPECT_OK(stream_wait(stream));
-    float *all[] = {x, w, bias, pre, device_y, lse, device_out};
+    float *all[] = {x, w, bias, slope, device_y, lse, device_out};
     for (size_t i = 0; i < sizeof all / sizeof *all; ++i) device_release(device, all[i]);
     device_close(device);
     free(host_x), free(host_w);

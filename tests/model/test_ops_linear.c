@@ -30,14 +30,16 @@ static void test_exp_is_accurate(void) {
 }
 
 static void test_tails_of_activations(void) {
-    EXPECT(silu_f32(-1e30f) == 0.0f && silu_f32(1e30f) == 1e30f);
-    EXPECT(gelu_f32(-30.0f) == 0.0f && gelu_f32(30.0f) == 30.0f);
-    EXPECT(isnan(gelu_f32(NAN)) && isnan(silu_f32(NAN)));
-    EXPECT(gelu_slope_f32(-30.0f) == 0.0f && gelu_slope_f32(30.0f) == 1.0f);
-    EXPECT(silu_slope_f32(-1e30f) == 0.0f && silu_slope_f32(1e30f) == 1.0f);
+    static const float x[] = {-1e30f, 1e30f, -30, 30, NAN, -20};
+    float y[6], slope[6];
+    act_with_slope(ACT_SILU, x, slope, y, 6);
+    EXPECT(y[0] == 0.0f && y[1] == 1e30f && isnan(y[4]));
+    EXPECT(slope[0] == 0.0f && slope[1] == 1.0f && isnan(slope[4]));
     // The lower tail keeps its digits: x (1 + tanh) would have lost them all.
-    double expected = act_reference(ACT_SILU, -20);
-    EXPECT_NEAR((double)silu_f32(-20.0f) / expected, 1, 1e-6);
+    EXPECT_NEAR((double)y[5] / act_reference(ACT_SILU, -20), 1, 1e-6);
+    act_with_slope(ACT_GELU, x, slope, y, 6);
+    EXPECT(y[2] == 0.0f && y[3] == 30.0f && isnan(y[4]));
+    EXPECT(slope[2] == 0.0f && slope[3] == 1.0f && isnan(slope[4]));
 }
 
 // ---- activations ------------------------------------------------------------------------------
@@ -48,39 +50,48 @@ typedef struct {
     bool in_place;
 } ActShape;
 
+// Buffers: x, slope, y; in place the slope takes the place of x.
 static void call_activation_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const ActShape *s = shape;
-    activation_forward(
-        stream, (ActivationForward){.x = b[0].device, .y = b[1].device, .n = s->n, .act = s->act});
-}
-
-static void call_activation_grad(Stream *stream, OpBuffer *b, const void *shape) {
-    const ActShape *s = shape;
-    activation_grad(stream, (ActivationGrad){.x = b[0].device,
-                                             .dy = s->in_place ? b[2].device : b[1].device,
-                                             .dx = b[2].device,
-                                             .n = s->n,
-                                             .act = s->act});
+    activation_forward(stream, (ActivationForward){.x = s->in_place ? b[1].device : b[0].device,
+                                                   .slope = b[1].device,
+                                                   .y = b[2].device,
+                                                   .n = s->n,
+                                                   .act = s->act});
 }
 
 static void activation_case(const ActShape *s) {
-    float *x = ops_numbers(s->n, 1), *y = ops_memory(s->n, sizeof *y);
-    float *dy = ops_numbers(s->n, 2), *dx = ops_numbers(s->n, s->in_place ? 2 : 3);
+    float *x = ops_numbers(s->n, 1), *slope = ops_memory(s->n, sizeof *slope);
+    float *y = ops_memory(s->n, sizeof *y);
     double *expected = ops_memory(s->n, sizeof *expected);
-    double *slope = ops_memory(s->n, sizeof *slope);
+    double *expected_slope = ops_memory(s->n, sizeof *expected_slope);
     for (int64_t i = 0; i < s->n; ++i) {
-        x[i] *= i % 2 == 0 ? 3 : 12;
+        slope[i] = x[i] *= i % 2 == 0 ? 3 : 12;
         expected[i] = act_reference(s->act, x[i]);
-        slope[i] = dy[i] * act_slope_reference(s->act, x[i]);
+        expected_slope[i] = act_slope_reference(s->act, x[i]);
     }
-    OpBuffer forward[] = {{x, s->n, OP_IN, NULL}, {y, s->n, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("activation_forward", call_activation_forward, s, forward, 2), 0);
+    OpBuffer buffers[] = {{x, s->n, OP_IN, NULL},
+                          {slope, s->n, s->in_place ? OP_INOUT : OP_OUT, NULL},
+                          {y, s->n, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("activation_forward", call_activation_forward, s, buffers, 3), 0);
     EXPECT_ALL_NEAR(y, expected, s->n, 1e-6);
-    OpKind kind = s->in_place ? OP_INOUT : OP_OUT;
-    OpBuffer grad[] = {{x, s->n, OP_IN, NULL}, {dy, s->n, OP_IN, NULL}, {dx, s->n, kind, NULL}};
-    EXPECT_EQ(ops_run("activation_grad", call_activation_grad, s, grad, 3), 0);
-    EXPECT_ALL_NEAR(dx, slope, s->n, 2e-6);
-    free(x), free(y), free(dy), free(dx), free(expected), free(slope);
+    EXPECT_ALL_NEAR(slope, expected_slope, s->n, 2e-6);
+    free(x), free(slope), free(y), free(expected), free(expected_slope);
+}
+
+static void call_multiply(Stream *stream, OpBuffer *b, const void *shape) {
+    multiply(stream, (Multiply){b[0].device, b[1].device, *(const int64_t *)shape});
+}
+
+static void test_multiply(void) {
+    int64_t n = 1003;
+    float *x = ops_numbers(n, 1), *y = ops_numbers(n, 2);
+    double *expected = ops_memory(n, sizeof *expected);
+    for (int64_t i = 0; i < n; ++i) expected[i] = (double)x[i] * y[i];
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL}, {y, n, OP_INOUT, NULL}};
+    EXPECT_EQ(ops_run("multiply", call_multiply, &n, buffers, 2), 0);
+    EXPECT_ALL_NEAR(y, expected, n, 1e-7);
+    free(x), free(y), free(expected);
 }
 
 static void test_activations(void) {
@@ -98,7 +109,7 @@ static void test_activations(void) {
 typedef struct {
     int64_t rows, in, out;
     Activation act;
-    bool pre, accumulate;
+    bool slope, accumulate; // slope: of the layer before, in the gradient
 } LinearShape;
 
 static void call_linear_forward(Stream *stream, OpBuffer *b, const void *shape) {
@@ -106,7 +117,7 @@ static void call_linear_forward(Stream *stream, OpBuffer *b, const void *shape) 
     linear_forward(stream, (LinearForward){.x = b[0].device,
                                            .w = b[1].device,
                                            .bias = b[2].device,
-                                           .pre = b[3].device,
+                                           .slope = b[3].device,
                                            .y = b[4].device,
                                            .rows = s->rows,
                                            .in = s->in,
@@ -122,6 +133,7 @@ static void call_linear_grad(Stream *stream, OpBuffer *b, const void *shape) {
                                      .dw = b[3].device,
                                      .dbias = b[4].device,
                                      .dx = b[5].device,
+                                     .slope = b[6].device,
                                      .rows = s->rows,
                                      .in = s->in,
                                      .out = s->out,
@@ -130,24 +142,26 @@ static void call_linear_grad(Stream *stream, OpBuffer *b, const void *shape) {
 
 static void linear_forward_case(const LinearShape *s) {
     int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
+    bool acts = s->act != ACT_NONE;
     float *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2), *bias = ops_numbers(s->out, 3);
-    float *pre = s->pre ? ops_memory(ny, sizeof *pre) : NULL, *y = ops_memory(ny, sizeof *y);
-    double *sum = ops_memory(ny, sizeof *sum), *value = ops_memory(ny, sizeof *value);
+    float *slope = acts ? ops_memory(ny, sizeof *slope) : NULL, *y = ops_memory(ny, sizeof *y);
+    double *value = ops_memory(ny, sizeof *value), *slopes = ops_memory(ny, sizeof *slopes);
     for (int64_t i = 0; i < ny; ++i) {
-        sum[i] = bias[i % s->out];
+        double sum = bias[i % s->out];
         for (int64_t k = 0; k < s->in; ++k)
-            sum[i] += (double)x[i / s->out * s->in + k] * w[i % s->out * s->in + k];
-        value[i] = act_reference(s->act, sum[i]);
+            sum += (double)x[i / s->out * s->in + k] * w[i % s->out * s->in + k];
+        value[i] = act_reference(s->act, sum);
+        slopes[i] = act_slope_reference(s->act, sum);
     }
     OpBuffer buffers[] = {{x, nx, OP_IN, NULL},
                           {w, nw, OP_IN, NULL},
                           {bias, s->out, OP_IN, NULL},
-                          {pre, ny, OP_OUT, NULL},
+                          {slope, ny, OP_OUT, NULL},
                           {y, ny, OP_OUT, NULL}};
     EXPECT_EQ(ops_run("linear_forward", call_linear_forward, s, buffers, 5), 0);
-    if (s->pre) EXPECT_ALL_NEAR(pre, sum, ny, 4e-6);
+    if (acts) EXPECT_ALL_NEAR(slope, slopes, ny, 4e-6);
     EXPECT_ALL_NEAR(y, value, ny, 4e-6);
-    free(x), free(w), free(bias), free(pre), free(y), free(sum), free(value);
+    free(x), free(w), free(bias), free(slope), free(y), free(value), free(slopes);
 }
 
 // `input`: with dx; otherwise dx is NULL.
@@ -156,6 +170,7 @@ static void linear_grad_case(const LinearShape *s, bool input) {
     float *dy = ops_numbers(ny, 4), *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2);
     float *dw = ops_numbers(nw, 5), *dbias = ops_numbers(s->out, 6);
     float *dx = input ? ops_memory(nx, sizeof *dx) : NULL;
+    float *slope = s->slope ? ops_numbers(nx, 7) : NULL;
     double *expected = ops_memory(nw, sizeof *expected);
     double *expected_bias = ops_memory(s->out, sizeof *expected_bias);
     double *expected_x = ops_memory(nx, sizeof *expected_x);
@@ -168,18 +183,21 @@ static void linear_grad_case(const LinearShape *s, bool input) {
         expected_bias[o] = s->accumulate ? dbias[o] : 0;
         for (int64_t r = 0; r < s->rows; ++r) expected_bias[o] += dy[r * s->out + o];
     }
-    for (int64_t i = 0; i < nx; ++i)
+    for (int64_t i = 0; i < nx; ++i) {
         for (int64_t o = 0; o < s->out; ++o)
             expected_x[i] += (double)dy[i / s->in * s->out + o] * w[o * s->in + i % s->in];
+        if (s->slope) expected_x[i] *= (double)slope[i];
+    }
     OpKind kind = s->accumulate ? OP_INOUT : OP_OUT;
     OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},       {x, nx, OP_IN, NULL},
                           {w, nw, OP_IN, NULL},        {dw, nw, kind, NULL},
-                          {dbias, s->out, kind, NULL}, {dx, nx, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("linear_grad", call_linear_grad, s, buffers, 6), 0);
+                          {dbias, s->out, kind, NULL}, {dx, nx, OP_OUT, NULL},
+                          {slope, nx, OP_IN, NULL}};
+    EXPECT_EQ(ops_run("linear_grad", call_linear_grad, s, buffers, 7), 0);
     EXPECT_ALL_NEAR(dw, expected, nw, 4e-6);
     EXPECT_ALL_NEAR(dbias, expected_bias, s->out, 4e-6);
     if (input) EXPECT_ALL_NEAR(dx, expected_x, nx, 4e-6);
-    free(dy), free(x), free(w), free(dw), free(dbias), free(dx);
+    free(dy), free(x), free(w), free(dw), free(dbias), free(dx), free(slope);
     free(expected), free(expected_bias), free(expected_x);
 }
 
@@ -224,7 +242,7 @@ static void queue_rounds(Stream *stream, const float *x, const float *w, float *
     }
 }
 
-// OpenBLAS is called from two threads whose calls have another history and whose operands have
+// oneDNN is called from two threads whose calls have another history and whose operands have
 // another alignment: the bits must be those of one thread alone.
 static void test_streams_at_once_agree(void) {
     enum { N = SIDE_MOST * SIDE_MOST, GAP = N + 65 };
@@ -267,6 +285,7 @@ int main(void) {
     RUN(test_exp_is_accurate);
     RUN(test_tails_of_activations);
     RUN(test_activations);
+    RUN(test_multiply);
     RUN(test_linear);
     RUN(test_streams_at_once_agree);
     return test_report();

@@ -1,21 +1,22 @@
 // Attention of one sample and head at a time: the scores of a head fit the second cache, and q, k,
 // v are read where they stand in the packed qkv, by their row stride.
 #include "base/rng.h"
-#include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
-#include "model/cpu/kernels/simd.h"
+#include "model/cpu/kernels/half.h"
 
+// Numbers of a packed array stand at an offset, since their type is known only at run time.
 typedef struct {
-    const float *q, *k, *v; // rows at distance `packed`
-    int64_t at;             // where it begins in [samples,tokens,heads*head_dim]: rows at `joined`
+    int64_t q, k, v; // where they begin in qkv; rows at distance `packed`
+    int64_t at;      // where it begins in [samples,tokens,heads*head_dim]; rows at `joined`
     int64_t tokens, head_dim, packed, joined;
     float scale;
+    bool half;
 } Head;
 
 // Head number i of all samples.
-static Head head_of(const float *qkv, int64_t i, int64_t tokens, int64_t heads, int64_t head_dim) {
+static Head head_of(int64_t i, int64_t tokens, int64_t heads, int64_t head_dim, bool half) {
     int64_t joined = heads * head_dim, column = i % heads * head_dim;
-    const float *q = qkv + i / heads * tokens * 3 * joined + column;
+    int64_t q = i / heads * tokens * 3 * joined + column;
     return (Head){.q = q,
                   .k = q + joined,
                   .v = q + 2 * joined,
@@ -24,107 +25,152 @@ static Head head_of(const float *qkv, int64_t i, int64_t tokens, int64_t heads, 
                   .head_dim = head_dim,
                   .packed = 3 * joined,
                   .joined = joined,
-                  .scale = 1.0f / sqrtf((float)head_dim)};
+                  .scale = 1.0f / sqrtf((float)head_dim),
+                  .half = half};
 }
 
-// c[t][u] = scale a[t] . b[u]; rows of a at distance `lda`, of b at `packed`.
-static void rows_product(const Head *head, const float *a, int64_t lda, const float *b, float scale,
-                         float *c) {
-    blas_gemm(&(Gemm){.a = a,
-                      .b = b,
-                      .c = c,
-                      .m = head->tokens,
-                      .n = head->tokens,
-                      .k = head->head_dim,
-                      .lda = lda,
-                      .ldb = head->packed,
-                      .ldc = head->tokens,
-                      .transpose_b = true,
-                      .alpha = scale});
+// What a head needs of the stream's scratch: [tokens,tokens] each.
+typedef struct {
+    float *scores, *dp;
+    void *half_p, *half_ds; // the same rounded, for products of bf16
+} HeadRoom;
+
+static HeadRoom head_room(Stream *stream, int64_t tokens) {
+    size_t bytes = attention_scratch_bytes(tokens);
+    char *at = cpu_scratch(stream, bytes);
+    return (HeadRoom){(void *)at, (void *)(at + bytes / 3), at + 2 * (bytes / 3),
+                      at + 2 * (bytes / 3) + bytes / 6};
 }
 
-static float row_exp(float *x, float shift, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) x[i] = exp_f32(x[i] - shift);
+static const void *number_at(const void *numbers, bool half, int64_t at) {
+    return (const char *)numbers + at * (half ? 2 : 4);
+}
+
+// c[t][u] = a[t] . b[u]; rows of a at distance `lda`, of b at `packed`.
+static void rows_product(Stream *stream, const Head *head, const void *a, int64_t lda,
+                         const void *b, float *c) {
+    cpu_product(stream, &(Product){.a = a,
+                                   .b = b,
+                                   .c = c,
+                                   .m = head->tokens,
+                                   .n = head->tokens,
+                                   .k = head->head_dim,
+                                   .lda = lda,
+                                   .ldb = head->packed,
+                                   .ldc = head->tokens,
+                                   .transpose_b = true,
+                                   .half_in = head->half});
+}
+
+static float row_exp(float *x, float scale, float shift, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] = exp_f32(fmaf(x[i], scale, -shift));
     v16 sum = v16_set(0);
     for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
     return v16_sum(sum);
 }
 
-// Turns a row of scores into probabilities; returns the log of the denominator.
-static float row_softmax(float *x, int64_t n) {
+// Turns a row of products into probabilities; returns the log of the denominator.
+static float row_softmax(float *x, float scale, int64_t n) {
     v16 most = v16_set(-INFINITY);
     for (int64_t i = 0; i < n; i += 16) most = v16_max(most, v16_load_or(x + i, n - i, -INFINITY));
-    float largest = v16_largest(most);
-    float sum = row_exp(x, largest, n);
+    float largest = scale * v16_largest(most);
+    float sum = row_exp(x, scale, largest, n);
     float by = 1.0f / sum;
     for (int64_t i = 0; i < n; ++i) x[i] *= by;
     return largest + rng_log(sum);
 }
 
 // c[tokens,head_dim] = op(a) b with a [tokens,tokens]; rows of b and c at their own distances.
-static void head_product(const Head *head, const float *a, bool transpose, const float *b,
-                         int64_t ldb, float *c, int64_t ldc) {
-    blas_gemm(&(Gemm){.a = a,
-                      .b = b,
-                      .c = c,
-                      .m = head->tokens,
-                      .n = head->head_dim,
-                      .k = head->tokens,
-                      .lda = head->tokens,
-                      .ldb = ldb,
-                      .ldc = ldc,
-                      .transpose_a = transpose,
-                      .alpha = 1});
+static void head_product(Stream *stream, const Head *head, const void *a, bool transpose,
+                         const void *b, int64_t ldb, const void *c, int64_t ldc) {
+    cpu_product(stream, &(Product){.a = a,
+                                   .b = b,
+                                   .c = (void *)(uintptr_t)c,
+                                   .m = head->tokens,
+                                   .n = head->head_dim,
+                                   .k = head->tokens,
+                                   .lda = head->tokens,
+                                   .ldb = ldb,
+                                   .ldc = ldc,
+                                   .transpose_a = transpose,
+                                   .half_in = head->half,
+                                   .half_out = head->half});
 }
 
 void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args) {
     int64_t tokens = args->tokens;
-    float *scores = cpu_scratch(stream, attention_scratch_bytes(tokens));
+    HeadRoom room = head_room(stream, tokens);
+    bool half = args->half;
     for (int64_t i = 0; i < args->samples * args->heads; ++i) {
-        Head head = head_of(args->qkv, i, tokens, args->heads, args->head_dim);
-        rows_product(&head, head.q, head.packed, head.k, head.scale, scores);
-        for (int64_t t = 0; t < tokens; ++t)
-            args->lse[i * tokens + t] = row_softmax(scores + t * tokens, tokens);
-        head_product(&head, scores, false, head.v, head.packed, args->out + head.at, head.joined);
+        Head head = head_of(i, tokens, args->heads, args->head_dim, half);
+        rows_product(stream, &head, number_at(args->qkv, half, head.q), head.packed,
+                     number_at(args->qkv, half, head.k), room.scores);
+        for (int64_t t = 0; t < tokens; ++t) {
+            float *row = room.scores + t * tokens;
+            args->lse[i * tokens + t] = row_softmax(row, head.scale, tokens);
+            half_put(room.half_p, half, t * tokens, tokens, row);
+        }
+        head_product(stream, &head, half ? room.half_p : room.scores, false,
+                     number_at(args->qkv, half, head.v), head.packed,
+                     number_at(args->out, half, head.at), head.joined);
     }
 }
 
-static float row_dot(const float *a, const float *b, int64_t n) {
+// dout . out of one token of a head.
+static float token_dot(const AttentionGrad *args, const Head *head, int64_t token) {
+    float a_room[PIECE], b_room[PIECE];
     v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n; i += 16)
-        sum = v16_fma(v16_load(a + i, n - i), v16_load(b + i, n - i), sum);
+    for (int64_t i = 0; i < head->head_dim; i += PIECE) {
+        int64_t n = head->head_dim - i < PIECE ? head->head_dim - i : PIECE;
+        int64_t at = head->at + token * head->joined + i;
+        const float *a = half_get(args->dout, head->half, at, n, a_room);
+        const float *b = half_get(args->out, head->half, at, n, b_room);
+        for (int64_t k = 0; k < n; k += 16)
+            sum = v16_fma(v16_load(a + k, n - k), v16_load(b + k, n - k), sum);
+    }
     return v16_sum(sum);
 }
 
-// From scores and dp (gradient of the probabilities) to p and the gradient of q . k:
-//   p = exp(score - lse),   ds = scale p (dp - dot)
+// From products q . k and dp (gradient of the probabilities) to p and the gradient of q . k:
+//   p = exp(scale q.k - lse),   ds = scale p (dp - dot)
 static void row_softmax_grad(float *restrict scores, float *restrict dp, float lse, float dot,
                              float scale, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {
-        float p = exp_f32(scores[i] - lse);
+        float p = exp_f32(fmaf(scores[i], scale, -lse));
         scores[i] = p;
         dp[i] = scale * p * (dp[i] - dot);
     }
 }
 
+static void head_softmax_grad(const AttentionGrad *args, const Head *head, const float *lse,
+                              const HeadRoom *room) {
+    int64_t n = head->tokens;
+    for (int64_t t = 0; t < n; ++t) {
+        float *p = room->scores + t * n, *ds = room->dp + t * n;
+        row_softmax_grad(p, ds, lse[t], token_dot(args, head, t), head->scale, n);
+        half_put(room->half_p, head->half, t * n, n, p);
+        half_put(room->half_ds, head->half, t * n, n, ds);
+    }
+}
+
 void CPU_KERNEL(attention_grad)(Stream *stream, const AttentionGrad *args) {
     int64_t tokens = args->tokens;
-    size_t bytes = attention_scratch_bytes(tokens);
-    float *scores = cpu_scratch(stream, bytes), *dp = scores + bytes / 2 / sizeof *scores;
+    HeadRoom room = head_room(stream, tokens);
+    bool half = args->half;
     for (int64_t i = 0; i < args->samples * args->heads; ++i) {
-        Head head = head_of(args->qkv, i, tokens, args->heads, args->head_dim);
-        const float *out = args->out + head.at, *dout = args->dout + head.at;
-        rows_product(&head, head.q, head.packed, head.k, head.scale, scores);
-        rows_product(&head, dout, head.joined, head.v, 1, dp);
-        for (int64_t t = 0; t < tokens; ++t) {
-            float dot = row_dot(dout + t * head.joined, out + t * head.joined, head.head_dim);
-            row_softmax_grad(scores + t * tokens, dp + t * tokens, args->lse[i * tokens + t], dot,
-                             head.scale, tokens);
-        }
-        float *dq = args->dqkv + (head.q - args->qkv);
-        float *dk = dq + head.joined, *dv = dk + head.joined;
-        head_product(&head, dp, false, head.k, head.packed, dq, head.packed);
-        head_product(&head, dp, true, head.q, head.packed, dk, head.packed);
-        head_product(&head, scores, true, dout, head.joined, dv, head.packed);
+        Head head = head_of(i, tokens, args->heads, args->head_dim, half);
+        const void *q = number_at(args->qkv, half, head.q), *k = number_at(args->qkv, half, head.k);
+        const void *v = number_at(args->qkv, half, head.v);
+        const void *dout = number_at(args->dout, half, head.at);
+        rows_product(stream, &head, q, head.packed, k, room.scores);
+        rows_product(stream, &head, dout, head.joined, v, room.dp);
+        head_softmax_grad(args, &head, args->lse + i * tokens, &room);
+        const void *p = half ? room.half_p : room.scores, *ds = half ? room.half_ds : room.dp;
+        head_product(stream, &head, ds, false, k, head.packed, number_at(args->dqkv, half, head.q),
+                     head.packed);
+        head_product(stream, &head, ds, true, q, head.packed, number_at(args->dqkv, half, head.k),
+                     head.packed);
+        head_product(stream, &head, p, true, dout, head.joined, number_at(args->dqkv, half, head.v),
+                     head.packed);
     }
 }

@@ -1,86 +1,79 @@
-// Dense layers: a product by OpenBLAS and one pass over the rows for what it cannot do.
+// Dense layers: a product by oneDNN, and one pass over the rows for what it cannot do.
 #include <string.h>
 
-#include "model/cpu/blas.h"
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/activation.h"
+#include "model/cpu/kernels/half.h"
 
-static void row_bias(const float *restrict bias, float *restrict y, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) y[i] += bias[i];
-}
-
-static void row_bias_act(const float *restrict bias, float *restrict pre, float *restrict y,
-                         int64_t n, Activation act) {
-    if (act == ACT_NONE)
-        for (int64_t i = 0; i < n; ++i) y[i] = pre[i] += bias[i];
-    else if (act == ACT_SILU)
-        for (int64_t i = 0; i < n; ++i) y[i] = silu_f32(pre[i] += bias[i]);
-    else
-        for (int64_t i = 0; i < n; ++i) y[i] = gelu_f32(pre[i] += bias[i]);
+// `slope` holds the argument of the activation, and receives the slope.
+static void activate(const LinearForward *args) {
+    float slope_room[PIECE], y_room[PIECE];
+    for (int64_t at = 0, all = args->rows * args->out; at < all; at += PIECE) {
+        int64_t n = all - at < PIECE ? all - at : PIECE;
+        const float *x = half_get(args->slope, args->half, at, n, slope_room);
+        float *slope = half_room(args->slope, args->half, at, slope_room);
+        float *y = half_room(args->y, args->half, at, y_room);
+        act_with_slope(args->act, x, slope, y, n);
+        half_put(args->slope, args->half, at, n, slope);
+        half_put(args->y, args->half, at, n, y);
+    }
 }
 
 void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
-    (void)stream;
-    int64_t out = args->out;
-    REQUIRE(args->pre != args->y && (args->pre != NULL || args->act == ACT_NONE));
-    float *product = args->pre != NULL ? args->pre : args->y;
-    blas_gemm(&(Gemm){.a = args->x,
-                      .b = args->w,
-                      .c = product,
-                      .m = args->rows,
-                      .n = out,
-                      .k = args->in,
-                      .lda = args->in,
-                      .ldb = args->in,
-                      .ldc = out,
-                      .transpose_b = true,
-                      .alpha = 1});
-    for (int64_t r = 0; r < args->rows; ++r) {
-        float *pre = product + r * out, *y = args->y + r * out;
-        if (args->pre == NULL)
-            row_bias(args->bias, y, out);
-        else
-            row_bias_act(args->bias, pre, y, out, args->act);
-    }
+    bool plain = args->act == ACT_NONE;
+    REQUIRE(plain || (args->slope != NULL && args->slope != args->y));
+    cpu_product(stream, &(Product){.a = args->x,
+                                   .b = args->w,
+                                   .c = plain ? args->y : args->slope,
+                                   .bias = args->bias,
+                                   .m = args->rows,
+                                   .n = args->out,
+                                   .k = args->in,
+                                   .lda = args->in,
+                                   .ldb = args->in,
+                                   .ldc = args->out,
+                                   .transpose_b = true,
+                                   .half_in = args->half,
+                                   .half_out = args->half});
+    if (!plain) activate(args);
 }
 
-// Adds the rows one after the other; four at a time only to touch `sum` less often.
-static void columns_add(const float *restrict x, float *restrict sum, int64_t rows, int64_t n) {
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        const float *restrict a = x + r * n, *restrict b = a + n, *restrict c = b + n;
-        const float *restrict d = c + n;
-        for (int64_t i = 0; i < n; ++i) sum[i] = (((sum[i] + a[i]) + b[i]) + c[i]) + d[i];
+// Adds `rows` rows of a piece of n columns to `sum`, one after the other.
+static void columns_add(const LinearGrad *args, int64_t column, int64_t n, float *restrict sum) {
+    float room[PIECE];
+    for (int64_t r = 0; r < args->rows; ++r) {
+        const float *x = half_get(args->dy, args->half, r * args->out + column, n, room);
+        for (int64_t i = 0; i < n; ++i) sum[i] += x[i];
     }
-    for (; r < rows; ++r)
-        for (int64_t i = 0; i < n; ++i) sum[i] += x[r * n + i];
 }
 
 void CPU_KERNEL(linear_grad)(Stream *stream, const LinearGrad *args) {
-    (void)stream;
-    blas_gemm(&(Gemm){.a = args->dy,
-                      .b = args->x,
-                      .c = args->dw,
-                      .m = args->out,
-                      .n = args->in,
-                      .k = args->rows,
-                      .lda = args->out,
-                      .ldb = args->in,
-                      .ldc = args->in,
-                      .transpose_a = true,
-                      .alpha = 1,
-                      .beta = args->accumulate ? 1.0f : 0.0f});
+    cpu_product(stream, &(Product){.a = args->dy,
+                                   .b = args->x,
+                                   .c = args->dw,
+                                   .m = args->out,
+                                   .n = args->in,
+                                   .k = args->rows,
+                                   .lda = args->out,
+                                   .ldb = args->in,
+                                   .ldc = args->in,
+                                   .transpose_a = true,
+                                   .half_in = args->half,
+                                   .accumulate = args->accumulate});
     if (!args->accumulate) memset(args->dbias, 0, (size_t)args->out * sizeof *args->dbias);
-    columns_add(args->dy, args->dbias, args->rows, args->out);
+    for (int64_t at = 0; at < args->out; at += PIECE)
+        columns_add(args, at, args->out - at < PIECE ? args->out - at : PIECE, args->dbias + at);
     if (args->dx == NULL) return;
-    blas_gemm(&(Gemm){.a = args->dy,
-                      .b = args->w,
-                      .c = args->dx,
-                      .m = args->rows,
-                      .n = args->in,
-                      .k = args->out,
-                      .lda = args->out,
-                      .ldb = args->in,
-                      .ldc = args->in,
-                      .alpha = 1});
+    cpu_product(stream, &(Product){.a = args->dy,
+                                   .b = args->w,
+                                   .c = args->dx,
+                                   .factor = args->slope,
+                                   .m = args->rows,
+                                   .n = args->in,
+                                   .k = args->out,
+                                   .lda = args->out,
+                                   .ldb = args->in,
+                                   .ldc = args->in,
+                                   .half_in = args->half,
+                                   .half_out = args->half});
 }

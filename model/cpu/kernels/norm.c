@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "model/cpu/cpu_impl.h"
-#include "model/cpu/kernels/simd.h"
+#include "model/cpu/kernels/half.h"
 
 static const float norm_eps = 1e-6f;
 
@@ -36,22 +36,25 @@ static void row_modulate(const float *restrict x, const float *restrict shift,
 }
 
 void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNormForward *args) {
-    (void)stream;
     int64_t width = args->width;
+    float *room = cpu_scratch(stream, norm_scratch_bytes(width)), *y_room = room + width;
     for (int64_t s = 0; s < args->samples; ++s) {
         const float *shift = args->shift + s * args->mod_stride;
         const float *scale = args->scale + s * args->mod_stride;
         for (int64_t r = s * args->tokens; r < (s + 1) * args->tokens; ++r) {
             const float *sum = args->x + r * width;
             if (args->branch != NULL) {
-                row_residual(sum, args->gate + s * args->gate_stride, args->branch + r * width,
+                row_residual(sum, args->gate + s * args->gate_stride,
+                             half_get(args->branch, args->branch_half, r * width, width, room),
                              args->sum + r * width, width);
                 sum = args->sum + r * width;
             }
             float *stats = args->stats + 2 * r;
+            float *y = half_room(args->y, args->half, r * width, y_room);
             stats[0] = row_mean(sum, width);
             stats[1] = 1.0f / sqrtf(row_variance(sum, stats[0], width) + norm_eps);
-            row_modulate(sum, shift, scale, stats, args->y + r * width, width);
+            row_modulate(sum, shift, scale, stats, y, width);
+            half_put(args->y, args->half, r * width, width, y);
         }
     }
 }
@@ -104,9 +107,9 @@ static void row_grad_branch(const GradRow *row) {
 }
 
 void CPU_KERNEL(residual_norm_grad)(Stream *stream, const ResidualNormGrad *args) {
-    (void)stream;
     int64_t width = args->width;
     size_t bytes = (size_t)width * sizeof(float);
+    float *dy_room = cpu_scratch(stream, norm_scratch_bytes(width)), *room = dy_room + width;
     for (int64_t s = 0; s < args->samples; ++s) {
         GradRow row = {.scale = args->scale + s * args->mod_stride,
                        .dshift = args->dshift + s * args->mod_stride,
@@ -121,14 +124,18 @@ void CPU_KERNEL(residual_norm_grad)(Stream *stream, const ResidualNormGrad *args
         }
         for (int64_t r = s * args->tokens; r < (s + 1) * args->tokens; ++r) {
             float means[2];
-            row.sum = args->sum + r * width, row.dy = args->dy + r * width;
-            row.dsum = args->dsum + r * width;
+            int64_t at = r * width;
+            row.sum = args->sum + at;
+            row.dy = half_get(args->dy, args->half, at, width, dy_room);
+            row.dsum = args->dsum + at;
             row.mean = args->stats[2 * r], row.rstd = args->stats[2 * r + 1];
             row_grad_means(&row, means);
             row_grad_norm(&row, means);
             if (args->branch == NULL) continue;
-            row.branch = args->branch + r * width, row.dbranch = args->dbranch + r * width;
+            row.branch = half_get(args->branch, args->branch_half, at, width, room);
+            row.dbranch = half_room(args->dbranch, args->branch_half, at, room + width);
             row_grad_branch(&row);
+            half_put(args->dbranch, args->branch_half, at, width, row.dbranch);
         }
     }
 }

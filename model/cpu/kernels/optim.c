@@ -3,8 +3,8 @@
 
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/f64.h"
+#include "model/cpu/kernels/half.h"
 #include "model/cpu/kernels/noise.h"
-#include "model/cpu/kernels/simd.h"
 
 static void add_scaled(const float *x, float *y, int64_t n, float a, float b) {
     if (b == 0.0f)
@@ -46,16 +46,17 @@ void CPU_KERNEL(fingerprint)(Stream *stream, const Fingerprint *args) {
 
 void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
     (void)stream;
-    float rate = args->rate, scale = 1.0f / (1.0f - rate), x[NOISE_CHUNK];
+    float rate = args->rate, scale = 1.0f / (1.0f - rate), x[NOISE_CHUNK], room[NOISE_CHUNK];
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
             int64_t n = chunk_size(args->item, e), at = s * args->item + e;
             noise_bits(args->key, args->sample[s], e / 4, bits);
-            chunk_load(x, args->x + at, n);
+            chunk_load(x, half_get(args->x, args->half, at, n, room), n);
             for (int i = 0; i < NOISE_CHUNK; ++i)
                 x[i] = rng_uniform(bits[i]) >= rate ? x[i] * scale : 0.0f;
-            memcpy(args->y + at, x, (size_t)n * sizeof *x);
+            if (!args->half) memcpy((float *)args->y + at, x, (size_t)n * sizeof *x);
+            half_put(args->y, args->half, at, n, x);
         }
 }
 

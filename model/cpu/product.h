@@ -1,0 +1,34 @@
+// Products of matrices by oneDNN, on the calling thread alone: its own threads would make the bits
+// of a product depend on their number.
+//
+// oneDNN compiles a kernel for each form of product (sizes, strides, types), which takes a
+// millisecond or so; a ProductCache keeps them for one thread.
+#ifndef MODEL_CPU_PRODUCT_H
+#define MODEL_CPU_PRODUCT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// c[m,n] = (op(a) op(b) + bias) * factor, added to what c holds if `accumulate`. All row-major;
+// op(a) is [m,k], op(b) is [k,n], and ld* is the distance of rows as stored. Sums are fp32 in any
+// case. a and b are bf16 if `half_in`; c and factor are bf16 if `half_out`.
+typedef struct {
+    const void *a, *b;
+    void *c;
+    const float *bias;  // [n], or NULL
+    const void *factor; // [m,n], rows at ldc, or NULL
+    int64_t m, n, k, lda, ldb, ldc;
+    bool transpose_a, transpose_b, half_in, half_out, accumulate;
+} Product;
+
+typedef struct ProductCache ProductCache;
+
+ProductCache *product_cache_open(void);        // NULL: no memory
+void product_cache_close(ProductCache *cache); // NULL is fine
+
+// "oneDNN 2.6.3 avx512_core_amx": results are a function of this and the arguments.
+void product_describe(char *out, int bytes);
+
+void product_run(ProductCache *cache, const Product *product);
+
+#endif
