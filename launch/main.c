@@ -28,6 +28,9 @@ static const CommandRow commands[] = {
     {"eval", cmd_eval,
      "RUN [--limit N] [--draws K] [--split S] [--average 0|1] [--json] [key=value ...]",
      "the variational bound in bits, with its standard error"},
+    {"bench", cmd_bench,
+     "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",
+     "measure each phase of training on this machine against its limit"},
     {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},
 };
 
@@ -39,7 +42,7 @@ static void print_help(FILE *out) {
                 commands[i].help);
     fputs("  dye help [config]\n      this text, or every configuration key\n"
           "  dye --version\n      versions of dye and of its libraries\n\n"
-          "train and eval run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+          "train, eval and bench run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
           "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
           "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 2 wrong usage.\n",
           out);

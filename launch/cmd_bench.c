@@ -1,0 +1,133 @@
+// dye bench: every phase of a training run against its limit, as ratios in one run.
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "launch/bench.h"
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/options.h"
+#include "launch/run_config.h"
+#include "launch/session.h"
+#include "launch/signals.h"
+
+#define USAGE                                                                                      \
+    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]"
+
+static const BenchPhase phases[] = {
+    {"step", bench_step, "a step against its matrix products at peak; its time by operation"},
+};
+enum { PHASES = sizeof phases / sizeof *phases };
+
+typedef struct {
+    const char *config_path, *json_path;
+    char **overrides;
+    int override_count;
+    bool chosen[PHASES];
+    double seconds;
+    Bench bench;
+} BenchCommand;
+
+static Status choose(const char *name, size_t length, BenchCommand *command) {
+    char names[256] = "";
+    size_t used = 0;
+    for (int i = 0; i < PHASES; ++i) {
+        if (strlen(phases[i].name) == length && strncmp(phases[i].name, name, length) == 0) {
+            command->chosen[i] = true;
+            return STATUS_OK;
+        }
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                                 phases[i].name);
+    }
+    FAIL(BAD_USAGE, "there is no phase '%.*s'; choose among: %s", (int)length, name, names);
+}
+
+static Status choose_list(const char *list, BenchCommand *command) {
+    for (const char *at = list;; ++at) {
+        size_t length = strcspn(at, ",");
+        TRY(choose(at, length, command));
+        at += length;
+        if (*at == '\0') return STATUS_OK;
+    }
+}
+
+static Status parse(int argc, char **argv, BenchCommand *command) {
+    static const struct option options[] = {{"only", required_argument, NULL, 'o'},
+                                            {"seconds", required_argument, NULL, 's'},
+                                            {"json", required_argument, NULL, 'j'},
+                                            {0}};
+    bool only = false;
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'o':
+            only = true;
+            TRY(choose_list(optarg, command));
+            break;
+        case 's': TRY(option_f64("--seconds", optarg, 0, 86400, &command->seconds)); break;
+        case 'j': command->json_path = optarg; break;
+        default: FAIL(BAD_USAGE, USAGE);
+        }
+    }
+    FAIL_IF(optind >= argc, BAD_USAGE, "which configuration? " USAGE);
+    for (int i = 0; i < PHASES && !only; ++i) command->chosen[i] = true;
+    command->config_path = argv[optind];
+    command->overrides = argv + optind + 1;
+    command->override_count = argc - optind - 1;
+    return STATUS_OK;
+}
+
+static Status start(void *context, Comm *comm) {
+    BenchCommand *command = context;
+    Bench *bench = &command->bench;
+    int count = 0, speaker;
+    Status status = STATUS_OK;
+    for (int i = 0; i < PHASES; ++i) count += command->chosen[i];
+    bench->comm = comm;
+    bench->seconds = command->seconds / count;
+    if (comm_rank(comm) == 0)
+        status = run_config_read(command->config_path, command->overrides, command->override_count,
+                                 &bench->settings);
+    if (status == STATUS_OK) status = report_open(bench, command->json_path);
+    TRY(comm_agree(comm, status, &speaker));
+    TRY(comm_broadcast(comm, &bench->settings, sizeof bench->settings, 0));
+    TRY(cores_choose(comm, bench->settings.device.threads, &bench->cores));
+    TRY(signals_open(false)); // there is no checkpoint to name
+    return bench_open(bench);
+}
+
+static Status run_phases(BenchCommand *command) {
+    Bench *bench = &command->bench;
+    TRY(bench_warm(bench));
+    for (int i = 0; i < PHASES; ++i) {
+        if (!command->chosen[i]) continue;
+        FAIL_IF(bench->interrupted, UNFINISHED, "stopped before the phase %s", phases[i].name);
+        TRY(report_begin(bench, &phases[i]));
+        TRY(phases[i].run(bench));
+        FAIL_IF(bench->interrupted, UNFINISHED, "stopped in the phase %s", phases[i].name);
+        TRY(report_end(bench));
+    }
+    return STATUS_OK;
+}
+
+static Status run(void *context, Comm *comm) {
+    (void)comm;
+    BenchCommand *command = context;
+    Status status = run_phases(command);
+    // The session ends a job that failed without finish().
+    if (status != STATUS_OK && status != STATUS_UNFINISHED) bench_clean(&command->bench);
+    return status;
+}
+
+static void finish(void *context) {
+    BenchCommand *command = context;
+    report_close(&command->bench);
+    bench_close(&command->bench);
+}
+
+Status cmd_bench(int argc, char **argv) {
+    BenchCommand command = {.seconds = 40, .bench = {.started = clock_process_start()}};
+    TRY(parse(argc, argv, &command));
+    return session_run("auto", &(Session){&command, start, run, finish});
+}
