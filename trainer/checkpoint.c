@@ -3,9 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/clock.h"
+#include "base/thread.h"
 
 // ---- names --------------------------------------------------------------------------------------
 
@@ -122,20 +126,29 @@ static Status explain_room(const char *run_dir, uint64_t to_come, Status status)
 
 // ---- saving -------------------------------------------------------------------------------------
 
-typedef struct {
-    const CheckpointRun *run;
-    const CheckpointMeta *meta;
+struct CheckpointSave {
+    CheckpointRun run;
+    CheckpointMeta meta;
     int keep, rank;
     char saving[PATH_BYTES], final[PATH_BYTES];
     PartRoom room;
     BlockFileInfo *file; // [parts]
     uint64_t fingerprint;
-} Save;
+    pthread_t writer;
+    bool is_threaded;       // the writer is still to be joined
+    _Atomic double written; // clock_now() when it had ended; 0 before
+    ErrorRecord failure;    // of the writer, status OK: none
+};
 
-static Status prepare(Save *save) {
-    const CheckpointRun *run = save->run;
+static Status prepare(const CheckpointRun *run, const CheckpointMeta *meta, int keep,
+                      CheckpointSave **out) {
     char name[STEP_NAME_BYTES];
-    step_name(save->meta->step, name);
+    CheckpointSave *save = *out = calloc(1, sizeof *save);
+    FAIL_IF(save == NULL, NO_MEMORY, "no memory for a save");
+    *save =
+        (CheckpointSave){.run = *run, .meta = *meta, .keep = keep, .rank = comm_rank(run->comm)};
+    json_incref(save->meta.facts);
+    step_name(meta->step, name);
     TRY(path_format(save->final, "%s/%s", run->run_dir, name));
     TRY(path_format(save->saving, "%s/%s%s", run->run_dir, SAVING_PREFIX, name));
     save->file = calloc((size_t)run->params->parts, sizeof *save->file);
@@ -147,8 +160,8 @@ static Status prepare(Save *save) {
     return folder_make(save->saving);
 }
 
-static Status write_parts(Save *save) {
-    const CheckpointRun *run = save->run;
+static Status write_parts(CheckpointSave *save) {
+    const CheckpointRun *run = &save->run;
     for (int part = 0; part < run->params->parts; ++part) {
         if (ownership_owner(run->ownership, part) != save->rank) continue;
         Status status = part_write(save->saving, run->params, part, &run->access, &save->room,
@@ -159,25 +172,25 @@ static Status write_parts(Save *save) {
 }
 
 // Every rank learns about all parts; each entry was filled by one rank and is zero elsewhere.
-static Status combine(Save *save) {
+static Status combine(CheckpointSave *save) {
     enum { WORDS = sizeof(BlockFileInfo) / sizeof(uint64_t) };
     _Static_assert(sizeof(BlockFileInfo) % sizeof(uint64_t) == 0, "it is summed by words");
-    TRY(comm_sum_u64(save->run->comm, (uint64_t *)save->file, save->run->params->parts * WORDS));
-    TRY(comm_sum_u64(save->run->comm, &save->fingerprint, 1));
-    FAIL_IF(save->fingerprint != save->meta->fingerprint, FAILED,
+    TRY(comm_sum_u64(save->run.comm, (uint64_t *)save->file, save->run.params->parts * WORDS));
+    TRY(comm_sum_u64(save->run.comm, &save->fingerprint, 1));
+    FAIL_IF(save->fingerprint != save->meta.fingerprint, FAILED,
             "step %lld was not saved: the weights have fingerprint %016llx on the way to the disk,"
             " %016llx on the device; suspect the memory of a host",
-            (long long)save->meta->step, (unsigned long long)save->fingerprint,
-            (unsigned long long)save->meta->fingerprint);
+            (long long)save->meta.step, (unsigned long long)save->fingerprint,
+            (unsigned long long)save->meta.fingerprint);
     return STATUS_OK;
 }
 
-static Status write_manifest(const Save *save) {
+static Status write_manifest(const CheckpointSave *save) {
     char path[PATH_BYTES], *text;
     size_t bytes;
     TRY(path_format(path, "%s/%s", save->saving, MANIFEST_NAME));
-    TRY(manifest_build(save->run->params, save->meta, save->file, &text, &bytes));
-    Status status = explain_room(save->run->run_dir, bytes, file_write_atomic(path, text, bytes));
+    TRY(manifest_build(save->run.params, &save->meta, save->file, &text, &bytes));
+    Status status = explain_room(save->run.run_dir, bytes, file_write_atomic(path, text, bytes));
     free(text);
     TRY(status);
     Manifest manifest;
@@ -188,13 +201,13 @@ static Status write_manifest(const Save *save) {
 
 // A checkpoint of this step is there already: a broken one that was trained past, or a good one.
 // Linux exchanges two folders in one step; where the file system cannot, there is a moment without.
-static Status replace(const Save *save) {
+static Status replace(const CheckpointSave *save) {
     if (renameat2(AT_FDCWD, save->saving, AT_FDCWD, save->final, RENAME_EXCHANGE) == 0) {
-        TRY(folder_sync(save->run->run_dir));
+        TRY(folder_sync(save->run.run_dir));
         return folder_remove(save->saving);
     }
     char old[PATH_BYTES];
-    TRY(path_format(old, "%s/%sreplaced", save->run->run_dir, SAVING_PREFIX));
+    TRY(path_format(old, "%s/%sreplaced", save->run.run_dir, SAVING_PREFIX));
     TRY(file_rename(save->final, old));
     Status status = file_rename(save->saving, save->final);
     if (status != STATUS_OK) {
@@ -205,7 +218,7 @@ static Status replace(const Save *save) {
     return folder_remove(old);
 }
 
-static Status publish(const Save *save) {
+static Status publish(const CheckpointSave *save) {
     TRY(write_manifest(save));
     if (file_exists(save->final)) return replace(save);
     return file_rename(save->saving, save->final);
@@ -237,45 +250,89 @@ static Status remove_checkpoint(const char *run_dir, const char *name) {
 }
 
 // Keeps the new one and the keep - 1 whole ones before it, with the broken ones among them.
-static Status prune(const Save *save) {
+static Status prune(const CheckpointSave *save) {
     char **names, path[PATH_BYTES];
     int count, kept = 1;
-    TRY(checkpoint_list(save->run->run_dir, &names, &count));
+    TRY(checkpoint_list(save->run.run_dir, &names, &count));
     Status status = STATUS_OK;
     for (int i = count - 1; i >= 0 && status == STATUS_OK; --i) {
         int64_t step;
-        if (!step_of_name(names[i], &step) || step >= save->meta->step) continue;
+        if (!step_of_name(names[i], &step) || step >= save->meta.step) continue;
         if (kept == save->keep) {
-            status = remove_checkpoint(save->run->run_dir, names[i]);
+            status = remove_checkpoint(save->run.run_dir, names[i]);
             continue;
         }
-        status = path_format(path, "%s/%s", save->run->run_dir, names[i]);
+        status = path_format(path, "%s/%s", save->run.run_dir, names[i]);
         if (status == STATUS_OK && seems_whole(path)) ++kept;
     }
     folder_names_free(names, count);
     return status;
 }
 
-static Status save_all(Save *save) {
-    Comm *comm = save->run->comm;
-    bool first = save->rank == 0;
-    TRY(comm_share_status(comm, prepare(save)));
-    TRY(comm_share_status(comm, write_parts(save)));
+static void *run_writer(void *context) {
+    CheckpointSave *save = context;
+    if (write_parts(save) != STATUS_OK) save->failure = error_take();
+    save->written = clock_now();
+    return NULL;
+}
+
+bool checkpoint_save_written(const CheckpointSave *save) {
+    return save->written > 0;
+}
+
+double checkpoint_save_wait(CheckpointSave *save) {
+    if (save->is_threaded) pthread_join(save->writer, NULL);
+    save->is_threaded = false;
+    return save->written;
+}
+
+void checkpoint_save_abandon(CheckpointSave *save) {
+    if (save == NULL) return;
+    checkpoint_save_wait(save);
+    json_decref(save->meta.facts);
+    part_room_close(&save->room);
+    free(save->file);
+    free(save);
+}
+
+static Status end(CheckpointSave *save, Status status) {
+    if (status != STATUS_OK && save != NULL && save->rank == 0) {
+        ErrorRecord record = error_take();
+        (void)!folder_remove(save->saving);
+        (void)error_restore(&record);
+    }
+    checkpoint_save_abandon(save);
+    return status;
+}
+
+Status checkpoint_save_start(const CheckpointRun *run, const CheckpointMeta *meta, int keep,
+                             CheckpointSave **out) {
+    REQUIRE(keep >= 1 && meta->step >= 0);
+    CheckpointSave *save = NULL;
+    *out = NULL;
+    Status status = comm_share_status(run->comm, prepare(run, meta, keep, &save));
+    if (status != STATUS_OK) return end(save, status);
+    save->is_threaded = thread_start(&save->writer, run_writer, save) == 0;
+    if (!save->is_threaded) run_writer(save); // slower, but saved
+    *out = save;
+    return STATUS_OK;
+}
+
+static Status complete(CheckpointSave *save) {
+    Comm *comm = save->run.comm;
+    checkpoint_save_wait(save);
+    TRY(comm_share_status(comm, error_restore(&save->failure)));
     TRY(combine(save));
-    TRY(comm_share_status(comm, first ? publish(save) : STATUS_OK));
-    return comm_share_status(comm, first ? prune(save) : STATUS_OK);
+    TRY(comm_share_status(comm, save->rank == 0 ? publish(save) : STATUS_OK));
+    return comm_share_status(comm, save->rank == 0 ? prune(save) : STATUS_OK);
+}
+
+Status checkpoint_save_finish(CheckpointSave *save) {
+    return end(save, complete(save));
 }
 
 Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep) {
-    REQUIRE(keep >= 1 && meta->step >= 0);
-    Save save = {.run = run, .meta = meta, .keep = keep, .rank = comm_rank(run->comm)};
-    Status status = save_all(&save);
-    if (status != STATUS_OK && save.rank == 0 && save.saving[0] != 0) {
-        ErrorRecord record = error_take();
-        (void)!folder_remove(save.saving);
-        (void)error_restore(&record);
-    }
-    part_room_close(&save.room);
-    free(save.file);
-    return status;
+    CheckpointSave *save;
+    TRY(checkpoint_save_start(run, meta, keep, &save));
+    return checkpoint_save_finish(save);
 }

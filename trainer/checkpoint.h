@@ -9,8 +9,9 @@
 // that one kind is read without the others. Nothing in a checkpoint depends on the number of ranks
 // that wrote it: equal state gives equal bytes.
 //
-// Save: all ranks write their parts into RUN/.saving-step-N, fsync, read them again; rank 0 writes
-// the manifest, fsync, renames the folder, fsync; only then the oldest beyond `keep` are removed.
+// Save: a thread of each rank writes its parts into RUN/.saving-step-N, fsync, reads them again;
+// rank 0 writes the manifest, fsync, renames the folder, fsync; only then the oldest beyond `keep`
+// are removed.
 #ifndef TRAINER_CHECKPOINT_H
 #define TRAINER_CHECKPOINT_H
 
@@ -31,6 +32,7 @@ typedef enum {
 const char *state_kind_name(StateKind kind); // "weight", "adam_m", ...
 
 // Where a part's numbers come from or go to: host memory lent by the callee until the next call.
+// `get` is called by the thread of a save.
 // `numbers` [n] of `kind`, elements [begin, begin + n) of the flat vector.
 typedef struct {
     void *context;
@@ -53,13 +55,25 @@ typedef struct {
     StateAccess access;
 } CheckpointRun;
 
-// All ranks call it together; each writes the parts that it owns. Errors are agreed: every rank
-// returns the same status and sentence, and a failed save leaves no folder behind but older
-// checkpoints intact. Errors: IO (also a full disk, with what is missing), FAILED (the weights that
-// `get` lends do not have meta->fingerprint), NO_MEMORY, whatever `get` returns. IO is returned
-// also if the new checkpoint is complete but an old one cannot be removed. `keep` >= 1 counts the
-// new one; damaged ones do not count, and of a step that was saved before the new one takes the
-// place.
+// A save has two halves; all ranks call each together, one save at a time. Between the halves a
+// thread of each rank writes the parts that the rank owns, and lends them through run->access.get:
+// what it lends, and what `run` points to, must stay as it is. A rank that cannot go on waits for
+// its thread with checkpoint_save_abandon; what was written is left, hidden (NULL is fine).
+//
+// Errors are agreed: every rank returns the same status and sentence, and a failed half ends the
+// save and leaves no folder behind but older checkpoints intact. Errors: IO (also a full disk, with
+// what is missing), FAILED (the weights that `get` lends do not have meta->fingerprint), NO_MEMORY,
+// whatever `get` returns. IO is returned also if the new checkpoint is complete but an old one
+// cannot be removed. `keep` >= 1 counts the new one; damaged ones do not count, and of a step that
+// was saved before the new one takes the place.
+typedef struct CheckpointSave CheckpointSave;
+Status checkpoint_save_start(const CheckpointRun *run, const CheckpointMeta *meta, int keep,
+                             CheckpointSave **out);
+bool checkpoint_save_written(const CheckpointSave *save); // this rank's parts, or it has failed
+double checkpoint_save_wait(CheckpointSave *save);        // until then; clock_now() of that moment
+Status checkpoint_save_finish(CheckpointSave *save);      // waits; it is gone also after a failure
+void checkpoint_save_abandon(CheckpointSave *save);
+// Both halves at once.
 Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep);
 
 // Names of the checkpoints in a run folder, oldest first (free with folder_names_free).

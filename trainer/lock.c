@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +15,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/thread.h"
 
 enum {
     RENEW_SECONDS = 10,
@@ -291,12 +290,7 @@ static void *renew(void *context) {
 }
 
 static Status start_renewing(RunLock *lock) {
-    // Signals are for the main thread.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&lock->thread, NULL, renew, lock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = thread_start(&lock->thread, renew, lock);
     FAIL_IF(failed != 0, NO_MEMORY, "cannot start the thread that renews %s: %s", lock->path,
             strerror(failed));
     lock->renewing = true;

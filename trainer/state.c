@@ -10,10 +10,10 @@
 
 // ---- memory -----------------------------------------------------------------------------------
 
-// A named piece of the device's block; the plan tells of it when it is measured.
-static void *take(Trainer *t, Bump *device, const char *purpose, int64_t count, size_t bytes_each) {
-    if (device->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each);
-    return bump_take(device, count, bytes_each);
+// A named piece of a block; the plan tells of it when it is measured.
+static void *take(Trainer *t, Bump *bump, const char *purpose, int64_t count, size_t bytes_each) {
+    if (bump->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each);
+    return bump_take(bump, count, bytes_each);
 }
 
 static void place_gradients(Trainer *t, Bump *device, Bump *host) {
@@ -76,6 +76,7 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     t->host_print = bump_take(host, ranges, sizeof(uint64_t));
     t->tensor_print = bump_take(host, params->count, sizeof(uint64_t));
     t->host_part = bump_floats(host, params->part_size);
+    t->snapshot = take(t, host, "snapshot", STATE_KINDS * own, sizeof(float));
     place_gradients(t, device, host);
     place_passes(t, host);
     place_board(t, host);
@@ -134,6 +135,7 @@ Status state_open(Trainer *t) {
 void state_close(Trainer *t) {
     if (t->engine.device == NULL) return;
     (void)!engine_wait(&t->engine);
+    checkpoint_save_abandon(t->save);
     reducer_close(t->reducer);
     device_release(t->engine.device, t->device_memory);
     free(t->host_memory);
@@ -155,12 +157,22 @@ static size_t part_bytes(const Trainer *t, int part) {
     return (size_t)(end - begin) * sizeof(float);
 }
 
+static float *snapshot_of(const Trainer *t, StateKind kind, int part) {
+    return t->snapshot +
+           ((int)kind * t->own_parts + t->own_slot[part]) * t->engine.params.part_size;
+}
+
+static Status take_snapshot(Trainer *t) {
+    for (int part = 0; part < t->engine.params.parts; ++part)
+        for (StateKind kind = 0; kind < STATE_KINDS && t->own_slot[part] >= 0; ++kind)
+            stream_download(t->engine.lane[part % t->engine.lanes].stream,
+                            snapshot_of(t, kind, part), part_memory(t, kind, part),
+                            part_bytes(t, part));
+    return engine_wait(&t->engine);
+}
+
 static Status get_part(void *context, StateKind kind, int part, const float **numbers) {
-    Trainer *t = context;
-    Stream *stream = t->engine.lane[0].stream;
-    stream_download(stream, t->host_part, part_memory(t, kind, part), part_bytes(t, part));
-    TRY(stream_wait(stream));
-    *numbers = t->host_part;
+    *numbers = snapshot_of(context, kind, part);
     return STATUS_OK;
 }
 
@@ -220,15 +232,21 @@ static Status tell_good(Trainer *t) {
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/step-%09" PRId64, t->settings.run.dir, t->saved_step));
     t->context.good_checkpoint(path);
-    t->last_save = clock_now();
     return STATUS_OK;
 }
 
-Status state_save(Trainer *t) {
-    double started = clock_now();
-    // Whoever has taken the run over saves from now on.
-    TRY(comm_share_status(t->context.comm, is_rank_0(t) ? run_lock_check(t->lock) : STATUS_OK));
+// Whoever has taken the run over saves from now on.
+static Status check_lock(Trainer *t) {
+    Status status = is_rank_0(t) ? run_lock_check(t->lock) : STATUS_OK;
+    return comm_share_status(t->context.comm, status);
+}
+
+Status state_save_start(Trainer *t) {
+    t->save_started = clock_now();
+    t->save_step = t->step;
+    TRY(check_lock(t));
     TRY(state_fingerprint(t));
+    TRY(take_snapshot(t));
     CheckpointRun run = checkpoint_run(t);
     char fixed[17];
     snprintf(fixed, sizeof fixed, "%016" PRIx64, t->context.fixed_hash);
@@ -240,11 +258,20 @@ Status state_save(Trainer *t) {
                            json_hex64(dataset_info(t->data)->identity), "skipped",
                            (json_int_t)t->skipped),
     };
-    Status status = checkpoint_save(&run, &meta, t->settings.checkpoint.keep);
+    Status status = checkpoint_save_start(&run, &meta, t->settings.checkpoint.keep, &t->save);
     json_decref(meta.facts);
-    TRY(status);
-    t->saved_step = t->step;
-    t->save_seconds = clock_now() - started;
+    return status;
+}
+
+Status state_save_finish(Trainer *t) {
+    double written = checkpoint_save_wait(t->save), went_on = clock_now();
+    TRY(check_lock(t));
+    CheckpointSave *save = t->save;
+    t->save = NULL;
+    TRY(checkpoint_save_finish(save));
+    t->saved_step = t->save_step;
+    t->last_save = t->save_started;
+    t->save_seconds = written - t->save_started + clock_now() - went_on;
     return tell_good(t);
 }
 

@@ -158,6 +158,7 @@ static StepResult read_board(Trainer *t) {
     result.grad_norm = sqrt(squares) / t->batch_items;
     result.finite = isfinite(result.loss_sum) && isfinite(result.grad_norm);
     t->agreed = 0;
+    t->written = t->save != NULL;
     t->seconds_left = 0;
     for (int rank = 0; rank < comm_world(t->context.comm); ++rank) {
         const double *fields = t->board.rank + rank * BOARD_RANK_FIELDS;
@@ -169,6 +170,7 @@ static StepResult read_board(Trainer *t) {
             t->totals.data_wait = fields[BOARD_DATA_WAIT];
         if (fields[BOARD_SAVE_SECONDS] > t->save_seconds)
             t->save_seconds = fields[BOARD_SAVE_SECONDS];
+        t->written = t->written && fields[BOARD_WRITTEN] > 0;
     }
     return result;
 }
@@ -264,6 +266,7 @@ Status step_run(Trainer *t) {
     mine[BOARD_ARRIVAL] = arrival;
     mine[BOARD_DATA_WAIT] = loader_wait_seconds(t->loader) - waited;
     mine[BOARD_SAVE_SECONDS] = t->save_seconds;
+    mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));
 
     StepResult result = read_board(t);

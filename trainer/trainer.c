@@ -227,37 +227,51 @@ static bool is_due(Interval every, double last) {
 static int propose(const Trainer *t) {
     if (!is_rank_0(t)) return 0;
     const RunSettings *s = &t->settings;
-    bool save = t->save_failed_at > 0 ? clock_now() - t->save_failed_at >= SAVE_RETRY_SECONDS
-                                      : is_due(s->checkpoint.every, t->last_save);
+    bool save = t->save != NULL         ? false
+                : t->save_failed_at > 0 ? clock_now() - t->save_failed_at >= SAVE_RETRY_SECONDS
+                                        : is_due(s->checkpoint.every, t->last_save);
     return (save ? ACTION_SAVE : 0) | (is_due(s->eval.every, t->last_eval) ? ACTION_EVAL : 0) |
            (is_due(s->sample.every, t->last_sample) ? ACTION_SAMPLE : 0);
 }
 
-// mpirun leaves two seconds between its own SIGTERM and the end: is that enough for a save?
+// mpirun leaves two seconds between its own SIGTERM and the end: is that enough for a save, after
+// the one that is under way?
 static bool save_fits(const Trainer *t) {
-    if (t->seconds_left == 0) return true;
-    if (t->save_seconds > 0) return 2 * t->save_seconds < t->seconds_left;
     double raw = (double)t->engine.params.size * STATE_KINDS * sizeof(float);
-    return raw / 100e6 < t->seconds_left; // never measured: a slow disk's rate
+    // Never measured: a slow disk's rate.
+    double seconds = t->save_seconds > 0 ? 2 * t->save_seconds : raw / 100e6;
+    if (t->save != NULL) seconds *= 2;
+    return t->seconds_left == 0 || seconds < t->seconds_left;
 }
 
 // A save on the way that fails because the disk does (the same on all ranks) ends no run: older
 // checkpoints are intact, the reason is told, and it is tried again.
-static Status save_on_the_way(Trainer *t) {
-    Status status = state_save(t);
+static Status save_on_the_way(Trainer *t, Status (*half)(Trainer *t)) {
+    Status status = half(t);
     t->save_failed_at = status == STATUS_IO ? clock_now() : 0;
     if (status != STATUS_IO) return status;
     if (is_rank_0(t)) t->context.warn(error_get()->text);
     report_say(t,
                "step %" PRId64 " could not be saved; the last good checkpoint is step %" PRId64
                "; training goes on, next try in %d s",
-               t->step, t->saved_step, SAVE_RETRY_SECONDS);
+               t->save_step, t->saved_step, SAVE_RETRY_SECONDS);
     error_clear();
     return STATUS_OK;
 }
 
+static Status finish_save(Trainer *t) {
+    return t->save == NULL ? STATUS_OK : save_on_the_way(t, state_save_finish);
+}
+
+static Status save_now(Trainer *t) {
+    TRY(finish_save(t));
+    TRY(state_save_start(t));
+    return state_save_finish(t);
+}
+
 static Status stop_early(Trainer *t) {
-    if (t->saved_step != t->step && save_fits(t)) TRY(state_save(t));
+    if (save_fits(t)) TRY(save_now(t));
+    TRY(finish_save(t));
     if (t->saved_step == t->step)
         FAIL(UNFINISHED,
              "stopped at step %" PRId64 " of %" PRId64 ", saved; run the same command"
@@ -274,11 +288,11 @@ static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
     TRY(report_step(t, last));
-    if (last)
-        TRY(state_save(t));
-    else if ((t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every))
-        TRY(save_on_the_way(t));
+    if (last) TRY(save_now(t));
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
+    bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
+    if (t->written || due) TRY(finish_save(t));
+    if (due && !last) TRY(save_on_the_way(t, state_save_start));
     if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));
     if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every)) TRY(report_samples(t));
     return STATUS_OK;

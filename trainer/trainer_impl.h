@@ -39,6 +39,7 @@ enum {
     BOARD_ARRIVAL,
     BOARD_DATA_WAIT,
     BOARD_SAVE_SECONDS,
+    BOARD_WRITTEN, // 1: this rank's parts of the save under way
     BOARD_RANK_FIELDS
 };
 
@@ -81,6 +82,7 @@ struct Trainer {
     uint64_t *print, *host_print; // [ranges]
     uint64_t *tensor_print;       // [tensors], all ranks
     float *host_part;             // [part_size]
+    float *snapshot;              // [STATE_KINDS][own_parts * part_size]: what is being saved
 
     Board board;
     StepTotals totals;
@@ -93,6 +95,10 @@ struct Trainer {
     double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
     int64_t saved_step;
     double save_failed_at; // clock_now() of a failed save that is to be tried again; 0: none
+    CheckpointSave *save;  // under way, on all ranks or none
+    int64_t save_step;     // of the last one that was tried
+    double save_started;   // clock_now() of it
+    bool written;          // agreed in the last step: all ranks have written their parts
     int due;               // actions that this rank proposes by the clock (rank 0)
     int agreed;            // actions agreed in the last step
     double seconds_left;   // least over ranks, 0: no deadline
@@ -107,7 +113,10 @@ Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the p
 void state_close(Trainer *t);
 Status state_draw(Trainer *t);        // initial weights and averages
 Status state_fingerprint(Trainer *t); // all ranks; fills fingerprint, tensor_print
-Status state_save(Trainer *t); // a checkpoint of the completed step; BUSY on all ranks: lock lost
+// A checkpoint of the completed step: what is to be saved is copied, the rest happens beside the
+// training until the second half is called. BUSY on all ranks: lock lost.
+Status state_save_start(Trainer *t);
+Status state_save_finish(Trainer *t);
 Status state_resume(Trainer *t, bool *found);            // the newest good one, if any
 Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA, on all ranks
 

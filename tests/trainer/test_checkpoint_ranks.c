@@ -11,7 +11,7 @@ typedef struct {
     const char *run;
     State *state;
     int64_t step;
-    Status status[WORLD_MOST];
+    Status start_fails, status[WORLD_MOST];
     char text[WORLD_MOST][ERROR_TEXT_BYTES];
     CheckpointMeta meta[WORLD_MOST];
     bool found[WORLD_MOST];
@@ -35,9 +35,21 @@ static void save_rank(Comm *comm, void *context) {
     CheckpointRun run = state_lend(job->state, comm, job->run, &ownership);
     CheckpointMeta meta = state_meta(job->state, job->step);
     error_clear();
-    job->status[rank] = checkpoint_save(&run, &meta, 2);
-    snprintf(job->text[rank], ERROR_TEXT_BYTES, "%s", error_get()->text);
+    CheckpointSave *half;
+    job->status[rank] = checkpoint_save_start(&run, &meta, 2, &half);
+    EXPECT_EQ(job->status[rank], job->start_fails);
     json_decref(meta.facts);
+    if (job->status[rank] == STATUS_OK) {
+        // As a training does: nobody waits, all finish once all have written, or failed to.
+        uint64_t written = 0;
+        while (written < (uint64_t)comm_world(comm)) {
+            usleep(100);
+            written = checkpoint_save_written(half);
+            EXPECT_OK(comm_sum_u64(comm, &written, 1));
+        }
+        job->status[rank] = checkpoint_save_finish(half);
+    }
+    snprintf(job->text[rank], ERROR_TEXT_BYTES, "%s", error_get()->text);
 }
 
 static void load_rank(Comm *comm, void *context) {
@@ -161,6 +173,42 @@ static void test_one_fails(void) {
     state.fail_part = -1;
     load(&job, 3);
     expect_loaded(&job, 3, 1);
+    // Before any writer runs: the first rank finds the folder gone.
+    char gone[PATH_BYTES];
+    snprintf(gone, sizeof gone, "%s/gone", job.run);
+    job.run = gone;
+    job.start_fails = STATUS_NOT_FOUND;
+    save(&job, 4, 2);
+    expect_failed(&job, 4, STATUS_NOT_FOUND, gone);
+    state_free(&state);
+}
+
+static void abandon_rank(Comm *comm, void *context) {
+    Job *job = context;
+    Ownership ownership;
+    CheckpointRun run = state_lend(job->state, comm, job->run, &ownership);
+    CheckpointMeta meta = state_meta(job->state, job->step);
+    CheckpointSave *half;
+    EXPECT_OK(checkpoint_save_start(&run, &meta, 2, &half));
+    json_decref(meta.facts);
+    checkpoint_save_abandon(half);
+}
+
+// What a rank leaves that goes no further than the first half: nothing that counts, and the next
+// save removes it.
+static void test_abandoned(void) {
+    State state;
+    state_make(&state, 1000, 96);
+    Job job = {.run = test_folder("abandoned"), .state = &state};
+    save(&job, 2, 1);
+    job.step = 2;
+    ranks_run(2, abandon_rank, &job);
+    EXPECT(entries(path_of(job.run, ".saving-step-000000002")) == state.params.parts);
+    save(&job, 2, 3);
+    EXPECT_EQ(entries(job.run), 2);
+    load(&job, 3);
+    expect_loaded(&job, 3, 3);
+    checkpoint_save_abandon(NULL);
     state_free(&state);
 }
 
@@ -205,6 +253,7 @@ int main(void) {
     RUN(test_other_world);
     RUN(test_idle_ranks);
     RUN(test_one_fails);
+    RUN(test_abandoned);
     RUN(test_one_finds_damage);
     RUN(test_nothing_and_other_model);
     return test_report();
