@@ -40,7 +40,7 @@ typedef struct {
     Trainer *trainer;
     const Engine *engine; // the trainer's
     BenchStart start;
-    size_t resident_before, resident_open; // bytes, before and after the trainer was opened
+    size_t resident_before, resident_most; // bytes, before the trainer, and after its first steps
     struct Recording *recording;           // of one grain: launch/bench_replay.h
     double seconds;                        // that a phase should take
     double step_seconds;                   // median of the quiet steps so far
@@ -84,6 +84,7 @@ typedef struct {
     double seconds; // all of it
     double step;    // median period of the steps, on rank 0
     int saves;
+    double busy_step;    // median period of further steps while a save is under way; 0: none
     double save_step;    // median period of the steps that save
     double save_seconds; // median time from there until the checkpoint was told to be good
     double ops[OPS];     // seconds on all streams of this rank

@@ -22,8 +22,9 @@ static struct {
     StretchRequest request;
     double began, last, saving; // clock_now(); saving: when the save under way began, or 0
     int64_t steps;
-    double period[WATCH_STEPS], save_period[WATCH_SAVES], save_seconds[WATCH_SAVES];
-    int64_t periods;
+    double period[WATCH_STEPS], busy_period[WATCH_STEPS], save_period[WATCH_SAVES],
+        save_seconds[WATCH_SAVES];
+    int64_t periods, busy_periods;
     int save_periods, saves;
     bool saved_before; // the last step asked for a save
 } watch;
@@ -31,6 +32,8 @@ static struct {
 static void watch_period(double period) {
     if (watch.saved_before && watch.save_periods < WATCH_SAVES)
         watch.save_period[watch.save_periods++] = period;
+    else if (watch.saving > 0 && watch.busy_periods < WATCH_STEPS)
+        watch.busy_period[watch.busy_periods++] = period;
     else if (watch.saving == 0 && watch.periods < WATCH_STEPS)
         watch.period[watch.periods++] = period;
 }
@@ -111,6 +114,7 @@ Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out) {
     out->steps = trainer_step(bench->trainer) - first;
     read_ops(bench->engine, 1, out->ops);
     out->step = bench_median(watch.period, watch.periods);
+    out->busy_step = bench_median(watch.busy_period, watch.busy_periods);
     out->saves = watch.saves;
     out->save_step = bench_median(watch.save_period, watch.save_periods);
     out->save_seconds = bench_median(watch.save_seconds, watch.saves);
@@ -168,10 +172,10 @@ static Status open_trainer(Bench *bench) {
     };
     double started = clock_now();
     bench->resident_before = resident_now();
+    resident_forget();
     TRY(trainer_open(settings, &run, &bench->trainer));
     bench->engine = trainer_engine(bench->trainer);
     bench->start.open = clock_now() - started;
-    bench->resident_open = resident_now();
     return STATUS_OK;
 }
 
@@ -195,6 +199,7 @@ Status bench_warm(Bench *bench) {
     TRY(recording_end(bench->recording));
     TRY(bench_train(bench, &(StretchRequest){.seconds = 0.2, .steps = 3}, &stretch));
     bench->step_seconds = stretch.step;
+    bench->resident_most = resident_most();
     return STATUS_OK;
 }
 

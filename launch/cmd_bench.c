@@ -16,7 +16,13 @@
     "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]"
 
 static const BenchPhase phases[] = {
+    {"startup", bench_startup, "the parts of the time until the first step is done"},
+    {"memory", bench_memory, "the plan against what is resident, of rank 0"},
     {"step", bench_step, "a step against its matrix products at peak; its time by operation"},
+    {"products", bench_products, "matrix products of a grain, at their shapes, against the peak"},
+    {"loader", bench_loader, "what one reading thread delivers against what training consumes"},
+    {"reduce", bench_reduce, "the ordered sum over ranks and the gathering of weights"},
+    {"checkpoint", bench_checkpoint, "what a save holds up; its rate and a load's against files"},
 };
 enum { PHASES = sizeof phases / sizeof *phases };
 
