@@ -198,7 +198,8 @@ static Status measure(Products *products) {
 static void tell_parts(Bench *bench, const Shape *shape, double peak) {
     double both = shape->seconds[HOT], weights = shape->seconds[HOT_WEIGHTS];
     if (recording_at(bench->recording, 0, shape->first)->args.linear_grad.dx == NULL) return;
-    double rates[2] = {shape->flops / 2 / weights, shape->flops / 2 / (both - weights)};
+    double rates[2] = {shape->flops / 2 / weights,
+                       both > weights ? shape->flops / 2 / (both - weights) : NAN};
     static const char *const names[2] = {"    of the weights", "    of the input"};
     for (int i = 0; i < 2; ++i)
         report_row(bench, names[i], (double[]){NAN, NAN, NAN, NAN, rates[i] / peak});

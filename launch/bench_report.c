@@ -132,7 +132,9 @@ static void tell_load(Bench *bench, double used) {
     double stat[3], ticks = (double)sysconf(_SC_CLK_TCK);
     read_stat(stat);
     double all = stat[TICKS_ALL] - report->stat[TICKS_ALL];
-    if (all <= 0) return;
+    json_object_set_new(report->record, "steal", json_null());
+    json_object_set_new(report->record, "foreign_load", json_null());
+    if (all <= 0) return; // over within a tick
     double stolen = (stat[TICKS_STOLEN] - report->stat[TICKS_STOLEN]) / all;
     double busy = (stat[TICKS_BUSY] - report->stat[TICKS_BUSY]) / all;
     double foreign = busy - (used - report->used) * ticks / all;

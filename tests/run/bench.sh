@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# dye bench as a program: alone and on two ranks, every family of models, and stopped half-way.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+make_points
+bench=("$root/configs/swiss-roll.yaml" data.path="$work/points" run.dir="$work/run"
+    train.batch=64 train.grains=8)
+for ranks in 0 2; do
+    run 0 $ranks bench "${bench[@]}" --seconds 1 --json "$work/bench-$ranks.json"
+    for phase in startup memory step products loader reduce checkpoint; do
+        said "^$phase: " "the phase $phase on $ranks ranks"
+        grep -q "\"phase\":\"$phase\"" "$work/bench-$ranks.json" || die "no record of $phase"
+    done
+    said "products_at_peak +[0-9]" "a step's ratio on $ranks ranks"
+done
+said "exchange_over_all_reduce +[0-9]" "two ranks: the exchange"
+! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left: $(ls -d "$work"/run*)"
+checked "bench: every phase, alone and on two ranks; nothing is left"
+
+run 2 0 bench "${bench[@]}" --only speed
+said "speed.*choose among: startup, memory, step" "a phase that is not there"
+run fail 2 bench "${bench[@]}" --json "$work/none/bench.json"
+said "none/bench.json" "a file that cannot be written"
+! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left after a failure"
+checked "bench: mistakes are told"
+
+start 0 bench "${bench[@]}" --only checkpoint --seconds 60
+wait_for 20 grep -q "^checkpoint" "$log"
+kill -INT "$job"
+finish 75
+said "stopped in the phase checkpoint" "an interrupted bench"
+! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left after an interruption"
+checked "bench: an interruption leaves nothing behind"
+
+printf 'in the beginning was the word and the word was with us all %.0s' {1..200} >"$work/words.txt"
+run 0 0 pack "$work/words.txt" -o "$work/words"
+run 0 0 bench "$root/configs/kjv.yaml" data.path="$work/words" run.dir="$work/run" --seconds 1 \
+    data.length=32 model.depth=1 model.width=64 model.heads=2 --only step,products
+said "attention_grad" "attention of a text model"
+make_pictures
+run 0 0 bench "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" run.dir="$work/run" \
+    --seconds 1 model.depth=1 model.precision=bf16 --only step,products
+said "peak_bf16" "the peak of bf16"
+checked "bench: texts and pictures"
