@@ -39,6 +39,12 @@ dye_run_test(bench bench.sh 240 "run;mpi")
 dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
 dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
 
+# Against PyTorch, where there is one.
+add_test(NAME bench/parity COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/bench/parity.sh)
+set_tests_properties(bench/parity PROPERTIES TIMEOUT 240 LABELS run SKIP_RETURN_CODE 77
+                     RUN_SERIAL TRUE
+                     ENVIRONMENT "DYE=$<TARGET_FILE:dye>;DYE_DUMP=$<TARGET_FILE:dump_step>")
+
 if(DYE_FUZZ)
   add_subdirectory(${CMAKE_CURRENT_SOURCE_DIR}/fuzz)
 endif()
