@@ -75,9 +75,10 @@ void bench_close(Bench *bench);       // removes the temporary folder; fine afte
 void bench_clean(const Bench *bench); // that alone
 
 typedef struct {
-    double seconds;     // train for so long,
-    int64_t steps;      // but at least so many steps
-    int64_t save_every; // steps between checkpoints; 0: none
+    double seconds;              // train for so long,
+    int64_t steps;               // but at least so many steps
+    int64_t save_every;          // steps between checkpoints; 0: none
+    struct Recording *recording; // was begun; ends with the grains of the first step. NULL: none
 } StretchRequest;
 typedef struct {
     int64_t steps;
@@ -90,6 +91,11 @@ typedef struct {
     double ops[OPS];     // seconds on all streams of this rank
 } Stretch;
 Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out);
+
+// Waits for all ranks, and sets bench->interrupted if a rank was asked to stop. A phase that finds
+// it set returns without a word.
+Status bench_meet(Bench *bench);
+bool bench_asked(void); // this rank was asked to stop
 
 Status bench_sum(Bench *bench, double *values, int count); // over ranks, at most 64 values
 double bench_median(double *values, int64_t count);        // sorts them; 0 values: 0

@@ -151,7 +151,7 @@ static void tell(Bench *bench, const Stretch *stretch, const Plain *plain, doubl
 }
 
 Status bench_checkpoint(Bench *bench) {
-    double steps = bench->seconds * 0.7 / bench->step_seconds, meet = 0, load = 0;
+    double steps = bench->seconds * 0.7 / bench->step_seconds, load = 0;
     int64_t every = steps / SAVES > 4 ? (int64_t)(steps / SAVES) : 4;
     // All ranks count the same steps; their medians differ.
     TRY(comm_broadcast(bench->comm, &every, sizeof every, 0));
@@ -163,7 +163,7 @@ Status bench_checkpoint(Bench *bench) {
     if (bench->interrupted) return STATUS_OK;
     FAIL_IF(stretch.saves == 0, FAILED, "the run to measure could not save");
     if (comm_rank(bench->comm) == 0) TRY(measure_plain(bench, &plain));
-    TRY(bench_sum(bench, &meet, 1));
+    TRY(bench_meet(bench));
     TRY(measure_load(bench, &load));
     tell(bench, &stretch, &plain, load);
     return STATUS_OK;

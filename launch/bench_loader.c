@@ -11,8 +11,7 @@
 #include "launch/bench.h"
 
 // Samples a second of a loader like the trainer's, of this rank's share.
-static Status read_alone(const Bench *bench, Loader *loader, double seconds, double *rate) {
-    (void)bench;
+static Status read_alone(Loader *loader, double seconds, double *rate) {
     Batch batch;
     double began, now;
     int64_t samples = 0;
@@ -22,7 +21,7 @@ static Status read_alone(const Bench *bench, Loader *loader, double seconds, dou
         TRY(loader_next(loader, &batch));
         samples += batch.count;
         now = clock_now();
-    } while (now - began < seconds);
+    } while (now - began < seconds && !bench_asked());
     *rate = (double)samples / (now - began);
     return STATUS_OK;
 }
@@ -43,7 +42,7 @@ static Status measure_alone(Bench *bench, double seconds, double *rate) {
                            .share_end = end * grain,
                            .depth = s->data.read_ahead};
     Status status = loader_open(&config, &loader);
-    if (status == STATUS_OK) status = read_alone(bench, loader, seconds, rate);
+    if (status == STATUS_OK) status = read_alone(loader, seconds, rate);
     loader_close(loader);
     dataset_close(data);
     return status;
@@ -74,16 +73,17 @@ static Status read_waits(const Bench *bench, int64_t step, double *wait) {
 }
 
 Status bench_loader(Bench *bench) {
-    double rate = 0, meet = 0, wait = 0;
+    double rate = 0, wait = 0;
     int64_t step = trainer_step(bench->trainer);
     Stretch stretch;
     StretchRequest request = {.seconds = bench->seconds / 2, .steps = 3};
     TRY(bench_train(bench, &request, &stretch));
     if (bench->interrupted) return STATUS_OK;
     bench->step_seconds = stretch.step;
-    TRY(bench_sum(bench, &meet, 1));
     TRY(measure_alone(bench, bench->seconds / 2, &rate));
     TRY(bench_sum(bench, &rate, 1));
+    TRY(bench_meet(bench));
+    if (bench->interrupted) return STATUS_OK;
     if (comm_rank(bench->comm) != 0) return STATUS_OK;
     TRY(read_waits(bench, step, &wait));
     double consumed = (double)bench->settings.train.batch / stretch.step;

@@ -80,7 +80,7 @@ static Status square_measure(const Square *square, double seconds) {
         do {
             TRY(square_rate(square, sides[i], &rate));
             if (rate > *best) *best = rate;
-        } while (clock_now() < until);
+        } while (clock_now() < until && !bench_asked());
     }
     return STATUS_OK;
 }

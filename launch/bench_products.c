@@ -141,7 +141,7 @@ static Status measure_in_order(Products *products, double seconds) {
             if (products->shape_of[at] < 0) continue;
             add_sample(&products->shape[products->shape_of[at]].samples[IN_ORDER], taken);
         }
-    } while (clock_now() < until);
+    } while (clock_now() < until && !bench_asked());
     return STATUS_OK;
 }
 
@@ -154,7 +154,7 @@ static Status measure_repeated(const Bench *bench, Shape *shape, int kind, doubl
     do {
         TRY(time_op(bench, shape->first, calls, without_dx, &taken));
         add_sample(&shape->samples[kind], taken);
-    } while (clock_now() < until);
+    } while (clock_now() < until && !bench_asked());
     return STATUS_OK;
 }
 
@@ -182,11 +182,12 @@ static Status measure(Products *products) {
     bool half[2];
     recording_precisions(bench->recording, half);
     double slice = bench->seconds / ROUNDS;
-    for (int round = 0; round < ROUNDS; ++round) {
+    for (int round = 0; round < ROUNDS && !bench->interrupted; ++round) {
         for (int k = 0; k < 2; ++k)
             if (half[k]) TRY(bench_peak(bench, k, slice / 5));
         TRY(measure_in_order(products, slice / 3));
         TRY(measure_hot(products, slice / 4));
+        TRY(bench_meet(bench));
     }
     take_medians(products);
     return STATUS_OK;
@@ -254,7 +255,7 @@ Status bench_products(Bench *bench) {
     Products products = {.bench = bench};
     Status status = list_shapes(&products);
     if (status == STATUS_OK) status = measure(&products);
-    if (status == STATUS_OK) tell(&products);
+    if (status == STATUS_OK && !bench->interrupted) tell(&products);
     free(products.shape_of);
     free(products.room);
     return status;

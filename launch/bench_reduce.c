@@ -85,13 +85,13 @@ static Status measure(Rig *rig, Part part[PARTS], double seconds) {
     int tries = 0;
     for (; tries < TRIES_MOST && more > 0; ++tries) {
         for (int i = 0; i < PARTS; ++i) {
-            double meet = 0, began;
-            TRY(bench_sum(rig->bench, &meet, 1));
-            began = clock_now();
+            TRY(bench_meet(rig->bench));
+            double began = clock_now();
             TRY(part[i].run(rig));
             part[i].sample[tries] = clock_now() - began;
         }
-        more = comm_rank(rig->bench->comm) == 0 && (clock_now() < until || tries + 1 < TRIES_LEAST);
+        more = !rig->bench->interrupted && comm_rank(rig->bench->comm) == 0 &&
+               (clock_now() < until || tries + 1 < TRIES_LEAST);
         TRY(bench_sum(rig->bench, &more, 1));
     }
     for (int i = 0; i < PARTS; ++i) part[i].seconds = bench_median(part[i].sample, tries);
@@ -127,7 +127,7 @@ Status bench_reduce(Bench *bench) {
         {.run = reduce}, {.run = gather}, {.run = all_reduce}, {.run = merge}};
     Status status = rig_open(bench, &rig);
     if (status == STATUS_OK) status = measure(&rig, part, bench->seconds);
-    if (status == STATUS_OK) tell(bench, part);
+    if (status == STATUS_OK && !bench->interrupted) tell(bench, part);
     rig_close(&rig);
     return status;
 }

@@ -83,15 +83,10 @@ static bool begins_grain(int op) {
     return op == OP_gaussian_corrupt || op == OP_categorical_corrupt;
 }
 
-// Sums of gradients and what follows the last grain.
+// By the next grain, a sum of gradients, or the norms that follow the last one.
 static bool ends_grain(const Recorded *recorded, int64_t params) {
-    switch (recorded->op) {
-    case OP_axpby: return recorded->args.axpby.n == params;
-    case OP_sum_squares:
-    case OP_adamw_ema:
-    case OP_fingerprint: return true;
-    default: return begins_grain(recorded->op);
-    }
+    return begins_grain(recorded->op) || recorded->op == OP_sum_squares ||
+           (recorded->op == OP_axpby && recorded->args.axpby.n == params);
 }
 
 static void tape_cut(Tape *tape, int64_t params) {

@@ -22,8 +22,9 @@ typedef struct Recording Recording;
 Status recording_open(Recording **out);
 void recording_close(Recording *recording); // NULL is fine
 
-// From here on all that is queued on the engine's streams is kept too, until recording_end, which
-// cuts it to the first grain of each stream. One recording at a time; the streams must be at rest.
+// From here on all that is queued on the engine's streams is kept too, until recording_end, before
+// the step's update; it cuts what it has to the first grain of each stream. One recording at a
+// time; the streams must be at rest at both ends.
 Status recording_begin(Recording *recording, const Engine *engine);
 Status recording_end(Recording *recording);
 

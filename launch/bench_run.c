@@ -26,6 +26,7 @@ static struct {
         save_seconds[WATCH_SAVES];
     int64_t periods, busy_periods;
     int save_periods, saves;
+    Status status;     // of the recording
     bool saved_before; // the last step asked for a save
 } watch;
 
@@ -43,6 +44,9 @@ static int hear_step(double *seconds_left) {
     int actions = signals_pending(seconds_left);
     if (watch.steps++ > 0) watch_period(now - watch.last);
     watch.last = now;
+    // The grains are done, the update is not queued yet.
+    if (watch.request.recording != NULL && watch.steps == 1)
+        watch.status = recording_end(watch.request.recording);
     watch.saved_before = false;
     watch.interrupted = watch.interrupted || (actions & ACTION_STOP);
     const StretchRequest *request = &watch.request;
@@ -93,6 +97,18 @@ Status bench_sum(Bench *bench, double *values, int count) {
     return status;
 }
 
+bool bench_asked(void) {
+    double left;
+    return watch.interrupted || signals_pending(&left) != 0;
+}
+
+Status bench_meet(Bench *bench) {
+    double asked = bench_asked();
+    TRY(bench_sum(bench, &asked, 1));
+    bench->interrupted = bench->interrupted || asked > 0;
+    return STATUS_OK;
+}
+
 static void read_ops(const Engine *engine, double sign, double ops[OPS]) {
     for (int i = 0; i < engine->lanes; ++i)
         for (int op = 0; op < OPS; ++op) ops[op] += sign * engine->lane[i].stream->seconds[op];
@@ -110,6 +126,7 @@ Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out) {
     FAIL_IF(status == STATUS_OK, FAILED, "the run to measure ended by itself");
     if (status != STATUS_UNFINISHED) return error_trail(status, __FILE__, __LINE__, __func__);
     error_clear();
+    TRY(watch.status);
     out->seconds = clock_now() - watch.began;
     out->steps = trainer_step(bench->trainer) - first;
     read_ops(bench->engine, 1, out->ops);
@@ -118,10 +135,7 @@ Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out) {
     out->saves = watch.saves;
     out->save_step = bench_median(watch.save_period, watch.save_periods);
     out->save_seconds = bench_median(watch.save_seconds, watch.saves);
-    double interrupted = watch.interrupted;
-    TRY(bench_sum(bench, &interrupted, 1));
-    bench->interrupted = interrupted > 0;
-    return STATUS_OK;
+    return bench_meet(bench);
 }
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -195,8 +209,7 @@ Status bench_warm(Bench *bench) {
     TRY(bench_train(bench, &(StretchRequest){.steps = 1}, &stretch));
     bench->start.first_step = clock_now() - started;
     TRY(recording_begin(bench->recording, bench->engine));
-    TRY(bench_train(bench, &(StretchRequest){.steps = 1}, &stretch));
-    TRY(recording_end(bench->recording));
+    TRY(bench_train(bench, &(StretchRequest){.steps = 1, .recording = bench->recording}, &stretch));
     TRY(bench_train(bench, &(StretchRequest){.seconds = 0.2, .steps = 3}, &stretch));
     bench->step_seconds = stretch.step;
     bench->resident_most = resident_most();

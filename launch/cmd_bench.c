@@ -108,6 +108,7 @@ static Status run_phases(BenchCommand *command) {
     TRY(bench_warm(bench));
     for (int i = 0; i < PHASES; ++i) {
         if (!command->chosen[i]) continue;
+        TRY(bench_meet(bench));
         FAIL_IF(bench->interrupted, UNFINISHED, "stopped before the phase %s", phases[i].name);
         TRY(report_begin(bench, &phases[i]));
         TRY(phases[i].run(bench));

@@ -115,6 +115,12 @@ static void test_operations(void) {
     }
     EXPECT_NEAR(percent, 100, 1e-6); // with what is in no operation
     EXPECT(linear > 0);
+    // By hand: 3 times the forward pass, less the gradients of the two inputs, for 24 samples.
+    const json_t *figures = json_object_get(record, "figures");
+    double step = json_number_value(json_object_get(figures, "step_ms")) * 1e-3;
+    double flops = json_number_value(json_object_get(figures, "gflops")) * 1e9 * step;
+    double forward = 256 * 32 + 5 * 32 * 32 + 2 * (2 * 32), inputs = 256 * 32 + 2 * 32;
+    EXPECT_NEAR(flops, 24 * 2 * (3 * forward - inputs), 1);
     json_decref(record);
 }
 

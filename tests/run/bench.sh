@@ -24,12 +24,21 @@ said "none/bench.json" "a file that cannot be written"
 ! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left after a failure"
 checked "bench: mistakes are told"
 
-start 0 bench "${bench[@]}" --only checkpoint --seconds 60
-wait_for 20 grep -q "^checkpoint" "$log"
-kill -INT "$job"
-finish 75
-said "stopped in the phase checkpoint" "an interrupted bench"
-! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left after an interruption"
+for ranks in 0 2; do
+    for phase in products checkpoint; do
+        start $ranks bench "${bench[@]}" --only $phase --seconds 60
+        wait_for 20 grep -q "^$phase" "$log"
+        # mpirun hands SIGINT on as its own end, within two seconds.
+        kill -INT "$job"
+        if [ $ranks -eq 0 ]; then
+            finish 75
+            said "stopped in the phase $phase" "an interrupted bench"
+        else
+            wait_gone 20 "$job"
+        fi
+        ! ls -d "$work"/run* >/dev/null 2>&1 || die "$phase on $ranks ranks leaves a folder"
+    done
+done
 checked "bench: an interruption leaves nothing behind"
 
 printf 'in the beginning was the word and the word was with us all %.0s' {1..200} >"$work/words.txt"
