@@ -195,17 +195,16 @@ static CheckpointRun checkpoint_run(Trainer *t) {
 
 Status state_draw(Trainer *t) {
     const Params *params = &t->engine.params;
-    Stream *stream = t->engine.lane[0].stream;
     for (int part = 0; part < params->parts; ++part) {
+        if (t->own_slot[part] < 0) continue;
         int64_t begin, end;
         params_part(params, part, &begin, &end);
         params_draw(params, t->settings.train.seed, begin, end, t->host_part);
         TRY(set_part(t, STATE_WEIGHT, part, t->host_part));
-        if (t->own_slot[part] < 0) continue;
         TRY(set_part(t, STATE_EMA_0, part, t->host_part));
         TRY(set_part(t, STATE_EMA_1, part, t->host_part));
     }
-    return stream_wait(stream);
+    return reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream);
 }
 
 Status state_fingerprint(Trainer *t) {
