@@ -243,7 +243,7 @@ static void tell(const Products *products) {
     double fma = bench_fma_peak(&bench->cores, bench->engine->lanes, bench->seconds / 20);
     if (fma > 0 && bench->peak[0] > 0)
         report_ratio(bench, "large_fp32_of_fma_loop", bench->peak[0] / fma,
-                     "large products over multiply-adds in registers");
+                     "large products over a loop of multiply-adds; tiles can pass 1");
     for (int half = 0; half < 2; ++half)
         if (bench->peak[half] > 0)
             report_figure(bench, half ? "peak_bf16" : "peak_fp32", bench->peak[half] / 1e9,

@@ -26,25 +26,29 @@ static GrainProducts sum_products(const Bench *bench) {
     return sum;
 }
 
-// Peak and training take turns, so that both see the same machine.
-static Status measure(Bench *bench, Stretch *all) {
-    double step[ROUNDS];
-    *all = (Stretch){0};
+static int compare_mean_steps(const void *a, const void *b) {
+    const Stretch *x = a, *y = b;
+    double mean_x = x->seconds / (double)x->steps, mean_y = y->seconds / (double)y->steps;
+    return (mean_x > mean_y) - (mean_x < mean_y);
+}
+
+// Peak and training take turns, so that both see the same machine. *out: the round that is neither
+// the fastest nor the slowest.
+static Status measure(Bench *bench, Stretch *out) {
+    Stretch stretch[ROUNDS];
+    double slice = bench->seconds / ROUNDS;
     for (int round = 0; round < ROUNDS && !bench->interrupted; ++round) {
-        Stretch stretch;
         bool half[2];
         recording_precisions(bench->recording, half);
         for (int k = 0; k < 2; ++k)
-            if (half[k]) TRY(bench_peak(bench, k, bench->seconds / ROUNDS / 5));
-        StretchRequest request = {.seconds = bench->seconds / ROUNDS * 4 / 5, .steps = 3};
-        TRY(bench_train(bench, &request, &stretch));
-        step[round] = stretch.step;
-        all->seconds += stretch.seconds;
-        all->steps += stretch.steps;
-        for (int op = 0; op < OPS; ++op) all->ops[op] += stretch.ops[op];
+            if (half[k]) TRY(bench_peak(bench, k, slice / 5));
+        StretchRequest request = {.seconds = slice * 4 / 5, .steps = 3};
+        TRY(bench_train(bench, &request, &stretch[round]));
     }
-    all->step = bench_median(step, ROUNDS);
-    bench->step_seconds = all->step;
+    if (bench->interrupted) return STATUS_OK;
+    qsort(stretch, ROUNDS, sizeof *stretch, compare_mean_steps);
+    *out = stretch[ROUNDS / 2];
+    bench->step_seconds = out->step;
     return STATUS_OK;
 }
 
@@ -75,7 +79,7 @@ static void tell_operations(Bench *bench, const Stretch *stretch) {
 }
 
 Status bench_step(Bench *bench) {
-    Stretch stretch;
+    Stretch stretch = {0};
     TRY(measure(bench, &stretch));
     if (bench->interrupted) return STATUS_OK;
     const GrainProducts products = sum_products(bench);
