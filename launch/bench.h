@@ -40,12 +40,12 @@ typedef struct {
     Trainer *trainer;
     const Engine *engine; // the trainer's
     BenchStart start;
-    size_t resident_before, resident_most; // bytes, before the trainer, and after its first steps
-    struct Recording *recording;           // of one grain: launch/bench_replay.h
-    double seconds;                        // that a phase should take
-    double step_seconds;                   // median of the quiet steps so far
-    double peak[2];                        // fp32 and bf16: FLOP/s of a stream, all at once
-    bool interrupted;                      // somebody asked to stop: the same on all ranks
+    size_t resident_before;      // bytes, before the trainer was opened
+    struct Recording *recording; // of one grain: launch/bench_replay.h
+    double seconds;              // that a phase should take
+    double step_seconds;         // median of the quiet steps so far
+    double peak[2];              // fp32 and bf16: FLOP/s of a stream, all at once
+    bool interrupted;            // somebody asked to stop: the same on all ranks
     BenchReport report;
     char *config_text;
     json_t *facts;

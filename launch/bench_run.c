@@ -212,7 +212,6 @@ Status bench_warm(Bench *bench) {
     TRY(bench_train(bench, &(StretchRequest){.steps = 1, .recording = bench->recording}, &stretch));
     TRY(bench_train(bench, &(StretchRequest){.seconds = 0.2, .steps = 3}, &stretch));
     bench->step_seconds = stretch.step;
-    bench->resident_most = resident_most();
     return STATUS_OK;
 }
 

@@ -16,8 +16,9 @@
     "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]"
 
 static const BenchPhase phases[] = {
-    {"startup", bench_startup, "the parts of the time until the first step is done"},
+    // First, before other phases take memory of their own.
     {"memory", bench_memory, "the plan against what is resident, of rank 0"},
+    {"startup", bench_startup, "the parts of the time until the first step is done"},
     {"step", bench_step, "a step against its matrix products at peak; its time by operation"},
     {"products", bench_products, "matrix products of a grain, at their shapes, against the peak"},
     {"loader", bench_loader, "what one reading thread delivers against what training consumes"},
@@ -134,7 +135,7 @@ static void finish(void *context) {
 }
 
 Status cmd_bench(int argc, char **argv) {
-    BenchCommand command = {.seconds = 40, .bench = {.started = clock_process_start()}};
+    BenchCommand command = {.seconds = 35, .bench = {.started = clock_process_start()}};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

@@ -85,8 +85,8 @@ static int check_json(const char *const *phases) {
 }
 
 static void test_phases(void) {
-    static const char *const phases[] = {"startup", "memory", "step",       "products",
-                                         "loader",  "reduce", "checkpoint", NULL};
+    static const char *const phases[] = {"memory", "startup", "step",       "products",
+                                         "loader", "reduce",  "checkpoint", NULL};
     const char *words[] = {"--seconds", "0.7", "--json", json_path, NULL};
     EXPECT_OK(run_bench(words));
     EXPECT_EQ(check_json(phases), 7);
@@ -136,7 +136,7 @@ static void test_nothing_left(void) {
 
 static void test_usage(void) {
     EXPECT_FAIL(run_bench((const char *const[]){"--only", "step,speed", NULL}), BAD_USAGE,
-                "'speed'; choose among: startup, memory, step, products, loader, reduce, check");
+                "'speed'; choose among: memory, startup, step, products, loader, reduce, check");
     EXPECT_FAIL(run_bench((const char *const[]){"--only", "", NULL}), BAD_USAGE, "choose among");
     EXPECT_FAIL(run_bench((const char *const[]){"--seconds", "soon", NULL}), BAD_USAGE, "number");
     EXPECT_FAIL(cmd_bench(1, (char *[]){config, NULL}), BAD_USAGE, "which configuration?");

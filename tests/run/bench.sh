@@ -7,7 +7,7 @@ bench=("$root/configs/swiss-roll.yaml" data.path="$work/points" run.dir="$work/r
     train.batch=64 train.grains=8)
 for ranks in 0 2; do
     run 0 $ranks bench "${bench[@]}" --seconds 1 --json "$work/bench-$ranks.json"
-    for phase in startup memory step products loader reduce checkpoint; do
+    for phase in memory startup step products loader reduce checkpoint; do
         said "^$phase: " "the phase $phase on $ranks ranks"
         grep -q "\"phase\":\"$phase\"" "$work/bench-$ranks.json" || die "no record of $phase"
     done
@@ -18,7 +18,7 @@ said "exchange_over_all_reduce +[0-9]" "two ranks: the exchange"
 checked "bench: every phase, alone and on two ranks; nothing is left"
 
 run 2 0 bench "${bench[@]}" --only speed
-said "speed.*choose among: startup, memory, step" "a phase that is not there"
+said "speed.*choose among: memory, startup, step" "a phase that is not there"
 run fail 2 bench "${bench[@]}" --json "$work/none/bench.json"
 said "none/bench.json" "a file that cannot be written"
 ! ls -d "$work"/run* >/dev/null 2>&1 || die "a folder is left after a failure"
