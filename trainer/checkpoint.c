@@ -47,13 +47,16 @@ Status checkpoint_list(const char *run_dir, char ***names, int *count) {
     return STATUS_OK;
 }
 
-static Status remove_entries(const char *run_dir, bool (*wanted)(const char *name)) {
+static Status remove_entries(const char *run_dir, bool leftovers) {
     char **names, path[PATH_BYTES];
     int count;
+    int64_t step;
     TRY(folder_names(run_dir, &names, &count));
     Status status = STATUS_OK;
     for (int i = 0; i < count && status == STATUS_OK; ++i) {
-        if (!wanted(names[i])) continue;
+        bool wanted = leftovers ? strncmp(names[i], SAVING_PREFIX, strlen(SAVING_PREFIX)) == 0
+                                : step_of_name(names[i], &step);
+        if (!wanted) continue;
         status = path_format(path, "%s/%s", run_dir, names[i]);
         if (status == STATUS_OK) status = folder_remove(path);
     }
@@ -61,21 +64,12 @@ static Status remove_entries(const char *run_dir, bool (*wanted)(const char *nam
     return status;
 }
 
-static bool is_leftover(const char *name) {
-    return strncmp(name, SAVING_PREFIX, strlen(SAVING_PREFIX)) == 0;
-}
-
 Status leftovers_remove(const char *run_dir) {
-    return remove_entries(run_dir, is_leftover);
-}
-
-static bool is_checkpoint(const char *name) {
-    int64_t step;
-    return step_of_name(name, &step);
+    return remove_entries(run_dir, true);
 }
 
 Status checkpoint_remove_all(const char *run_dir) {
-    return remove_entries(run_dir, is_checkpoint);
+    return remove_entries(run_dir, false);
 }
 
 Status missing_is_bad(Status status) {
@@ -329,10 +323,4 @@ static Status complete(CheckpointSave *save) {
 
 Status checkpoint_save_finish(CheckpointSave *save) {
     return end(save, complete(save));
-}
-
-Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep) {
-    CheckpointSave *save;
-    TRY(checkpoint_save_start(run, meta, keep, &save));
-    return checkpoint_save_finish(save);
 }

@@ -73,8 +73,6 @@ bool checkpoint_save_written(const CheckpointSave *save); // this rank's parts, 
 double checkpoint_save_wait(CheckpointSave *save);        // until then; clock_now() of that moment
 Status checkpoint_save_finish(CheckpointSave *save);      // waits; it is gone also after a failure
 void checkpoint_save_abandon(CheckpointSave *save);
-// Both halves at once.
-Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep);
 
 // Names of the checkpoints in a run folder, oldest first (free with folder_names_free).
 Status checkpoint_list(const char *run_dir, char ***names, int *count);

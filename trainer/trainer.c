@@ -28,10 +28,7 @@ static Status open_data(Trainer *t) {
     size_t cache = (size_t)data->cache;
     TRY(dataset_open(data->path, "train", cache, &t->data));
     Status status = dataset_open(data->path, "valid", cache, &t->held_out);
-    if (status == STATUS_NOT_FOUND) {
-        error_clear();
-        status = dataset_open(data->path, "test", cache, &t->held_out);
-    }
+    if (status == STATUS_NOT_FOUND) status = dataset_open(data->path, "test", cache, &t->held_out);
     if (status == STATUS_NOT_FOUND) {
         error_clear();
         status = STATUS_OK; // nothing held out: no evaluation

@@ -108,6 +108,12 @@ CheckpointMeta state_meta(const State *state, int64_t step) {
                                                "versions", "dye", 0.1, "list", 7)};
 }
 
+Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep) {
+    CheckpointSave *save;
+    TRY(checkpoint_save_start(run, meta, keep, &save));
+    return checkpoint_save_finish(save);
+}
+
 Status state_save_step(Comm *comm, const char *run_dir, State *state, int64_t step, int keep) {
     Ownership ownership;
     CheckpointRun run = state_lend(state, comm, run_dir, &ownership);

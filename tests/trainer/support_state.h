@@ -22,6 +22,8 @@ bool state_is(const State *state, uint64_t seed); // bit for bit what state_fill
 CheckpointRun state_lend(State *state, Comm *comm, const char *run_dir, Ownership *ownership);
 // Step `step` of a run whose state was filled with seed = step; the caller owns meta.facts.
 CheckpointMeta state_meta(const State *state, int64_t step);
+// Both halves of a save.
+Status checkpoint_save(const CheckpointRun *run, const CheckpointMeta *meta, int keep);
 // Saves step `step` alone, after filling the state with it.
 Status state_save_step(Comm *comm, const char *run_dir, State *state, int64_t step, int keep);
 
