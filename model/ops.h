@@ -131,9 +131,9 @@ typedef struct {
     bool half;
 } AttentionGrad;
 
-// Four tokens x tokens matrices, two of them bf16, each rounded up to 64 bytes.
+// Four matrices of tokens rows, each row rounded up to 16 numbers; two of them bf16.
 static inline size_t attention_scratch_bytes(int64_t tokens) {
-    return 3 * (((size_t)tokens * (size_t)tokens * sizeof(float) + 127) / 128 * 128);
+    return 12 * (size_t)tokens * (size_t)((tokens + 15) / 16 * 16);
 }
 
 // ---- inputs and outputs of a network ----------------------------------------------------------

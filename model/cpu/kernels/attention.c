@@ -1,5 +1,6 @@
 // Attention of one sample and head at a time: the scores of a head fit the second cache, and q, k,
-// v are read where they stand in the packed qkv, by their row stride.
+// v are read where they stand in the packed qkv, by their row stride. Rows of scores are as long as
+// whole registers; what stands behind their last token counts as nothing.
 #include "base/rng.h"
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/half.h"
@@ -8,7 +9,7 @@
 typedef struct {
     int64_t q, k, v; // where they begin in qkv; rows at distance `packed`
     int64_t at;      // where it begins in [samples,tokens,heads*head_dim]; rows at `joined`
-    int64_t tokens, head_dim, packed, joined;
+    int64_t tokens, stride, head_dim, packed, joined; // rows of scores at `stride`
     float scale;
     bool half;
 } Head;
@@ -22,6 +23,7 @@ static Head head_of(int64_t i, int64_t tokens, int64_t heads, int64_t head_dim, 
                   .v = q + 2 * joined,
                   .at = i / heads * tokens * joined + column,
                   .tokens = tokens,
+                  .stride = (tokens + 15) / 16 * 16,
                   .head_dim = head_dim,
                   .packed = 3 * joined,
                   .joined = joined,
@@ -29,7 +31,7 @@ static Head head_of(int64_t i, int64_t tokens, int64_t heads, int64_t head_dim, 
                   .half = half};
 }
 
-// What a head needs of the stream's scratch: [tokens,tokens] each.
+// What a head needs of the stream's scratch: [tokens,stride] each.
 typedef struct {
     float *scores, *dp;
     void *half_p, *half_ds; // the same rounded, for products of bf16
@@ -57,7 +59,7 @@ static void rows_product(Stream *stream, const Head *head, const void *a, int64_
                                    .k = head->head_dim,
                                    .lda = lda,
                                    .ldb = head->packed,
-                                   .ldc = head->tokens,
+                                   .ldc = head->stride,
                                    .transpose_b = true,
                                    .half_in = head->half});
 }
@@ -70,7 +72,8 @@ static float row_exp(float *x, float scale, float shift, int64_t n) {
 }
 
 // Turns a row of products into probabilities; returns the log of the denominator.
-static float row_softmax(float *x, float scale, int64_t n) {
+static float row_softmax(float *x, float scale, int64_t tokens, int64_t n) {
+    for (int64_t i = tokens; i < n; ++i) x[i] = -INFINITY;
     v16 most = v16_set(-INFINITY);
     for (int64_t i = 0; i < n; i += 16) most = v16_max(most, v16_load_or(x + i, n - i, -INFINITY));
     float largest = scale * v16_largest(most);
@@ -89,7 +92,7 @@ static void head_product(Stream *stream, const Head *head, const void *a, bool t
                                    .m = head->tokens,
                                    .n = head->head_dim,
                                    .k = head->tokens,
-                                   .lda = head->tokens,
+                                   .lda = head->stride,
                                    .ldb = ldb,
                                    .ldc = ldc,
                                    .transpose_a = transpose,
@@ -106,9 +109,9 @@ void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args)
         rows_product(stream, &head, number_at(args->qkv, half, head.q), head.packed,
                      number_at(args->qkv, half, head.k), room.scores);
         for (int64_t t = 0; t < tokens; ++t) {
-            float *row = room.scores + t * tokens;
-            args->lse[i * tokens + t] = row_softmax(row, head.scale, tokens);
-            half_put(room.half_p, half, t * tokens, tokens, row);
+            float *row = room.scores + t * head.stride;
+            args->lse[i * tokens + t] = row_softmax(row, head.scale, tokens, head.stride);
+            half_put(room.half_p, half, t * head.stride, head.stride, row);
         }
         head_product(stream, &head, half ? room.half_p : room.scores, false,
                      number_at(args->qkv, half, head.v), head.packed,
@@ -144,9 +147,10 @@ static void row_softmax_grad(float *restrict scores, float *restrict dp, float l
 
 static void head_softmax_grad(const AttentionGrad *args, const Head *head, const float *lse,
                               const HeadRoom *room) {
-    int64_t n = head->tokens;
-    for (int64_t t = 0; t < n; ++t) {
+    int64_t n = head->stride;
+    for (int64_t t = 0; t < head->tokens; ++t) {
         float *p = room->scores + t * n, *ds = room->dp + t * n;
+        for (int64_t i = head->tokens; i < n; ++i) p[i] = ds[i] = 0;
         row_softmax_grad(p, ds, lse[t], token_dot(args, head, t), head->scale, n);
         half_put(room->half_p, head->half, t * n, n, p);
         half_put(room->half_ds, head->half, t * n, n, ds);
