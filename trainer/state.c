@@ -65,7 +65,6 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     const Params *params = &t->engine.params;
     int64_t own = t->own_parts * params->part_size, ranges = params->parts + params->count;
     t->weights = take(t, device, "weights", params->size, sizeof(float));
-    t->average = take(t, device, "gathered average", params->size, sizeof(float));
     for (StateKind kind = STATE_ADAM_M; kind < STATE_KINDS; ++kind)
         t->own[kind] = take(t, device, state_kind_name(kind), own, sizeof(float));
     t->norm = take(t, device, "norms", own / PART_UNIT, sizeof(double));
@@ -78,6 +77,7 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     t->host_part = bump_floats(host, params->part_size);
     t->snapshot = take(t, host, "snapshot", STATE_KINDS * own, sizeof(float));
     place_gradients(t, device, host);
+    t->average = t->gradients; // between two steps nobody needs these
     place_passes(t, host);
     place_board(t, host);
 }
@@ -172,8 +172,12 @@ static Status take_snapshot(Trainer *t) {
 }
 
 static Status get_part(void *context, StateKind kind, int part, const float **numbers) {
-    *numbers = snapshot_of(context, kind, part);
-    return STATUS_OK;
+    Trainer *t = context;
+    Stream *stream = t->engine.lane[0].stream;
+    *numbers = t->save_is_live ? t->host_part : snapshot_of(t, kind, part);
+    if (!t->save_is_live) return STATUS_OK;
+    stream_download(stream, t->host_part, part_memory(t, kind, part), part_bytes(t, part));
+    return stream_wait(stream);
 }
 
 static Status set_part(void *context, StateKind kind, int part, const float *numbers) {
@@ -245,7 +249,7 @@ Status state_save_start(Trainer *t) {
     t->save_step = t->step;
     TRY(check_lock(t));
     TRY(state_fingerprint(t));
-    TRY(take_snapshot(t));
+    if (!t->save_is_live) TRY(take_snapshot(t));
     CheckpointRun run = checkpoint_run(t);
     char fixed[17];
     snprintf(fixed, sizeof fixed, "%016" PRIx64, t->context.fixed_hash);

@@ -262,8 +262,11 @@ static Status finish_save(Trainer *t) {
 
 static Status save_now(Trainer *t) {
     TRY(finish_save(t));
+    t->save_is_live = true;
     TRY(state_save_start(t));
-    return state_save_finish(t);
+    TRY(state_save_finish(t));
+    t->save_is_live = false;
+    return STATUS_OK;
 }
 
 static Status stop_early(Trainer *t) {

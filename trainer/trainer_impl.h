@@ -72,7 +72,7 @@ struct Trainer {
     Pass *pass;       // [grains of this rank]: the lane's device memory, host rows of their own
     float *host_loss; // [grains of this rank][grain_samples]
 
-    float *weights, *average; // device, params.size: all weights; a gathered EMA
+    float *weights, *average; // device, params.size: all weights; a gathered EMA, between steps
     float *own[STATE_KINDS];  // device, own parts one behind the other; no STATE_WEIGHT
     int *own_slot;            // [parts] place of an own part, or -1
     int own_parts;
@@ -96,6 +96,7 @@ struct Trainer {
     int64_t saved_step;
     double save_failed_at; // clock_now() of a failed save that is to be tried again; 0: none
     CheckpointSave *save;  // under way, on all ranks or none
+    bool save_is_live;     // it reads the state itself, because training waits for it
     int64_t save_step;     // of the last one that was tried
     double save_started;   // clock_now() of it
     bool written;          // agreed in the last step: all ranks have written their parts
