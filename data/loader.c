@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mix.h"
+#include "base/thread.h"
 #include "data/order.h"
 
 enum { DEPTH_MOST = 1024 };
@@ -182,7 +183,7 @@ static Status take_ring(Loader *loader) {
 }
 
 static Status start_reader(Loader *loader) {
-    int error = pthread_create(&loader->thread, NULL, run_reader, loader);
+    int error = thread_start(&loader->thread, run_reader, loader);
     FAIL_IF(error != 0, IO, "the reader thread does not start: %s", strerror(error));
     loader->running = true;
     return STATUS_OK;

@@ -48,27 +48,25 @@ static Status measure_alone(Bench *bench, double seconds, double *rate) {
     return status;
 }
 
-// Mean over the records behind `step` of the longest wait of a step, as metrics.jsonl tells it.
+// Mean wait of the steps behind `step`, as metrics.jsonl tells it.
 static Status read_waits(const Bench *bench, int64_t step, double *wait) {
     char path[PATH_BYTES], *text;
     size_t bytes;
     double sum = 0;
-    int records = 0;
+    int64_t last = step;
     TRY(path_format(path, "%s/metrics.jsonl", bench->settings.run.dir));
     TRY(file_read(path, (size_t)1 << 30, &text, &bytes));
     for (char *line = text; *line != '\0';) {
         char *end = line;
         while (*end != '\0' && *end != '\n') ++end;
         json_t *record = json_loadb(line, (size_t)(end - line), 0, NULL);
-        if (json_integer_value(json_object_get(record, "step")) > step) {
-            sum += json_number_value(json_object_get(record, "data_wait_s"));
-            ++records;
-        }
+        int64_t at = json_integer_value(json_object_get(record, "step"));
+        if (at > step) sum += json_number_value(json_object_get(record, "data_wait_s")), last = at;
         json_decref(record);
         line = *end == '\0' ? end : end + 1;
     }
     free(text);
-    *wait = records > 0 ? sum / records : 0;
+    *wait = last > step ? sum / (double)(last - step) : 0;
     return STATUS_OK;
 }
 
@@ -90,7 +88,7 @@ Status bench_loader(Bench *bench) {
     report_ratio(bench, "delivered_over_consumed", rate / consumed,
                  "samples read alone, a thread a rank, over samples trained");
     report_ratio(bench, "wait_over_step", wait / stretch.step,
-                 "longest wait for data in log.every steps, mean, over a step");
+                 "wait for data of a step, mean, over a step");
     report_figure(bench, "delivered_per_s", rate, "samples/s, all ranks");
     report_figure(bench, "consumed_per_s", consumed, "samples/s, all ranks");
     report_figure(bench, "wait_us", 1e6 * wait, "us");

@@ -15,7 +15,7 @@ Status metrics_open(const char *run_dir, const char *name, int64_t step, FILE **
 typedef struct {
     int64_t step, samples;
     double loss, grad_norm, lr, samples_per_s;
-    double data_wait_s;      // waited for data since the last record
+    double data_wait_s;      // waited for data since the last record, by the last rank of each step
     int slowest_rank;        // in this record's steps, by time to arrive at the reduction
     double slowest_excess_s; // over the median rank, per step
     int64_t skipped;         // non-finite steps so far

@@ -152,7 +152,7 @@ typedef struct {
 
 static StepResult read_board(Trainer *t) {
     StepResult result = {0};
-    double squares = 0;
+    double squares = 0, wait = 0;
     for (int i = 0; i < t->settings.train.grains; ++i) result.loss_sum += t->board.loss_sum[i];
     for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];
     result.grad_norm = sqrt(squares) / t->batch_items;
@@ -166,12 +166,12 @@ static StepResult read_board(Trainer *t) {
         double left = fields[BOARD_SECONDS_LEFT];
         if (left > 0 && (t->seconds_left == 0 || left < t->seconds_left)) t->seconds_left = left;
         t->totals.arrival[rank] += fields[BOARD_ARRIVAL];
-        if (fields[BOARD_DATA_WAIT] > t->totals.data_wait)
-            t->totals.data_wait = fields[BOARD_DATA_WAIT];
+        if (fields[BOARD_DATA_WAIT] > wait) wait = fields[BOARD_DATA_WAIT];
         if (fields[BOARD_SAVE_SECONDS] > t->save_seconds)
             t->save_seconds = fields[BOARD_SAVE_SECONDS];
         t->written = t->written && fields[BOARD_WRITTEN] > 0;
     }
+    t->totals.data_wait += wait;
     return result;
 }
 
