@@ -7,6 +7,7 @@
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/cores.h"
+#include "launch/lock.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
@@ -88,6 +89,8 @@ static Status start(void *context, Comm *comm) {
         .warn = console_warn,
         .progress = console_progress,
         .signals = signals_pending,
+        .folder_take = process_lock_take,
+        .folder_check = process_lock_check,
         .good_checkpoint = signals_good_checkpoint,
         .draw = picture_write,
     };
@@ -103,6 +106,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     TrainCommand *command = context;
     trainer_close(command->trainer);
+    process_lock_release();
     json_decref(command->facts);
     free(command->config_text);
 }

@@ -240,8 +240,8 @@ static Status tell_good(Trainer *t) {
 
 // Whoever has taken the run over saves from now on.
 static Status check_lock(Trainer *t) {
-    Status status = is_rank_0(t) ? run_lock_check(t->lock) : STATUS_OK;
-    return comm_share_status(t->context.comm, status);
+    Status (*check)(void) = is_rank_0(t) ? t->context.folder_check : NULL;
+    return comm_share_status(t->context.comm, check != NULL ? check() : STATUS_OK);
 }
 
 Status state_save_start(Trainer *t) {

@@ -105,13 +105,13 @@ static Status check_same(Trainer *t) {
     return status;
 }
 
-// Rank 0 only: folder, lock, and with --fresh the old checkpoints out of the way.
+// Rank 0 only: folder, its lock, and with --fresh the old checkpoints out of the way.
 static Status prepare_folder(Trainer *t) {
     const char *run_dir = t->settings.run.dir;
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/samples", run_dir));
     TRY(folder_make(path));
-    TRY(run_lock_take(run_dir, t->context.warn, &t->lock));
+    if (t->context.folder_take != NULL) TRY(t->context.folder_take(run_dir));
     return t->context.fresh ? checkpoint_remove_all(run_dir) : STATUS_OK;
 }
 
@@ -193,7 +193,6 @@ void trainer_close(Trainer *t) {
     engine_close(&t->engine);
     dataset_close(t->data);
     dataset_close(t->held_out);
-    run_lock_release(t->lock);
     free(t);
 }
 

@@ -99,6 +99,10 @@ typedef struct {
     void (*warn)(const char *line);       // told by the rank that sees it
     void (*progress)(const char *line);   // the live line
     int (*signals)(double *seconds_left); // pending actions of this rank, see below
+    // Make this process the run folder's only writer, and see that it still is (BUSY: somebody
+    // else); called on rank 0, NULL: nobody minds. What was taken is released by the caller.
+    Status (*folder_take)(const char *run_dir);
+    Status (*folder_check)(void);
     void (*good_checkpoint)(const char *path); // after each save and load: the last good one
     // Writes a picture or text of samples[count]; rank 0.
     Status (*draw)(const DatasetInfo *data, const NetworkShape *shape, const void *samples,

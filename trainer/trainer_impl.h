@@ -7,7 +7,6 @@
 #include "trainer/engine.h"
 #include "trainer/evaluate.h"
 #include "trainer/generate.h"
-#include "trainer/lock.h"
 #include "trainer/metrics.h"
 #include "trainer/trainer.h"
 
@@ -53,7 +52,6 @@ typedef struct {
 struct Trainer {
     RunSettings settings;
     RunContext context;
-    RunLock *lock; // rank 0
     Dataset *data, *held_out;
     Loader *loader;
     Engine engine;

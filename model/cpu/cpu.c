@@ -142,6 +142,7 @@ static void cpu_close(Device *base) {
     for (int i = 0; device->streams != NULL && i < base->streams; ++i) {
         queue_close(device->streams[i].queue);
         product_cache_close(device->streams[i].products);
+        amx_room_close(device->streams[i].amx);
         free(device->streams[i].scratch);
     }
     free(device->pointers);
@@ -150,7 +151,7 @@ static void cpu_close(Device *base) {
 }
 
 static Status stream_open(CpuDevice *device, int index, const DeviceConfig *config,
-                          const CpuKernels *kernels) {
+                          const CpuKernels *kernels, bool tiles) {
     CpuStream *stream = &device->streams[index];
     device->pointers[index] = &stream->base;
     stream->base =
@@ -159,7 +160,9 @@ static Status stream_open(CpuDevice *device, int index, const DeviceConfig *conf
     stream->scratch_bytes = config->scratch_bytes;
     TRY(memory_zeroed(config->scratch_bytes, &stream->scratch));
     stream->products = product_cache_open();
-    FAIL_IF(stream->products == NULL, NO_MEMORY, "no memory for a stream's matrix products");
+    stream->amx = tiles ? amx_room_open() : NULL;
+    FAIL_IF(stream->products == NULL || (tiles && stream->amx == NULL), NO_MEMORY,
+            "no memory for a stream's matrix products");
     TRY(queue_open(config->core != NULL ? config->core[index] : -1, stream, &stream->queue));
     return STATUS_OK;
 }
@@ -170,6 +173,7 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
     FAIL_IF(config->streams > STREAMS_MOST, BAD_CONFIG, "%d streams are more than %d",
             config->streams, STREAMS_MOST);
     TRY(isa_choose(config->isa, &isa));
+    bool tiles = amx_open();
     CpuDevice *device = calloc(1, sizeof *device);
     FAIL_IF(device == NULL, NO_MEMORY, "no memory for a device");
     Status status;
@@ -182,10 +186,10 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
     device->base.stream = device->pointers;
     char products[64];
     product_describe(products, sizeof products);
-    snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s", isa.name,
-             products);
+    snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s%s", isa.name,
+             products, tiles ? ", tiles" : "");
     for (int i = 0; i < config->streams; ++i)
-        TRY_OR(failed, status, stream_open(device, i, config, isa.kernels));
+        TRY_OR(failed, status, stream_open(device, i, config, isa.kernels, tiles));
     *out = &device->base;
     return STATUS_OK;
 failed:

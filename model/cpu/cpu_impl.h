@@ -15,7 +15,7 @@
 
 #include "base/status.h"
 #include "model/backend.h"
-#include "model/cpu/product.h"
+#include "model/cpu/amx.h"
 #include "model/cpu/queue.h"
 
 typedef struct {
@@ -32,6 +32,7 @@ typedef struct {
     void *scratch; // 64-byte aligned, of this stream alone; contents are lost between kernels
     size_t scratch_bytes;
     ProductCache *products;
+    AmxRoom *amx; // NULL: this processor has no tiles
     Queue *queue;
 } CpuStream;
 
@@ -43,8 +44,16 @@ static inline void *cpu_scratch(Stream *stream, size_t bytes) {
     return cpu->scratch;
 }
 
+static inline bool cpu_has_tiles(Stream *stream, const Product *product) {
+    return ((CpuStream *)stream)->amx != NULL && amx_takes(product);
+}
+
 static inline void cpu_product(Stream *stream, const Product *product) {
-    product_run(((CpuStream *)stream)->products, product);
+    CpuStream *cpu = (CpuStream *)stream;
+    if (cpu_has_tiles(stream, product))
+        amx_product(cpu->amx, product);
+    else
+        product_run(cpu->products, product);
 }
 
 #ifdef CPU_ISA

@@ -9,14 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// c[m,n] = (op(a) op(b) + bias) * factor, added to what c holds if `accumulate`. All row-major;
-// op(a) is [m,k], op(b) is [k,n], and ld* is the distance of rows as stored. Sums are fp32 in any
-// case. a and b are bf16 if `half_in`; c and factor are bf16 if `half_out`.
+#include "model/ops.h"
+
+// c[m,n] = act((op(a) op(b) + bias) * factor), added to what c holds if `accumulate`. All
+// row-major; op(a) is [m,k], op(b) is [k,n], and ld* is the distance of rows as stored. Sums are
+// fp32 in any case. a and b are bf16 if `half_in`; c, factor and slope are bf16 if `half_out`.
 typedef struct {
     const void *a, *b;
     void *c;
     const float *bias;  // [n], or NULL
     const void *factor; // [m,n], rows at ldc, or NULL
+    Activation act;     // on tiles only (amx.h), not with `accumulate`
+    void *slope;        // [m,n], rows at ldc: receives act' where there is an act
     int64_t m, n, k, lda, ldb, ldc;
     bool transpose_a, transpose_b, half_in, half_out, accumulate;
 } Product;

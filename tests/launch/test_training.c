@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/pack.h"
+#include "launch/lock.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "tests/model/support_late.h"
@@ -76,6 +77,8 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .warn = keep_warning,
         .progress = hear,
         .signals = raise_signal,
+        .folder_take = process_lock_take,
+        .folder_check = process_lock_check,
         .good_checkpoint = hear_good,
         .draw = picture_write,
     };
@@ -89,6 +92,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
     if (outcome.status != STATUS_OK && outcome.status != STATUS_UNFINISHED)
         fprintf(stderr, "  %s\n", error_get()->text);
     trainer_close(trainer);
+    process_lock_release();
     json_decref(facts);
     comm_close(comm);
     return outcome;

@@ -1,10 +1,13 @@
-// Products of matrices by oneDNN against sums in float64 of the same operands.
+// Products of matrices by oneDNN, and on tiles where this processor has them, against sums in
+// float64 of the same operands.
+#include "model/cpu/amx.h"
 #include "model/cpu/kernels/half.h"
 #include "model/cpu/product.h"
 #include "tests/model/support_ops.h"
 #include "tests/test.h"
 
-static ProductCache *cache;
+static ProductCache *library;
+static AmxRoom *tiles; // NULL: there are none
 
 // An operand: numbers in float64, and as the product reads them.
 typedef struct {
@@ -29,23 +32,50 @@ static void operand_close(Operand *operand) {
     free(operand->stored);
 }
 
+static double act_of(Activation act, double x, double *slope) {
+    double s = act == ACT_SILU ? 1 / (1 + exp(-x)) : 0.5 * (1 + tanh(x));
+    if (act == ACT_SILU) {
+        *slope = s * (1 + x * (1 - s));
+    } else { // GELU with u = sqrt(2/pi) (x + 0.044715 x^3)
+        double c = sqrt(2 / M_PI), u = c * (x + 0.044715 * x * x * x);
+        s = 0.5 * (1 + tanh(u));
+        *slope = s + x * 2 * s * (1 - s) * c * (1 + 3 * 0.044715 * x * x);
+    }
+    return x * s;
+}
+
 typedef struct {
     int64_t m, n, k;
     bool transpose_a, transpose_b, half_in, half_out, bias, factor, accumulate;
+    Activation act;
 } Case;
 
+typedef void (*Run)(const Product *product);
+
+static void run_library(const Product *product) {
+    product_run(library, product);
+}
+
+static void run_tiles(const Product *product) {
+    EXPECT(amx_takes(product));
+    amx_product(tiles, product);
+}
+
 // Largest error over the largest sum of absolute terms, and what is written beside the result.
-static double product_error(const Case *c) {
+static double product_error(const Case *c, Run run) {
     Operand a = operand_open(c->m * c->k, c->half_in, 1),
             b = operand_open(c->k * c->n, c->half_in, 2);
     int64_t ldc = c->n + 3, nc = c->m * ldc;
     Operand before = operand_open(nc, c->half_out, 3), factor = operand_open(nc, c->half_out, 4);
     float *bias = ops_numbers(c->n, 5);
+    Operand slope = operand_open(nc, c->half_out, 6);
     Product p = {.a = a.stored,
                  .b = b.stored,
                  .c = before.stored,
                  .bias = c->bias ? bias : NULL,
                  .factor = c->factor ? factor.stored : NULL,
+                 .act = c->act,
+                 .slope = slope.stored,
                  .m = c->m,
                  .n = c->n,
                  .k = c->k,
@@ -57,7 +87,7 @@ static double product_error(const Case *c) {
                  .half_in = c->half_in,
                  .half_out = c->half_out,
                  .accumulate = c->accumulate};
-    product_run(cache, &p);
+    run(&p);
     double worst = 0;
     for (int64_t i = 0; i < nc; ++i) {
         int64_t row = i / ldc, column = i % ldc;
@@ -66,7 +96,7 @@ static double product_error(const Case *c) {
             EXPECT(got == before.wide[i]);
             continue;
         }
-        double sum = c->bias ? bias[column] : 0, size = fabs(sum);
+        double sum = c->bias ? bias[column] : 0, size = fabs(sum), expected_slope = 0;
         for (int64_t k = 0; k < c->k; ++k) {
             double x = a.wide[c->transpose_a ? k * c->m + row : row * c->k + k] *
                        b.wide[c->transpose_b ? column * c->k + k : k * c->n + column];
@@ -74,10 +104,16 @@ static double product_error(const Case *c) {
         }
         if (c->factor) sum *= factor.wide[i];
         if (c->accumulate) sum += before.wide[i], size += fabs(before.wide[i]);
+        if (c->act != ACT_NONE) sum = act_of(c->act, sum, &expected_slope);
         double allowed = c->half_out ? 0x1p-8 * fabs(sum) : 0; // the rounding of the result
         worst = fmax(worst, (fabs(got - sum) - allowed) / size);
         if (isnan(got)) worst = INFINITY;
+        if (c->act == ACT_NONE) continue;
+        got = c->half_out ? half_widen(((uint16_t *)slope.stored)[i]) : ((float *)slope.stored)[i];
+        allowed = c->half_out ? 0x1p-8 * fabs(expected_slope) : 0;
+        worst = fmax(worst, (fabs(got - expected_slope) - allowed) / (1 + size));
     }
+    operand_close(&slope);
     operand_close(&a), operand_close(&b), operand_close(&before), operand_close(&factor);
     free(bias);
     return worst;
@@ -96,21 +132,48 @@ static const Case cases[] = {
 };
 
 // Every case in fp32, with bf16 in, and with bf16 in and out.
-static void test_forms(void) {
+static void expect_forms(Run run, int first_kind) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
-        for (int kind = 0; kind < 3; ++kind) {
+        for (int kind = first_kind; kind < 3; ++kind) {
             Case c = cases[i];
             c.half_in = kind > 0, c.half_out = kind > 1;
-            double error = product_error(&c);
+            double error = product_error(&c, run);
             if (!(error < 4e-7)) printf("  case %zu, kind %d: error %g\n", i, kind, error);
             EXPECT(error < 4e-7);
         }
 }
 
+static void test_library(void) {
+    expect_forms(run_library, 0);
+}
+
+static void test_tiles(void) {
+    if (tiles == NULL) SKIP("this processor has no AMX");
+    expect_forms(run_tiles, 1);
+    EXPECT(!amx_takes(&(Product){.k = 32}));
+    EXPECT(!amx_takes(&(Product){.k = 5000, .half_in = true}));
+}
+
+static void test_tiles_activate(void) {
+    if (tiles == NULL) SKIP("this processor has no AMX");
+    for (Activation act = ACT_SILU; act <= ACT_GELU; ++act)
+        for (int half = 0; half < 2; ++half) {
+            Case c = {.m = 37, .n = 50, .k = 1000, .bias = true, .transpose_b = true, .act = act};
+            c.half_in = true, c.half_out = half;
+            double error = product_error(&c, run_tiles);
+            if (!(error < 4e-7)) printf("  activation %d, half %d: error %g\n", act, half, error);
+            EXPECT(error < 4e-7);
+        }
+}
+
 int main(void) {
-    cache = product_cache_open();
-    if (cache == NULL) return 1;
-    RUN(test_forms);
-    product_cache_close(cache);
+    library = product_cache_open();
+    tiles = amx_open() ? amx_room_open() : NULL;
+    if (library == NULL) return 1;
+    RUN(test_library);
+    RUN(test_tiles);
+    RUN(test_tiles_activate);
+    product_cache_close(library);
+    amx_room_close(tiles);
     return test_report();
 }

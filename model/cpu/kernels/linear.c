@@ -20,22 +20,26 @@ static void activate(const LinearForward *args) {
 }
 
 void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
-    bool plain = args->act == ACT_NONE;
-    REQUIRE(plain || (args->slope != NULL && args->slope != args->y));
-    cpu_product(stream, &(Product){.a = args->x,
-                                   .b = args->w,
-                                   .c = plain ? args->y : args->slope,
-                                   .bias = args->bias,
-                                   .m = args->rows,
-                                   .n = args->out,
-                                   .k = args->in,
-                                   .lda = args->in,
-                                   .ldb = args->in,
-                                   .ldc = args->out,
-                                   .transpose_b = true,
-                                   .half_in = args->half,
-                                   .half_out = args->half});
-    if (!plain) activate(args);
+    Product product = {.a = args->x,
+                       .b = args->w,
+                       .c = args->y,
+                       .bias = args->bias,
+                       .act = args->act,
+                       .slope = args->slope,
+                       .m = args->rows,
+                       .n = args->out,
+                       .k = args->in,
+                       .lda = args->in,
+                       .ldb = args->in,
+                       .ldc = args->out,
+                       .transpose_b = true,
+                       .half_in = args->half,
+                       .half_out = args->half};
+    bool apart = args->act != ACT_NONE && !cpu_has_tiles(stream, &product);
+    REQUIRE(args->act == ACT_NONE || (args->slope != NULL && args->slope != args->y));
+    if (apart) product.act = ACT_NONE, product.c = args->slope;
+    cpu_product(stream, &product);
+    if (apart) activate(args);
 }
 
 // Adds `rows` rows of a piece of n columns to `sum`, one after the other.

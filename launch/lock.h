@@ -1,8 +1,8 @@
 // One writer per run folder, on any file system with hard links, NFS among them (where flock
 // fails): RUN/lock.json is linked into place, which exactly one of several can do, holds job, host,
 // pid and its start time, and is renewed (its time of change) every 10 s by a thread.
-#ifndef TRAINER_LOCK_H
-#define TRAINER_LOCK_H
+#ifndef LAUNCH_LOCK_H
+#define LAUNCH_LOCK_H
 
 #include "base/status.h"
 
@@ -15,5 +15,10 @@ Status run_lock_take(const char *run_dir, void (*notice)(const char *message), R
 // BUSY if another process has taken the lock over: this one was stopped for too long, or cut off.
 Status run_lock_check(const RunLock *lock);
 void run_lock_release(RunLock *lock); // removes its own lock only; NULL is fine
+
+// The one lock of a process, for RunContext: taken and checked as above, with console_warn.
+Status process_lock_take(const char *run_dir);
+Status process_lock_check(void);
+void process_lock_release(void); // fine without a lock
 
 #endif

@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "launch/lock.h"
 #include "tests/test.h"
-#include "trainer/lock.h"
 
 static char noticed[2048];
 

@@ -1,5 +1,5 @@
 // The lock of a run folder: taken by a hard link, kept alive by a thread, taken over from the dead.
-#include "trainer/lock.h"
+#include "launch/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/thread.h"
+#include "launch/console.h"
 
 enum {
     RENEW_SECONDS = 10,
@@ -335,4 +336,21 @@ void run_lock_release(RunLock *lock) {
         close(lock->fd);
     }
     free(lock);
+}
+
+// ---- of this process --------------------------------------------------------------------------
+
+static RunLock *process_lock;
+
+Status process_lock_take(const char *run_dir) {
+    return run_lock_take(run_dir, console_warn, &process_lock);
+}
+
+Status process_lock_check(void) {
+    return run_lock_check(process_lock);
+}
+
+void process_lock_release(void) {
+    run_lock_release(process_lock);
+    process_lock = NULL;
 }
