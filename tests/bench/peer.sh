@@ -67,9 +67,16 @@ if ! "$venv/bin/python" -c 'import numpy, torch' 2>/dev/null; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q torch numpy
 fi
+# Intel's OpenMP may serve the peer better than GNU's: both are tried.
+[ -e "$venv/lib/libiomp5.so" ] || "$venv/bin/pip" install -q intel-openmp ||
+    say "intel-openmp could not be installed: the peer goes without"
+iomp=$venv/lib/libiomp5.so
+[ -e "$iomp" ] || iomp=
 
+compare= # process id
 work=$(mktemp -d "${TMPDIR:-/tmp}/dye-peer-XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap '[ -z "$compare" ] || kill "$compare" 2>/dev/null || :; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 
 # IDX files of noise, 32x32, 512 and 16 pictures in 10 classes.
 noise_pictures() {
@@ -128,5 +135,7 @@ PyTorch do not compute the same, so there is nothing to time"
         cases+=("$name=$config,$work/$name-$precision,$data$suffix")
     done
 done
-python3 "$here/compare.py" --dye "$DYE" --python "$venv/bin/python" --work "$work" \
-    "${options[@]}" "${cases[@]}"
+python3 "$here/compare.py" --dye "$DYE" --python "$venv/bin/python" --iomp "$iomp" --work "$work" \
+    "${options[@]}" "${cases[@]}" &
+compare=$!
+wait $compare
