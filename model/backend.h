@@ -46,6 +46,7 @@ struct Device {
     const Backend *backend;
     int streams;
     Stream *const *stream;
+    bool has_half; // operations can be told `half`
     // One line for the log and the run folder: instruction set, matrix library and its kernel set.
     // Runs are comparable bit for bit only where this is the same.
     char description[160];

@@ -72,6 +72,11 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     DeviceConfig device = config->device;
     device.scratch_bytes = network_scratch_bytes(engine->network);
     TRY(device_open(&device, &engine->device));
+    FAIL_IF(
+        network_is_half(engine->network) && !engine->device->has_half, BAD_CONFIG,
+        "model.precision is bf16, which %s cannot multiply (it takes AVX-512); choose fp32 for a"
+        " new run",
+        engine->device->description);
     engine->lane = calloc((size_t)device.streams, sizeof *engine->lane);
     FAIL_IF(engine->lane == NULL, NO_MEMORY, "no memory for %d streams", device.streams);
     engine->lanes = device.streams;

@@ -247,11 +247,11 @@ static void block_finish(const Product *p, int64_t row, int64_t column, const fl
     for (int64_t r = 0; r < rows; ++r) {
         int64_t at = (row + r) * p->ldc + column;
         Row x = row_add(row_get(block, false, r * BLOCK, UINT32_MAX), bias);
-        if (p->accumulate) x = row_add(x, row_get(p->c, p->half_out, at, mask));
         if (p->factor != NULL) {
             Row factor = row_get(p->factor, p->half_out, at, mask);
             x = (Row){_mm512_mul_ps(x.low, factor.low), _mm512_mul_ps(x.high, factor.high)};
         }
+        if (p->accumulate) x = row_add(x, row_get(p->c, p->half_out, at, mask));
         if (p->act != ACT_NONE)
             row_activate(p, at, mask, x);
         else

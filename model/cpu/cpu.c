@@ -184,6 +184,7 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
     if (device->streams == NULL || device->pointers == NULL)
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
     device->base.stream = device->pointers;
+    device->base.has_half = product_has_half();
     char products[64];
     product_describe(products, sizeof products);
     snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s%s", isa.name,

@@ -77,6 +77,10 @@ void product_describe(char *out, int bytes) {
              version->patch, name);
 }
 
+bool product_has_half(void) {
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
 // ---- making a kernel --------------------------------------------------------------------------
 
 static dnnl_memory_desc_t matrix_of(int64_t rows, int64_t columns, int64_t distance, bool transpose,

@@ -33,6 +33,9 @@ void product_cache_close(ProductCache *cache); // NULL is fine
 // "oneDNN 2.6.3 avx512_core_amx": results are a function of this and the arguments.
 void product_describe(char *out, int bytes);
 
+// Whether the library multiplies bf16 on this processor.
+bool product_has_half(void);
+
 void product_run(ProductCache *cache, const Product *product);
 
 #endif

@@ -129,6 +129,7 @@ static const Case cases[] = {
     {.m = 70, .n = 34, .k = 1500, .transpose_a = true, .accumulate = true},
     {.m = 3, .n = 700, .k = 700},
     {.m = 17, .n = 2000, .k = 40, .transpose_a = true, .transpose_b = true},
+    {.m = 6, .n = 9, .k = 11, .factor = true, .accumulate = true},
 };
 
 // Every case in fp32, with bf16 in, and with bf16 in and out.

@@ -92,3 +92,10 @@ run fail 0 pack "$work/empty" -o "$work/packed"
 run fail 0 pack swiss-roll -o "$work/points"
 run 0 0 pack swiss-roll -o "$work/points" --force
 checked "verify, sample, eval, compare and pack refuse what is not theirs"
+
+# As on a processor without AVX-512.
+make_pictures
+DNNL_MAX_CPU_ISA=AVX2 run 78 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
+    run.dir="$work/half" model.precision=bf16 train.batch=8 train.grains=4
+said "model.precision is bf16, which|it takes AVX-512"
+checked "bf16 is refused with a reason where it cannot run"
