@@ -264,8 +264,8 @@ static Status late_open(const DeviceConfig *config, Device **out) {
     if (device->streams == NULL || device->pointers == NULL)
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d late streams", config->streams);
     device->base.stream = device->pointers;
-    device->base.has_half = true;
     TRY_OR(failed, status, device_open(&inner, &device->inner));
+    device->base.has_half = device->inner->has_half;
     TRY_OR(failed, status, arena_open(device));
     for (int i = 0; i < config->streams; ++i) TRY_OR(failed, status, stream_start(device, i));
     snprintf(device->base.description, sizeof device->base.description, "%s",
