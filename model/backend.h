@@ -7,8 +7,7 @@
 //   linear_forward(s, (LinearForward){.x = x, .w = w, ...});      // queued
 //   stream_download(s, host, y, bytes);                           // queued
 //   TRY(stream_wait(s));                                          // now host[] may be read
-#ifndef MODEL_BACKEND_H
-#define MODEL_BACKEND_H
+#pragma once
 
 #include <stddef.h>
 
@@ -47,6 +46,8 @@ struct Device {
     int streams;
     Stream *const *stream;
     bool has_half; // operations can be told `half`
+    bool on_host;  // between waits the host may read and write device memory, and operations may
+                   // be given host memory
     // One line for the log and the run folder: instruction set, matrix library and its kernel set.
     // Runs are comparable bit for bit only where this is the same.
     char description[160];
@@ -94,5 +95,3 @@ static inline Status stream_wait(Stream *s) {
     }
 BACKEND_OPS(BACKEND_CALL)
 #undef BACKEND_CALL
-
-#endif

@@ -74,6 +74,10 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     network->half = strcmp(config->precision, "bf16") == 0;
     frequencies_fill(network);
     family->plan(network, params);
+    for (int i = 0; i < params->count; ++i) {
+        size_t bytes = grad_scratch_bytes(params->list[i].size);
+        if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
+    }
     *out = network;
     return STATUS_OK;
 }

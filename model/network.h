@@ -84,8 +84,8 @@ void network_forward(const Network *network, Stream *stream, const NetworkMemory
                      const NetworkInput *input, float *out);
 
 // Gradients of a preceding forward with the same arguments: written to grads[params.size] (added if
-// `accumulate`, for a further pass), and to dx [samples, in_item] if not NULL (numbers only).
-// dout may be overwritten. Needs memory->backward.
+// `accumulate`, each in one rounding, for a further pass), and to dx [samples, in_item] if not NULL
+// (numbers only). dout may be overwritten. Needs memory->backward.
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx);

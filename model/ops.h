@@ -8,8 +8,7 @@
 //   their number: a backend that moves memory translates them without knowing the operation.
 // - Each result is a function of the arguments only: same bits for any number of streams and ranks.
 //   Sums run in a fixed order over a fixed number of lanes.
-#ifndef MODEL_OPS_H
-#define MODEL_OPS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,9 +34,9 @@ typedef struct {
     bool half;
 } LinearForward;
 
-// dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], added to what is there if
-// `accumulate`; dx[rows,in] = (dy w) * slope, or dx NULL. slope [rows,in] is that of the activation
-// that gave x, or NULL: 1.
+// dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], each sum added in one rounding
+// to what is there if `accumulate` (which takes grad_scratch_bytes); dx[rows,in] = (dy w) * slope,
+// or dx NULL. slope [rows,in] is that of the activation that gave x, or NULL: 1.
 typedef struct {
     const void *dy, *x, *w, *slope;
     float *dw, *dbias;
@@ -45,6 +44,11 @@ typedef struct {
     int64_t rows, in, out;
     bool accumulate, half;
 } LinearGrad;
+
+// Room for the sums of a tensor of `size` numbers before they are added.
+static inline size_t grad_scratch_bytes(int64_t size) {
+    return (size_t)size * sizeof(float);
+}
 
 // y[n] = act(x[n]), slope[n] = act'(x[n]) or NULL; either may be x.
 typedef struct {
@@ -147,7 +151,8 @@ typedef struct {
     int64_t rows, width, add_rows;
 } EmbedForward;
 
-// dtable[ids[r]] += dy[r] in row order; dtable [entries,width] is zeroed first unless `accumulate`.
+// dtable[id] = the sum of dy[r] with ids[r] = id, in row order; dtable [entries,width].
+// `accumulate` as in LinearGrad.
 typedef struct {
     const int32_t *ids;
     const float *dy;
@@ -377,5 +382,3 @@ typedef struct {
 #define BACKEND_NUMBER(name, Args, pointers) OP_##name,
 enum { BACKEND_OPS(BACKEND_NUMBER) OPS };
 #undef BACKEND_NUMBER
-
-#endif

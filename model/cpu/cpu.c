@@ -185,6 +185,7 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
     device->base.stream = device->pointers;
     device->base.has_half = product_has_half();
+    device->base.on_host = true;
     char products[64];
     product_describe(products, sizeof products);
     snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s%s", isa.name,

@@ -5,11 +5,8 @@
 //
 // Errors of open: BAD_CONFIG (more streams than can be, a core outside the process's set, an
 // instruction set that the processor lacks), NO_MEMORY.
-#ifndef MODEL_CPU_CPU_H
-#define MODEL_CPU_CPU_H
+#pragma once
 
 #include "model/backend.h"
 
 extern const Backend cpu_backend;
-
-#endif

@@ -8,8 +8,7 @@
 //
 // A kernel runs on one worker thread, allocates nothing, calls no libm function other than fmaf,
 // fma, sqrt and sqrtf, and gives the same bits for every CPU_ISA (kernels/simd.h helps with that).
-#ifndef MODEL_CPU_CPU_IMPL_H
-#define MODEL_CPU_CPU_IMPL_H
+#pragma once
 
 #include <stddef.h>
 
@@ -64,6 +63,4 @@ static inline void cpu_product(Stream *stream, const Product *product) {
     void CPU_KERNEL(name)(Stream * stream, const Args *args);
 BACKEND_OPS(CPU_PROTOTYPE)
 #undef CPU_PROTOTYPE
-#endif
-
 #endif

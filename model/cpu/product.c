@@ -110,7 +110,6 @@ static void entry_fill(const ProductCache *cache, const Product *p, Entry *entry
     dnnl_primitive_attr_t attributes;
     check(dnnl_post_ops_create(&after));
     if (p->factor != NULL) check(dnnl_post_ops_append_binary(after, dnnl_binary_mul, &c));
-    if (p->accumulate) check(dnnl_post_ops_append_sum(after, 1));
     check(dnnl_primitive_attr_create(&attributes));
     check(dnnl_primitive_attr_set_post_ops(attributes, after));
     dnnl_primitive_desc_t plan;
@@ -131,7 +130,7 @@ static void entry_fill(const ProductCache *cache, const Product *p, Entry *entry
 
 static Form form_of(const Product *p) {
     int64_t switches = p->transpose_a | p->transpose_b << 1 | p->half_in << 2 | p->half_out << 3 |
-                       p->accumulate << 4 | (p->bias != NULL) << 5 | (p->factor != NULL) << 6;
+                       (p->bias != NULL) << 4 | (p->factor != NULL) << 5;
     return (Form){{p->m, p->n, p->k, p->lda, p->ldb, p->ldc, switches}};
 }
 

@@ -3,26 +3,26 @@
 //
 // oneDNN compiles a kernel for each form of product (sizes, strides, types), which takes a
 // millisecond or so; a ProductCache keeps them for one thread.
-#ifndef MODEL_CPU_PRODUCT_H
-#define MODEL_CPU_PRODUCT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "model/ops.h"
 
-// c[m,n] = act((op(a) op(b) + bias) * factor), added to what c holds if `accumulate`. All
-// row-major; op(a) is [m,k], op(b) is [k,n], and ld* is the distance of rows as stored. Sums are
-// fp32 in any case. a and b are bf16 if `half_in`; c, factor and slope are bf16 if `half_out`.
+// c[m,n] = act((op(a) op(b) + bias) * factor). All row-major; op(a) is [m,k], op(b) is [k,n], and
+// ld* is the distance of rows as stored. Sums are fp32 in any case. a and b are bf16 if `half_in`;
+// c, factor and slope are bf16 if `half_out`.
 typedef struct {
     const void *a, *b;
     void *c;
     const float *bias;  // [n], or NULL
     const void *factor; // [m,n], rows at ldc, or NULL
-    Activation act;     // on tiles only (amx.h), not with `accumulate`
+    Activation act;     // on tiles only (amx.h)
     void *slope;        // [m,n], rows at ldc: receives act' where there is an act
     int64_t m, n, k, lda, ldb, ldc;
-    bool transpose_a, transpose_b, half_in, half_out, accumulate;
+    bool transpose_a, transpose_b, half_in, half_out;
+    bool accumulate; // on tiles only: op(a) op(b) is added to c in one rounding, and nothing else
 } Product;
 
 typedef struct ProductCache ProductCache;
@@ -37,5 +37,3 @@ void product_describe(char *out, int bytes);
 bool product_has_half(void);
 
 void product_run(ProductCache *cache, const Product *product);
-
-#endif

@@ -6,8 +6,7 @@
 //   memcpy(record->args, &args, sizeof args);       // a copy: the caller's may go
 //   queue_push(queue);
 //   queue_drain(queue);                             // waits until all calls are done
-#ifndef MODEL_CPU_QUEUE_H
-#define MODEL_CPU_QUEUE_H
+#pragma once
 
 #include "base/status.h"
 
@@ -29,5 +28,3 @@ void queue_close(Queue *queue); // executes what is left; NULL is fine
 QueueRecord *queue_next(Queue *queue);
 void queue_push(Queue *queue);
 void queue_drain(Queue *queue);
-
-#endif

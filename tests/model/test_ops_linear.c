@@ -201,6 +201,42 @@ static void linear_grad_case(const LinearShape *s, bool input) {
     free(expected), free(expected_bias), free(expected_x);
 }
 
+// What is added is the sum that the call would have written, bit for bit: the trainer depends on it
+// (comm/reduce.h).
+static void linear_grad_adds_once(const LinearShape *shape) {
+    LinearShape plain = *shape, adding = *shape;
+    adding.accumulate = true;
+    int64_t nx = shape->rows * shape->in, nw = shape->out * shape->in,
+            ny = shape->rows * shape->out;
+    float *dy = ops_numbers(ny, 4), *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2);
+    float *sum[2] = {ops_memory(nw, sizeof **sum), ops_memory(shape->out, sizeof **sum)};
+    float *had[2] = {ops_numbers(nw, 5), ops_numbers(shape->out, 6)};
+    float *got[2] = {ops_numbers(nw, 5), ops_numbers(shape->out, 6)};
+    for (int i = 0; i < 2; ++i) {
+        OpKind kind = i == 0 ? OP_OUT : OP_INOUT;
+        float **d = i == 0 ? sum : got;
+        OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},          {x, nx, OP_IN, NULL},
+                              {w, nw, OP_IN, NULL},           {d[0], nw, kind, NULL},
+                              {d[1], shape->out, kind, NULL}, {NULL, nx, OP_OUT, NULL},
+                              {NULL, nx, OP_IN, NULL}};
+        EXPECT_EQ(ops_run("linear_grad", call_linear_grad, i == 0 ? &plain : &adding, buffers, 7),
+                  0);
+    }
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < nw; ++i) wrong += got[0][i] != had[0][i] + sum[0][i];
+    for (int64_t i = 0; i < shape->out; ++i) wrong += got[1][i] != had[1][i] + sum[1][i];
+    EXPECT_EQ(wrong, 0);
+    for (int i = 0; i < 2; ++i) free(sum[i]), free(had[i]), free(got[i]);
+    free(dy), free(x), free(w);
+}
+
+static void test_linear_grad_adds_once(void) {
+    static const LinearShape shapes[] = {{.rows = 7, .in = 24, .out = 192},
+                                         {.rows = 98, .in = 40, .out = 50},
+                                         {.rows = 700, .in = 64, .out = 65}};
+    for (int i = 0; i < 3; ++i) linear_grad_adds_once(&shapes[i]);
+}
+
 static const LinearShape linear_shapes[] = {
     {1, 8, 8, ACT_NONE, false, false},    {7, 24, 192, ACT_SILU, true, false},
     {49, 192, 24, ACT_GELU, true, true},  {98, 40, 50, ACT_NONE, true, true},
@@ -287,6 +323,7 @@ int main(void) {
     RUN(test_activations);
     RUN(test_multiply);
     RUN(test_linear);
+    RUN(test_linear_grad_adds_once);
     RUN(test_streams_at_once_agree);
     return test_report();
 }

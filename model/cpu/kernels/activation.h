@@ -1,6 +1,5 @@
 // SiLU and GELU with their derivatives, for loops that the compiler vectorizes.
-#ifndef MODEL_CPU_KERNELS_ACTIVATION_H
-#define MODEL_CPU_KERNELS_ACTIVATION_H
+#pragma once
 
 #include "model/cpu/kernels/simd.h"
 #include "model/ops.h"
@@ -39,5 +38,3 @@ static inline void act_with_slope(Activation act, const float *x, float *slope, 
         for (int64_t i = 0; i < n; ++i) y[i] = gelu_f32(x[i], &slope[i]);
     }
 }
-
-#endif

@@ -22,13 +22,13 @@ void CPU_KERNEL(embed_forward)(Stream *stream, const EmbedForward *args) {
 }
 
 void CPU_KERNEL(embed_grad)(Stream *stream, const EmbedGrad *args) {
-    (void)stream;
-    int64_t width = args->width;
-    if (!args->accumulate)
-        memset(args->dtable, 0, (size_t)(args->entries * width) * sizeof *args->dtable);
+    int64_t width = args->width, size = args->entries * width;
+    float *sum = args->accumulate ? cpu_scratch(stream, grad_scratch_bytes(size)) : args->dtable;
+    memset(sum, 0, (size_t)size * sizeof *sum);
     for (int64_t r = 0; r < args->rows; ++r) {
         REQUIRE(args->ids[r] >= 0 && args->ids[r] < args->entries);
-        float *row = args->dtable + args->ids[r] * width;
+        float *row = sum + args->ids[r] * width;
         row_add(row, args->dy + r * width, row, width);
     }
+    if (args->accumulate) row_add(args->dtable, sum, args->dtable, size);
 }

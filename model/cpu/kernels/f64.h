@@ -1,7 +1,6 @@
 // float64 for kernels that must give the same bits on every instruction set: sums over a fixed
 // number of lanes, and functions of our own.
-#ifndef MODEL_CPU_KERNELS_F64_H
-#define MODEL_CPU_KERNELS_F64_H
+#pragma once
 
 #include <math.h>
 #include <stdint.h>
@@ -83,5 +82,3 @@ static inline double log_f64(double x) {
     double log_m = fma(s * z, p, 2.0 * s);
     return fma(e, 0x1.62e42fefa39efp-1, log_m) + x * 0.0;
 }
-
-#endif

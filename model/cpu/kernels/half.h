@@ -3,8 +3,7 @@
 //
 //   float room[PIECE];
 //   const float *x = half_get(args->x, half, at, n, room);
-#ifndef MODEL_CPU_KERNELS_HALF_H
-#define MODEL_CPU_KERNELS_HALF_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,5 +40,3 @@ static inline void half_put(void *y, bool half, int64_t at, int64_t n, const flo
     uint16_t *to = (uint16_t *)y + at;
     for (int64_t i = 0; i < n; ++i) to[i] = half_round(room[i]);
 }
-
-#endif

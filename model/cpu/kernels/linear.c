@@ -42,31 +42,42 @@ void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
     if (apart) activate(args);
 }
 
-// Adds `rows` rows of a piece of n columns to `sum`, one after the other.
-static void columns_add(const LinearGrad *args, int64_t column, int64_t n, float *restrict sum) {
-    float room[PIECE];
-    for (int64_t r = 0; r < args->rows; ++r) {
-        const float *x = half_get(args->dy, args->half, r * args->out + column, n, room);
-        for (int64_t i = 0; i < n; ++i) sum[i] += x[i];
-    }
+static void add_to(float *restrict y, const float *restrict x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+// dbias of n columns from `column` on: their rows one after the other.
+static void columns_sum(const LinearGrad *args, int64_t column, int64_t n) {
+    float room[PIECE], sum[PIECE] = {0};
+    for (int64_t r = 0; r < args->rows; ++r)
+        add_to(sum, half_get(args->dy, args->half, r * args->out + column, n, room), n);
+    if (args->accumulate) add_to(sum, args->dbias + column, n);
+    memcpy(args->dbias + column, sum, (size_t)n * sizeof *sum);
 }
 
 void CPU_KERNEL(linear_grad)(Stream *stream, const LinearGrad *args) {
-    cpu_product(stream, &(Product){.a = args->dy,
-                                   .b = args->x,
-                                   .c = args->dw,
-                                   .m = args->out,
-                                   .n = args->in,
-                                   .k = args->rows,
-                                   .lda = args->out,
-                                   .ldb = args->in,
-                                   .ldc = args->in,
-                                   .transpose_a = true,
-                                   .half_in = args->half,
-                                   .accumulate = args->accumulate});
-    if (!args->accumulate) memset(args->dbias, 0, (size_t)args->out * sizeof *args->dbias);
+    Product product = {.a = args->dy,
+                       .b = args->x,
+                       .c = args->dw,
+                       .m = args->out,
+                       .n = args->in,
+                       .k = args->rows,
+                       .lda = args->out,
+                       .ldb = args->in,
+                       .ldc = args->in,
+                       .transpose_a = true,
+                       .half_in = args->half,
+                       .accumulate = args->accumulate};
+    int64_t size = args->out * args->in;
+    bool apart = args->accumulate && !cpu_has_tiles(stream, &product);
+    if (apart) {
+        product.accumulate = false;
+        product.c = cpu_scratch(stream, grad_scratch_bytes(size));
+    }
+    cpu_product(stream, &product);
+    if (apart) add_to(args->dw, product.c, size);
     for (int64_t at = 0; at < args->out; at += PIECE)
-        columns_add(args, at, args->out - at < PIECE ? args->out - at : PIECE, args->dbias + at);
+        columns_sum(args, at, args->out - at < PIECE ? args->out - at : PIECE);
     if (args->dx == NULL) return;
     cpu_product(stream, &(Product){.a = args->dy,
                                    .b = args->w,

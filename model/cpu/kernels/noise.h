@@ -1,6 +1,5 @@
 // Random numbers of many elements at a time, so that the compiler vectorizes over blocks.
-#ifndef MODEL_CPU_KERNELS_NOISE_H
-#define MODEL_CPU_KERNELS_NOISE_H
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
@@ -45,5 +44,3 @@ static inline void noise_normal(RngKey key, uint64_t sample, int64_t first,
     noise_bits(key, sample, first / 4, bits);
     for (int i = 0; i < NOISE_CHUNK; ++i) normal[i] = rng_normal(bits[i]);
 }
-
-#endif

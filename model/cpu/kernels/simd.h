@@ -8,8 +8,7 @@
 //   v16 sum = v16_set(0);
 //   for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
 //   float total = v16_sum(sum);
-#ifndef MODEL_CPU_KERNELS_SIMD_H
-#define MODEL_CPU_KERNELS_SIMD_H
+#pragma once
 
 #include <immintrin.h>
 #include <math.h>
@@ -149,5 +148,3 @@ static inline float exp_f32(float x) {
     F32Bits scale = {.u = (shifted.u + 127u) << 23};
     return p * scale.f;
 }
-
-#endif
