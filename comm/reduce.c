@@ -2,6 +2,8 @@
 //
 // Over MPI everything passes through host memory. A bucket on its way (a *flight*) has a block to
 // send from and a block to receive into; flights are few, so memory does not grow with the model.
+// Where the device's memory is the host's, messages leave from where the numbers are, weights
+// arrive where they belong, and sums of others are added from the block that they came into.
 #include "comm/reduce.h"
 
 #include <stdlib.h>
@@ -13,6 +15,7 @@ typedef struct {
     int64_t send, receive; // host memory of one flight
     int64_t scratch;       // device memory: the other ranks' slices of one share
     int nodes;             // of the covers of all ranks
+    bool on_host;          // of the device
 } Layout;
 
 typedef struct {
@@ -74,9 +77,9 @@ static int64_t largest(int64_t a, int64_t b) {
 }
 
 // The same two blocks also serve the gathering of weights: own share out, the others' in.
-static Layout plan_layout(const Ownership *ownership, int grains, int rank) {
+static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool on_host) {
     TreeNode cover[TREE_COVER_MOST];
-    Layout layout = {0};
+    Layout layout = {.on_host = on_host};
     for (int r = 0; r < ownership->world; ++r)
         layout.nodes += rank_cover(ownership, grains, r, cover);
     int own = rank_cover(ownership, grains, rank, cover);
@@ -87,9 +90,10 @@ static Layout plan_layout(const Ownership *ownership, int grains, int rank) {
             Range range = share_range(ownership, bucket, r);
             if (r != rank) others += range.end - range.begin;
         }
-        layout.send = largest(layout.send, largest(own * others, share));
-        layout.scratch = largest(layout.scratch, (layout.nodes - own) * share);
-        layout.receive = largest(layout.receive, largest(layout.scratch, others));
+        int64_t slices = (layout.nodes - own) * share;
+        if (!on_host) layout.scratch = largest(layout.scratch, slices);
+        if (!on_host || own > 1) layout.send = largest(layout.send, largest(own * others, share));
+        layout.receive = largest(layout.receive, on_host ? slices : largest(slices, others));
     }
     return layout;
 }
@@ -107,15 +111,16 @@ static void place(Reducer *reducer, Bump *host) {
     }
 }
 
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank) {
-    Reducer reducer = {.ownership = ownership, .layout = plan_layout(ownership, grains, rank)};
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool on_host) {
+    Reducer reducer = {.ownership = ownership,
+                       .layout = plan_layout(ownership, grains, rank, on_host)};
     Bump host = {0};
     place(&reducer, &host);
     return sizeof reducer + host.used;
 }
 
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank) {
-    return (size_t)plan_layout(ownership, grains, rank).scratch * sizeof(float);
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool on_host) {
+    return (size_t)plan_layout(ownership, grains, rank, on_host).scratch * sizeof(float);
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -191,7 +196,7 @@ Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int 
     reducer->ownership = ownership;
     reducer->rank = comm_rank(comm);
     reducer->world = world;
-    reducer->layout = plan_layout(ownership, grains, reducer->rank);
+    reducer->layout = plan_layout(ownership, grains, reducer->rank, device->on_host);
     Status status;
     TRY_OR(fail, status, take_memory(reducer));
     TRY_OR(fail, status, plan_additions(reducer, grains));
@@ -219,29 +224,43 @@ static int64_t length(Range range) {
     return range.end - range.begin;
 }
 
+// Whether slices are sent from where they are: those of several nodes must lie side by side.
+static bool sends_in_place(const Reducer *reducer) {
+    return reducer->layout.on_host && cover_count(reducer, reducer->rank) == 1;
+}
+
 // Lists what goes to and comes from each other rank, one behind the other in the flight's blocks:
-// slices of cover sums [peer][k][element] out, [node of the others][element] in, in tree order; or
-// the own share of the weights to everybody, theirs in. Returns the number of messages a way.
-static int list_messages(Reducer *reducer, const Flight *flight, bool weights) {
+// slices of cover sums [peer][k][element] out, [node of the others][element] in, in tree order; or,
+// with `weights`, the own share of them to everybody, theirs in. Returns the number of messages a
+// way.
+static int list_messages(Reducer *reducer, const Flight *flight, float *weights) {
     const Ownership *ownership = reducer->ownership;
-    int64_t mine = length(share_range(ownership, flight->bucket, reducer->rank));
+    Range mine = share_range(ownership, flight->bucket, reducer->rank);
     int covers = cover_count(reducer, reducer->rank), count = 0;
+    bool direct = weights != NULL && reducer->layout.on_host;
+    bool in_place = weights == NULL && sends_in_place(reducer);
     float *out = flight->send, *in = flight->receive;
     for (int r = 0; r < reducer->world; ++r) {
         if (r == reducer->rank) continue;
-        int64_t theirs = length(share_range(ownership, flight->bucket, r));
-        int64_t sent = weights ? mine : theirs * covers;
-        int64_t received = weights ? theirs : mine * cover_count(reducer, r);
-        reducer->send[count] = (Message){r, out, (size_t)sent * sizeof *out};
-        reducer->receive[count++] = (Message){r, in, (size_t)received * sizeof *in};
-        out += weights ? 0 : sent;
-        in += received;
+        Range theirs = share_range(ownership, flight->bucket, r);
+        int64_t sent = weights != NULL ? length(mine) : length(theirs) * covers;
+        int64_t received =
+            weights != NULL ? length(theirs) : length(mine) * cover_count(reducer, r);
+        float *from = direct     ? weights + mine.begin
+                      : in_place ? flight->cover[0] + theirs.begin
+                                 : out;
+        float *to = direct ? weights + theirs.begin : in;
+        reducer->send[count] = (Message){r, from, (size_t)sent * sizeof *from};
+        reducer->receive[count++] = (Message){r, to, (size_t)received * sizeof *to};
+        if (weights == NULL && !in_place) out += sent;
+        if (!direct) in += received;
     }
     return count;
 }
 
 static void download_slices(Reducer *reducer, const Flight *flight, Stream *stream) {
     float *at = flight->send;
+    if (sends_in_place(reducer)) return;
     for (int r = 0; r < reducer->world; ++r) {
         Range range = share_range(reducer->ownership, flight->bucket, r);
         if (r == reducer->rank || length(range) == 0) continue;
@@ -256,7 +275,7 @@ static float *node_sum(const Reducer *reducer, const Flight *flight, Range mine,
     int own = reducer->first_node[reducer->rank], covers = cover_count(reducer, reducer->rank);
     if (node >= own && node < own + covers) return flight->cover[node - own] + mine.begin;
     int place = node < own ? node : node - covers;
-    return reducer->scratch + place * length(mine);
+    return (reducer->layout.on_host ? flight->receive : reducer->scratch) + place * length(mine);
 }
 
 static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
@@ -264,8 +283,9 @@ static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
     Range mine = share_range(reducer->ownership, flight->bucket, reducer->rank);
     if (length(mine) > 0) {
         int others = reducer->layout.nodes - cover_count(reducer, reducer->rank);
-        stream_upload(stream, reducer->scratch, flight->receive,
-                      (size_t)(others * length(mine)) * sizeof(float));
+        if (!reducer->layout.on_host)
+            stream_upload(stream, reducer->scratch, flight->receive,
+                          (size_t)(others * length(mine)) * sizeof(float));
         for (int i = 0; i < reducer->additions; ++i) {
             Addition add = reducer->addition[i];
             axpby(stream, (Axpby){.x = node_sum(reducer, flight, mine, add.x),
@@ -307,7 +327,7 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     flight->cover = cover;
     Stream *stream = device_stream(reducer->device, 0);
     download_slices(reducer, flight, stream);
-    int count = list_messages(reducer, flight, false);
+    int count = list_messages(reducer, flight, NULL);
     TRY(stream_wait(stream));
     TRY(comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
                             bucket % EXCHANGE_TAGS, &flight->exchange));
@@ -328,21 +348,22 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
 
 // ---- weights ------------------------------------------------------------------------------------
 
-static Status start_gather(Reducer *reducer, Flight *flight, int bucket, const float *weights,
+static Status start_gather(Reducer *reducer, Flight *flight, int bucket, float *weights,
                            Stream *stream) {
     Range mine = share_range(reducer->ownership, bucket, reducer->rank);
-    if (length(mine) > 0)
+    if (length(mine) > 0 && !reducer->layout.on_host)
         stream_download(stream, flight->send, weights + mine.begin,
                         (size_t)length(mine) * sizeof *weights);
     TRY(stream_wait(stream));
     flight->bucket = bucket;
-    int count = list_messages(reducer, flight, true);
+    int count = list_messages(reducer, flight, weights);
     return comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
                                bucket % EXCHANGE_TAGS, &flight->exchange);
 }
 
 static Status finish_gather(Reducer *reducer, Flight *flight, float *weights, Stream *stream) {
     TRY(comm_exchange_wait(reducer->comm, flight->exchange));
+    if (reducer->layout.on_host) return STATUS_OK;
     const float *at = flight->receive;
     for (int r = 0; r < reducer->world; ++r) {
         Range range = share_range(reducer->ownership, flight->bucket, r);

@@ -11,8 +11,7 @@
 // Ownership. Parts are dealt in *buckets* of consecutive parts (about bucket_bytes, but a multiple
 // of W parts); within a bucket of n parts rank r owns the contiguous share [n r / W, n (r+1) / W),
 // so that every bucket keeps all ranks busy.
-#ifndef COMM_REDUCE_H
-#define COMM_REDUCE_H
+#pragma once
 
 #include "comm/comm.h"
 #include "model/backend.h"
@@ -41,8 +40,8 @@ int tree_cover(int grains, int begin, int end, TreeNode cover[TREE_COVER_MOST]);
 int tree_fold(int grains, TreeNode *node, int *slot, int *count, TreeMerge *merge);
 
 // Sums the leaves begin..end-1 that arrive in order into their cover with as few buffers as this
-// order allows (a binary counter). Buffers are numbers 0..slots-1; the caller adds. For n leaves
-// log2(n) + 1 buffers where `begin` is a multiple of n = 2^k, up to 2 log2(n) + 1 elsewhere.
+// order allows (a binary counter). Buffers are numbers 0..slots-1; the caller adds. For n = 2^k > 1
+// leaves k buffers where `begin` is a multiple of n, up to 2 log2(n) + 1 elsewhere.
 typedef struct {
     int grains, begin, end, next; // next leaf that is expected
     int depth;                    // entries on the stack; after the last leaf: the cover
@@ -52,9 +51,10 @@ typedef struct {
 } TreeSum;
 void tree_sum_init(TreeSum *sum, int grains, int begin, int end);
 int tree_sum_slots(int grains, int begin, int end); // buffers needed
-// Slot to put the next leaf's gradient into. A caller may take several leaves before it merges (one
-// for each stream); every leaf beyond the first needs one buffer more than tree_sum_slots says.
-int tree_sum_leaf(TreeSum *sum);
+// Slot for the next leaf's gradient: to be written there or, if *add, added in one rounding to what
+// is there, its left sibling's. A caller may take several leaves before it merges; every leaf
+// beyond the first may need one buffer more than tree_sum_slots says.
+int tree_sum_leaf(TreeSum *sum, bool *add);
 // After the leaves that were taken are there: the merges to perform, in order. Returns their
 // number.
 int tree_sum_merge(TreeSum *sum, TreeMerge merge[TREE_COVER_MOST]);
@@ -76,12 +76,13 @@ void ownership_share(const Ownership *ownership, int bucket, int rank, int *begi
 typedef struct Reducer Reducer;
 
 // All memory that it ever needs is taken here (reducer_host_bytes and reducer_device_bytes tell how
-// much). `ownership` is borrowed, `grains` = V. Errors: BAD_CONFIG (W > V), NO_MEMORY.
+// much, for a device that is `on_host` or not). `ownership` is borrowed, `grains` = V. Errors:
+// BAD_CONFIG (W > V), NO_MEMORY.
 Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int grains,
                     Reducer **out);
 void reducer_close(Reducer *reducer); // NULL is fine
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank);
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank);
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool on_host);
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool on_host);
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
 // k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until
@@ -97,5 +98,3 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream);
 // Sends this rank's parts of `weights` (device, params.size) to all, receives theirs. Completed on
 // return. No bucket may be on its way.
 Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream);
-
-#endif

@@ -71,11 +71,17 @@ void tree_sum_init(TreeSum *sum, int grains, int begin, int end) {
     *sum = (TreeSum){.grains = grains, .begin = begin, .end = end, .next = begin};
 }
 
-int tree_sum_leaf(TreeSum *sum) {
+int tree_sum_leaf(TreeSum *sum, bool *add) {
     REQUIRE(sum->next < sum->end && sum->depth < TREE_COVER_MOST && ~sum->used != 0);
+    TreeNode leaf = {0, sum->next++};
+    *add = sum->depth > 0 && are_siblings(sum->node[sum->depth - 1], leaf);
+    if (*add) {
+        sum->node[sum->depth - 1] = (TreeNode){1, leaf.index / 2};
+        return sum->slot[sum->depth - 1];
+    }
     int slot = __builtin_ctzll(~sum->used);
     sum->used |= (uint64_t)1 << slot;
-    sum->node[sum->depth] = (TreeNode){0, sum->next++};
+    sum->node[sum->depth] = leaf;
     sum->slot[sum->depth++] = slot;
     return slot;
 }
@@ -90,9 +96,10 @@ int tree_sum_slots(int grains, int begin, int end) {
     TreeSum sum;
     TreeMerge merge[TREE_COVER_MOST];
     int slots = 0;
+    bool add;
     tree_sum_init(&sum, grains, begin, end);
     while (sum.next < sum.end) {
-        int slot = tree_sum_leaf(&sum);
+        int slot = tree_sum_leaf(&sum, &add);
         if (slot >= slots) slots = slot + 1;
         tree_sum_merge(&sum, merge);
     }

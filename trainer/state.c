@@ -125,8 +125,8 @@ Status state_open(Trainer *t) {
     list_ranges(t);
     TRY(reducer_open(comm, engine->device, &t->ownership, grains, &t->reducer));
     plan_add(&t->plan, "exchange",
-             reducer_host_bytes(&t->ownership, grains, rank) +
-                 reducer_device_bytes(&t->ownership, grains, rank));
+             reducer_host_bytes(&t->ownership, grains, rank, engine->device->on_host) +
+                 reducer_device_bytes(&t->ownership, grains, rank, engine->device->on_host));
     plan_add(&t->plan, "read-ahead", loader_bytes(t->loader));
     engine_plan(engine, &t->plan);
     return STATUS_OK;

@@ -15,12 +15,13 @@ static float *buffer_of(const Trainer *t, int number) {
     return t->gradients + number * t->gradient_stride;
 }
 
+// Elements [begin, end) of the merges of buffers.
 static void merge_buffers(Trainer *t, Stream *stream, int first_buffer, const TreeMerge *merge,
-                          int merges) {
+                          int merges, int64_t begin, int64_t end) {
     for (int i = 0; i < merges; ++i)
-        axpby(stream, (Axpby){.x = buffer_of(t, first_buffer + merge[i].from),
-                              .y = buffer_of(t, first_buffer + merge[i].to),
-                              .n = t->engine.params.size,
+        axpby(stream, (Axpby){.x = buffer_of(t, first_buffer + merge[i].from) + begin,
+                              .y = buffer_of(t, first_buffer + merge[i].to) + begin,
+                              .n = end - begin,
                               .a = 1,
                               .b = 1});
 }
@@ -49,11 +50,12 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
     process_loss(engine->process, stream, pass, t->grain_samples, true);
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));
-    float *grads = buffer_of(t, lane->first_buffer + tree_sum_leaf(&lane->sum));
-    network_backward(engine->network, stream, &memory, &input, pass->dout, grads, false, NULL);
+    bool add;
+    float *grads = buffer_of(t, lane->first_buffer + tree_sum_leaf(&lane->sum, &add));
+    network_backward(engine->network, stream, &memory, &input, pass->dout, grads, add, NULL);
     TreeMerge merge[TREE_COVER_MOST];
     int merges = tree_sum_merge(&lane->sum, merge);
-    merge_buffers(t, stream, lane->first_buffer, merge, merges);
+    merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, engine->params.size);
 }
 
 // Queues the grains of all streams in turn, so that every stream has work from the start.
@@ -74,25 +76,27 @@ static Status run_grains(Trainer *t, const Batch *batch) {
 
 // ---- reduction --------------------------------------------------------------------------------
 
-// The covers of all streams joined into this rank's cover.
+// The covers of all streams joined into this rank's cover, by all streams, each for its elements.
 static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers) {
     TreeNode node[TREE_COVER_MOST];
     TreeMerge merge[TREE_COVER_MOST];
-    int number[TREE_COVER_MOST], count = 0;
-    Stream *stream = t->engine.lane[0].stream;
-    for (int i = 0; i < t->engine.lanes; ++i) {
+    int number[TREE_COVER_MOST], count = 0, lanes = t->engine.lanes;
+    int64_t size = t->engine.params.size;
+    for (int i = 0; i < lanes; ++i) {
         const GradLane *lane = &t->grad_lane[i];
         for (int k = 0; k < lane->sum.depth; ++k) {
             REQUIRE(count < TREE_COVER_MOST);
             node[count] = lane->sum.node[k];
             number[count++] = lane->first_buffer + lane->sum.slot[k];
             int merges = tree_fold(t->settings.train.grains, node, number, &count, merge);
-            merge_buffers(t, stream, 0, merge, merges);
+            for (int s = 0; s < lanes; ++s)
+                merge_buffers(t, t->engine.lane[s].stream, 0, merge, merges, size * s / lanes,
+                              size * (s + 1) / lanes);
         }
     }
     for (int k = 0; k < count; ++k) cover[k] = buffer_of(t, number[k]);
     *covers = count;
-    return stream_wait(stream);
+    return engine_wait(&t->engine);
 }
 
 static Status reduce_gradients(Trainer *t, float **gradient) {

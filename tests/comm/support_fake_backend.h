@@ -1,7 +1,6 @@
 // A device for tests of comm/: copies and axpby only, executed as late as the contract allows, in
 // stream_wait, so that a forgotten wait is seen.
-#ifndef TESTS_COMM_SUPPORT_FAKE_BACKEND_H
-#define TESTS_COMM_SUPPORT_FAKE_BACKEND_H
+#pragma once
 
 #include "model/backend.h"
 
@@ -9,5 +8,3 @@
 // left.
 Status fake_device_open(int streams, Device **out);
 void fake_device_close(Device *device);
-
-#endif

@@ -49,6 +49,7 @@ static Status rig_open(Rig *rig) {
     ownership_init(&rig->ownership, &rig->params, comm_world(rig->comm),
                    (size_t)(config->bucket_parts * config->part_size) * sizeof(float));
     TRY(fake_device_open(2, &rig->device));
+    rig->device->on_host = config->on_host;
     TRY(reducer_open(rig->comm, rig->device, &rig->ownership, config->grains, &rig->reducer));
     int begin, end;
     grain_share(config->grains, comm_world(rig->comm), comm_rank(rig->comm), &begin, &end);
@@ -79,8 +80,10 @@ static int sum_grains(Rig *rig, int round, float *cover[TREE_COVER_MOST]) {
     grain_share(rig->config->grains, comm_world(rig->comm), comm_rank(rig->comm), &begin, &end);
     tree_sum_init(&sum, rig->config->grains, begin, end);
     for (int grain = begin; grain < end; ++grain) {
-        float *leaf = rig->buffer[tree_sum_leaf(&sum)];
-        for (int64_t e = 0; e < rig->params.size; ++e) leaf[e] = gradient(round, grain, e);
+        bool add;
+        float *leaf = rig->buffer[tree_sum_leaf(&sum, &add)];
+        for (int64_t e = 0; e < rig->params.size; ++e)
+            leaf[e] = add ? leaf[e] + gradient(round, grain, e) : gradient(round, grain, e);
         int merges = tree_sum_merge(&sum, merge);
         for (int i = 0; i < merges; ++i) {
             float *to = rig->buffer[merge[i].to], *from = rig->buffer[merge[i].from];

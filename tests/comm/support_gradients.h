@@ -1,6 +1,5 @@
 // Made-up gradients, their sum by definition, and one rank's way there through the Reducer.
-#ifndef TESTS_COMM_SUPPORT_GRADIENTS_H
-#define TESTS_COMM_SUPPORT_GRADIENTS_H
+#pragma once
 
 #include "comm/reduce.h"
 
@@ -8,10 +7,9 @@
 typedef struct {
     int parts, part_size, bucket_parts, grains, rounds;
     bool at_once; // start all buckets, then wait backwards; else one ahead
+    bool on_host; // of the device
 } GradientCase;
 
 // Reduces and gathers: *wrong counts elements that differ from the definition in any bit, *hash is
 // the fingerprint of all rounds' results. The same on all ranks.
 Status gradients_check(Comm *comm, const GradientCase *config, int64_t *wrong, uint64_t *hash);
-
-#endif

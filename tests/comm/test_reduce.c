@@ -13,7 +13,8 @@ static void test_alone(void) {
                                .bucket_parts = 2,
                                .grains = grains,
                                .rounds = 2,
-                               .at_once = grains % 2 == 0};
+                               .at_once = grains % 2 == 0,
+                               .on_host = grains % 3 == 0};
         int64_t wrong = -1;
         uint64_t hash;
         EXPECT_OK(gradients_check(comm, &config, &wrong, &hash));
@@ -27,16 +28,20 @@ static void test_memory(void) {
     Params params = {.size = 15930, .part_size = 1000, .parts = 16};
     Ownership ownership;
     ownership_init(&ownership, &params, 1, 4000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0), 0);
-    EXPECT(reducer_host_bytes(&ownership, 8, 0) < 1024);
+    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), 0);
+    EXPECT(reducer_host_bytes(&ownership, 8, 0, false) < 1024);
     // 4 ranks, 8 grains: one cover sum each; buckets of 4 parts, of which this rank owns one.
     ownership_init(&ownership, &params, 4, 4000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0), 3000 * sizeof(float));
-    size_t flight = 6000 * sizeof(float), host = reducer_host_bytes(&ownership, 8, 0);
+    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), 3000 * sizeof(float));
+    size_t flight = 6000 * sizeof(float), host = reducer_host_bytes(&ownership, 8, 0, false);
     EXPECT(host >= REDUCER_FLIGHTS * flight && host < REDUCER_FLIGHTS * flight + 2048);
+    // In the host's memory only the others' slices need room.
+    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, true), 0);
+    size_t shared = reducer_host_bytes(&ownership, 8, 0, true);
+    EXPECT(shared >= REDUCER_FLIGHTS * flight / 2 && shared < REDUCER_FLIGHTS * flight / 2 + 2048);
     // 6 grains: shares 1, 2, 1, 2 with covers of 1, 2, 1, 1 sums ([1,3) is no node; [4,6) is one).
-    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 1), 3000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 0), 4000 * sizeof(float));
+    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 1, false), 3000 * sizeof(float));
+    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 0, false), 4000 * sizeof(float));
 }
 
 static void test_too_many_ranks(void) {
