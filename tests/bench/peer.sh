@@ -2,9 +2,10 @@
 # Dye against the same training in PyTorch on the same cores: builds Dye, makes the peer's
 # environment and the data, checks that both compute the same, times them in turns.
 #
-#   tests/bench/peer.sh [--quick] [--only NAME] [--json FILE]
+#   tests/bench/peer.sh [--quick | --rounds N] [--only NAME] [--json FILE]
 #
 # --quick       2 rounds of 3 seconds instead of 6 of 8
+# --rounds N    N rounds of 8 seconds
 # --only NAME   fashion-mnist, kjv or dit-s2; several --only are fine
 # --json FILE   one object a comparison is added to it
 #
@@ -31,15 +32,16 @@ options=()
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) options+=(--rounds 2 --seconds 3) ;;
-    --only | --json)
+    --only | --json | --rounds)
         [ $# -ge 2 ] || stop 2 "$1 needs a word behind it"
         case $1 in
+        --rounds) options+=(--rounds "$2") ;;
         --only) names+=("$2") ;;
         --json) options+=(--json "$(realpath -m "$2")") ;;
         esac
         shift
         ;;
-    *) stop 2 "unknown argument $1 (known: --quick, --only NAME, --json FILE)" ;;
+    *) stop 2 "unknown argument $1 (known: --quick, --rounds N, --only NAME, --json FILE)" ;;
     esac
     shift
 done
