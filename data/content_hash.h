@@ -1,8 +1,7 @@
 // A hash of a stream of bytes that does not depend on how it is cut:
 //   h = 0; for each piece of 262144 bytes, the last one shorter: h = XXH3-64(h as 8 bytes | piece)
 // (little-endian; no piece, no step).
-#ifndef DATA_CONTENT_HASH_H
-#define DATA_CONTENT_HASH_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,5 +17,3 @@ typedef struct {
 void content_hash_init(ContentHash *hash);
 void content_hash_add(ContentHash *hash, const void *data, size_t bytes);
 uint64_t content_hash_finish(ContentHash *hash);
-
-#endif

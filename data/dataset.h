@@ -7,8 +7,7 @@
 //
 // A column holds `count` items of one shape and type. Images and labels are one item a sample; a
 // text column's item is a symbol, and a sample is a run of `data.length` of them.
-#ifndef DATA_DATASET_H
-#define DATA_DATASET_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -67,5 +66,3 @@ Status dataset_verify(const char *path);
 // Writes index, splits and shards to `out` and, with item >= 0, that item of `split` (an image as
 // characters, text from that symbol on, points as numbers).
 Status dataset_inspect(const char *path, const char *split, int64_t item, FILE *out);
-
-#endif

@@ -1,7 +1,6 @@
 // index.json in memory: read as hostile input, written readable. docs/dataset-format.md has every
 // key.
-#ifndef DATA_DATASET_INDEX_H
-#define DATA_DATASET_INDEX_H
+#pragma once
 
 #include "base/codec.h"
 #include "base/json.h"
@@ -65,5 +64,3 @@ void dataset_index_numpy(const Column *column, char *out, size_t bytes);
 extern const char *const dataset_kind_names[3];
 extern const char *const dataset_dtype_names[2];
 extern const char *const dataset_filter_names[3];
-
-#endif

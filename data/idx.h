@@ -1,6 +1,5 @@
 // IDX files of the MNIST family, plain or gzipped: the header, then a stream of items.
-#ifndef DATA_IDX_H
-#define DATA_IDX_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,5 +21,3 @@ int64_t idx_bytes(const IdxFile *file); // of the decoded content after the head
 Status idx_read(IdxFile *file, void *out, size_t most, size_t *got);
 // After the end: length and content hash of the whole decoded file, header included.
 void idx_source(IdxFile *file, int64_t *bytes, uint64_t *hash);
-
-#endif

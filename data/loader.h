@@ -1,8 +1,7 @@
 // Batches ahead of the step: a reader thread fills a ring with this rank's share of each global
 // batch. Position p = step * batch + j counts samples since the start of training; its epoch is
 // p / N, its sample the epoch's permutation at p mod N. No epoch barrier: a batch may span two.
-#ifndef DATA_LOADER_H
-#define DATA_LOADER_H
+#pragma once
 
 #include "data/dataset.h"
 
@@ -40,5 +39,3 @@ size_t loader_bytes(const Loader *loader);        // memory of the ring
 int64_t loader_item(const DatasetInfo *info, int64_t length);
 // Samples in the set: items, or items / length for text.
 int64_t loader_samples(const DatasetInfo *info, int64_t length);
-
-#endif

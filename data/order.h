@@ -1,8 +1,7 @@
 // Which sample stands at which position of an epoch: a keyed permutation evaluated on the fly.
 // O(1) in time and memory; the same for any number of ranks. Balanced Feistel network of 8 rounds
 // over [0, 2^(2h)), h >= 4, with cycle walking.
-#ifndef DATA_ORDER_H
-#define DATA_ORDER_H
+#pragma once
 
 #include <stdint.h>
 
@@ -15,5 +14,3 @@ typedef struct {
 void order_init(Order *order, uint64_t n, uint64_t seed, uint64_t epoch);
 uint64_t order_at(const Order *order, uint64_t position);  // sample at a position
 uint64_t order_where(const Order *order, uint64_t sample); // its inverse
-
-#endif

@@ -6,8 +6,7 @@
 //   any other file without NUL bytes                                  text, train, valid and test
 //   "swiss-roll", "two-moons", "checkerboard" (nothing of that name)  made-up points in the plane
 // Text is split by characters: the first 90 % train, half of the rest valid, the remainder test.
-#ifndef DATA_PACK_H
-#define DATA_PACK_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,5 +37,3 @@ typedef struct {
 // gives the same bytes. Errors: NOT_FOUND, BAD_DATA (names source file and place), BAD_USAGE (`out`
 // exists), BUSY (another pack works on `out`), IO.
 Status pack(const PackConfig *config);
-
-#endif

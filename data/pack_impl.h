@@ -1,6 +1,5 @@
 // What the kinds of packing share: one pack in progress.
-#ifndef DATA_PACK_IMPL_H
-#define DATA_PACK_IMPL_H
+#pragma once
 
 #include "base/file.h"
 #include "data/dataset_index.h"
@@ -26,5 +25,3 @@ Column *pack_add_column(Pack *pack, const char *name, Dtype dtype, Filter filter
 int pack_add_split(Pack *pack, const char *name, int64_t items); // its number
 void pack_add_source(Pack *pack, const char *path, int64_t bytes, uint64_t hash);
 void pack_progress(const Pack *pack, int64_t done, int64_t total, const char *what);
-
-#endif

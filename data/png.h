@@ -1,6 +1,5 @@
 // Pictures of generated samples: a grid of images as one PNG file.
-#ifndef DATA_PNG_H
-#define DATA_PNG_H
+#pragma once
 
 #include <stdint.h>
 
@@ -24,5 +23,3 @@ typedef struct {
 Status png_write_grid(const char *path, const PngGrid *grid);
 
 const char *png_version(void); // of libpng
-
-#endif

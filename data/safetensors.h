@@ -7,8 +7,7 @@
 // "data_offsets": [begin, end]}, ...}; offsets count from the first byte behind the header. The
 // reader refuses whatever two readers could understand differently: duplicate names, holes,
 // overlaps, trailing bytes, sizes that do not follow from the shape.
-#ifndef DATA_SAFETENSORS_H
-#define DATA_SAFETENSORS_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -51,5 +50,3 @@ const SafetensorsEntry *safetensors_find(const Safetensors *tensors, const char 
 // of a byte, text that is no UTF-8), NO_MEMORY.
 Status safetensors_build(SafetensorsEntry *list, int count, const json_t *metadata, char **out,
                          size_t *bytes);
-
-#endif

@@ -1,6 +1,5 @@
 // Writes one column of one split: bytes in, groups filtered and compressed, shards cut, counted.
-#ifndef DATA_SHARD_WRITER_H
-#define DATA_SHARD_WRITER_H
+#pragma once
 
 #include "data/dataset_index.h"
 
@@ -19,5 +18,3 @@ void shard_writer_discard(ShardWriter *writer); // NULL is fine
 
 // Items of a group of about 256 KiB.
 int64_t shard_group_items(int64_t item_bytes);
-
-#endif

@@ -1,6 +1,5 @@
 // Text sources as a stream of bytes in one of two forms.
-#ifndef DATA_TEXT_H
-#define DATA_TEXT_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -20,5 +19,3 @@ TextForm text_form(const TextStream *text);
 Status text_read(TextStream *text, uint8_t *out, size_t most, size_t *got);
 // After the end: length and content hash of the source before any form was given to it.
 void text_source(TextStream *text, int64_t *bytes, uint64_t *hash);
-
-#endif

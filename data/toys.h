@@ -1,6 +1,5 @@
 // Made-up points in the plane, for tests and pictures of 2-D diffusion.
-#ifndef DATA_TOYS_H
-#define DATA_TOYS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,5 +8,3 @@ bool toy_find(const char *name, int *out); // number of "swiss-roll", "two-moons
 // Point `sample` of toy `toy`, from Philox (RNG_DATA) alone: mean near 0, standard deviation
 // near 1.
 void toy_point(int toy, uint64_t seed, uint64_t sample, float out[2]);
-
-#endif

@@ -4,8 +4,7 @@
 //
 // All ranks take part in every phase; rank 0 prints. A Bench trains into a temporary folder beside
 // the run's own, so that files are written to the disk that the run would use.
-#ifndef LAUNCH_BENCH_H
-#define LAUNCH_BENCH_H
+#pragma once
 
 #include "launch/cores.h"
 #include "trainer/engine.h"
@@ -122,5 +121,3 @@ void report_figure(Bench *bench, const char *name, double value, const char *uni
 
 void report_table(Bench *bench, const char *title, const BenchColumn *columns, int count);
 void report_row(Bench *bench, const char *name, const double *values); // NAN: nothing to say
-
-#endif

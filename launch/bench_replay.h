@@ -3,8 +3,7 @@
 //
 // What a grain reads stays in the device's memory between steps, and it writes nothing that is not
 // written again: executing it again is harmless and takes as long as in the step.
-#ifndef LAUNCH_BENCH_REPLAY_H
-#define LAUNCH_BENCH_REPLAY_H
+#pragma once
 
 #include "trainer/engine.h"
 
@@ -42,5 +41,3 @@ const char *op_name(int op);
 // attention's gradient repeats is not counted: the limit is what must be done.
 double recorded_flops(const Recorded *recorded);
 bool recorded_is_half(const Recorded *recorded); // of a product: its operands are bf16
-
-#endif

@@ -1,7 +1,6 @@
 // The subcommands of `dye`. Each gets its own arguments (argv[0] is its name) and returns a Status;
 // main prints the error record and turns the status into the exit code.
-#ifndef LAUNCH_COMMAND_H
-#define LAUNCH_COMMAND_H
+#pragma once
 
 #include "base/status.h"
 
@@ -15,5 +14,3 @@ Status cmd_sample(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
-
-#endif

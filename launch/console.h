@@ -1,6 +1,5 @@
 // The only place that prints for people: lines, the live progress line, errors with their trail.
-#ifndef LAUNCH_CONSOLE_H
-#define LAUNCH_CONSOLE_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -15,5 +14,3 @@ void console_progress(const char *line); // a live line on a terminal; else a li
 // The calling thread's error record: "[rank 1/4 host] error BAD_DATA: text (what it means)", and,
 // unless the input is to blame, the trail.
 void console_error(void);
-
-#endif

@@ -1,6 +1,5 @@
 // This rank's share of the cores that its host and launcher allow.
-#ifndef LAUNCH_CORES_H
-#define LAUNCH_CORES_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -17,5 +16,3 @@ typedef struct {
 // them; ranks with cores of their own keep them; of two hardware threads of a core one is used.
 // With more ranks than cores each gets one thread, unpinned. All ranks call it together.
 Status cores_choose(Comm *comm, int threads, Cores *out);
-
-#endif

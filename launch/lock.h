@@ -1,8 +1,7 @@
 // One writer per run folder, on any file system with hard links, NFS among them (where flock
 // fails): RUN/lock.json is linked into place, which exactly one of several can do, holds job, host,
 // pid and its start time, and is renewed (its time of change) every 10 s by a thread.
-#ifndef LAUNCH_LOCK_H
-#define LAUNCH_LOCK_H
+#pragma once
 
 #include "base/status.h"
 
@@ -20,5 +19,3 @@ void run_lock_release(RunLock *lock); // removes its own lock only; NULL is fine
 Status process_lock_take(const char *run_dir);
 Status process_lock_check(void);
 void process_lock_release(void); // fine without a lock
-
-#endif

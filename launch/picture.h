@@ -1,6 +1,5 @@
 // What drawn samples look like: a grid of images, or lines of text or numbers.
-#ifndef LAUNCH_PICTURE_H
-#define LAUNCH_PICTURE_H
+#pragma once
 
 #include "data/dataset.h"
 #include "model/network.h"
@@ -10,5 +9,3 @@
 // line as numbers. Errors: IO, NO_MEMORY, BAD_DATA (images of neither 1 nor 3 channels).
 Status picture_write(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                      int64_t count, const char *path);
-
-#endif

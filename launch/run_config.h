@@ -1,6 +1,5 @@
 // RunSettings from outside: the one table of all keys, files, overrides, rules between keys.
-#ifndef LAUNCH_RUN_CONFIG_H
-#define LAUNCH_RUN_CONFIG_H
+#pragma once
 
 #include <stdio.h>
 
@@ -17,5 +16,3 @@ void run_config_print_help(FILE *out);
 // change at a resume is BAD_CONFIG with the list of all of them.
 Status run_config_check_resume(const RunSettings *settings);
 uint64_t run_config_fixed_hash(const RunSettings *settings);
-
-#endif

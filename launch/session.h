@@ -1,7 +1,6 @@
 // A command under mpirun or alone: opens the ranks, runs the body, ends politely only when all
 // ranks agree, and aborts the job when one rank fails alone.
-#ifndef LAUNCH_SESSION_H
-#define LAUNCH_SESSION_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -17,5 +16,3 @@ typedef struct {
 } Session;
 
 Status session_run(const char *comm_kind, const Session *session);
-
-#endif

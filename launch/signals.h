@@ -5,8 +5,7 @@
 //   mpirun's own end (SIGTERM or SIGINT to mpirun): it sends SIGCONT at once, SIGTERM a second
 //       later and SIGKILL a second after that. A SIGTERM within 1.5 s of a SIGCONT is taken for it:
 //       rank 0 names the last good checkpoint at once, and a save is made only if it fits.
-#ifndef LAUNCH_SIGNALS_H
-#define LAUNCH_SIGNALS_H
+#pragma once
 
 #include "base/status.h"
 
@@ -14,5 +13,3 @@ Status signals_open(bool speaker); // speaker: the rank that names the last good
 // Actions (trainer.h) that signals ask for; *seconds_left until SIGKILL, 0 when there is no limit.
 int signals_pending(double *seconds_left);
 void signals_good_checkpoint(const char *path); // what the handler names; "" when there is none
-
-#endif

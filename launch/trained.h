@@ -1,7 +1,6 @@
 // A finished or running run, opened to be used: its configuration, data description, model and an
 // average of its weights from the newest good checkpoint.
-#ifndef LAUNCH_TRAINED_H
-#define LAUNCH_TRAINED_H
+#pragma once
 
 #include "comm/comm.h"
 #include "launch/cores.h"
@@ -30,5 +29,3 @@ typedef struct {
 Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
                     Trained *out);
 void trained_close(Trained *trained);
-
-#endif

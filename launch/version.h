@@ -1,6 +1,5 @@
 // Versions of dye and of the libraries that it runs with.
-#ifndef LAUNCH_VERSION_H
-#define LAUNCH_VERSION_H
+#pragma once
 
 #include <stdio.h>
 
@@ -9,5 +8,3 @@
 const char *version_text(void); // "0.1.0 (commit 1a2b3c)"
 void version_print(FILE *out);
 json_t *version_facts(void); // for RUN/run.json: owned by the caller
-
-#endif

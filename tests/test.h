@@ -1,7 +1,6 @@
 // A test program is a list of functions: int main(void) { RUN(test_x); return test_report(); }
 // A failed EXPECT prints one line and the test goes on; exit code 1 if any failed, 77 if SKIPped.
-#ifndef TESTS_TEST_H
-#define TESTS_TEST_H
+#pragma once
 
 #include <inttypes.h>
 #include <math.h>
@@ -125,5 +124,3 @@ static inline const char *test_folder(const char *name) {
     }
     return path;
 }
-
-#endif

@@ -1,7 +1,6 @@
 // A model on a device: network, process and parameter table made from settings and data, and the
 // memory of each stream to run one grain. Training, evaluation and sampling all stand on it.
-#ifndef TRAINER_ENGINE_H
-#define TRAINER_ENGINE_H
+#pragma once
 
 #include "data/dataset.h"
 #include "model/network.h"
@@ -64,5 +63,3 @@ NetworkMemory engine_memory(const Engine *engine, int lane);
 static inline int64_t engine_item(const Engine *engine) {
     return network_in_item(engine->network);
 }
-
-#endif

@@ -6,8 +6,7 @@
 //
 // A step: load -> for each grain: corrupt, forward, loss, backward, tree sum -> ordered reduction
 // -> board (loss, norm, times, proposed actions) -> AdamW + EMA on own parts -> gather weights.
-#ifndef TRAINER_TRAINER_H
-#define TRAINER_TRAINER_H
+#pragma once
 
 #include "base/schema.h"
 #include "data/dataset.h"
@@ -128,5 +127,3 @@ int64_t trainer_step(const Trainer *trainer); // completed steps
 // Between runs, for whoever measures: the model on its device, and the memory of this rank.
 const Engine *trainer_engine(const Trainer *trainer);
 const Plan *trainer_plan(const Trainer *trainer);
-
-#endif

@@ -1,6 +1,5 @@
 // The Trainer's inside, shared by trainer.c (life), step.c (one step) and state.c (what is kept).
-#ifndef TRAINER_TRAINER_IMPL_H
-#define TRAINER_TRAINER_IMPL_H
+#pragma once
 
 #include "comm/reduce.h"
 #include "data/loader.h"
@@ -128,5 +127,3 @@ Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all
 
 // ---- step.c ----
 Status step_run(Trainer *t); // one optimizer step
-
-#endif

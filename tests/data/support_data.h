@@ -1,6 +1,5 @@
 // Small sources and datasets for the tests of data/.
-#ifndef TESTS_DATA_SUPPORT_DATA_H
-#define TESTS_DATA_SUPPORT_DATA_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,5 +18,3 @@ void support_flip_byte(const char *path, long at); // its lowest bit; from the e
 const char *support_path(const char *folder, const char *name);
 // Packs or ends the program with the message.
 void support_pack(const char *source, const char *out);
-
-#endif

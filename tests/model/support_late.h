@@ -14,13 +14,10 @@
 //
 //   late_register();
 //   DeviceConfig config = {.backend = "late", .streams = 2, .scratch_bytes = ...};
-#ifndef TESTS_MODEL_SUPPORT_LATE_H
-#define TESTS_MODEL_SUPPORT_LATE_H
+#pragma once
 
 #include "model/backend.h"
 
 enum { LATE_ARENA_BYTES = 1 << 30 }; // of address space; pages exist once they are touched
 
 void late_register(void); // any number of times
-
-#endif

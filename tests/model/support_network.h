@@ -1,7 +1,6 @@
 // Runs a whole network on a backend for tests: a case holds host inputs and non-zero weights, a run
 // gives host outputs and gradients.
-#ifndef TESTS_SUPPORT_NETWORK_H
-#define TESTS_SUPPORT_NETWORK_H
+#pragma once
 
 #include "model/backend.h"
 #include "model/network.h"
@@ -55,5 +54,3 @@ typedef struct {
 void reference_case_open(const NetworkCase *c, ReferenceCase *out);
 void reference_case_close(ReferenceCase *reference);
 double reference_case_loss(const NetworkCase *c, ReferenceCase *reference);
-
-#endif

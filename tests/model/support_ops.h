@@ -1,7 +1,6 @@
 // Runs one operation on every instruction set of this processor, and on the second of two streams,
 // and expects the same bits from all of them.
-#ifndef TESTS_MODEL_SUPPORT_OPS_H
-#define TESTS_MODEL_SUPPORT_OPS_H
+#pragma once
 
 #include "model/backend.h"
 
@@ -31,5 +30,3 @@ int ops_run(const char *name, OpCall call, const void *shape, OpBuffer *buffers,
 float *ops_numbers(int64_t n, uint64_t seed);
 // Never NULL, like the above: the test program ends when there is no memory.
 void *ops_memory(int64_t n, size_t size);
-
-#endif

@@ -1,7 +1,6 @@
 // A process on a device with the smallest network that fits it, for tests. Everything ends the
 // program on failure.
-#ifndef TESTS_MODEL_SUPPORT_PROCESS_H
-#define TESTS_MODEL_SUPPORT_PROCESS_H
+#pragma once
 
 #include "model/process.h"
 
@@ -34,5 +33,3 @@ void case_upload(const ProcessCase *c, void *device, const void *host, int64_t b
 void case_download(const ProcessCase *c, void *host, const void *device, int64_t bytes);
 // Sample numbers first, first + 1, ... into pass.sample.
 void case_number_samples(const ProcessCase *c, uint64_t first, int64_t samples);
-
-#endif

@@ -1,7 +1,6 @@
 // An independent forward pass of both families in float64: plain loops over one sample at a time,
 // written from the formulas. Parameters are found by name in a flat vector.
-#ifndef TESTS_SUPPORT_REFERENCE_H
-#define TESTS_SUPPORT_REFERENCE_H
+#pragma once
 
 #include "model/network.h"
 
@@ -22,5 +21,3 @@ typedef struct {
 
 // out [samples, out_item]
 void reference_forward(const Reference *reference, double *out);
-
-#endif

@@ -1,6 +1,5 @@
 // A made-up training state, and ranks as threads of one process.
-#ifndef TESTS_TRAINER_SUPPORT_STATE_H
-#define TESTS_TRAINER_SUPPORT_STATE_H
+#pragma once
 
 #include "trainer/checkpoint.h"
 
@@ -32,5 +31,3 @@ void ranks_run(int world, void (*work)(Comm *comm, void *context), void *context
 
 // Both folders hold the same files with the same bytes; prints the first difference.
 bool folders_equal(const char *a, const char *b);
-
-#endif
