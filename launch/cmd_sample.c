@@ -103,8 +103,7 @@ static Status deliver(const SampleCommand *command, const void *samples) {
 static Status run(void *context, Comm *comm) {
     SampleCommand *command = context;
     Engine *engine = &command->trained.engine;
-    void *samples = calloc((size_t)(command->count * engine_item(engine)), 4);
-    FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %lld samples", (long long)command->count);
+    void *samples;
     GenerateRequest request = {.sampler = command->sampler,
                                .weights = command->trained.weights,
                                .seed = (uint64_t)command->seed,
@@ -112,8 +111,8 @@ static Status run(void *context, Comm *comm) {
                                .count = command->count,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
                                .guidance = (float)command->guidance};
-    Status status = generate(engine, comm, &request, samples);
-    if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
+    TRY(generate(engine, comm, &request, &samples));
+    Status status = comm_rank(comm) == 0 ? deliver(command, samples) : STATUS_OK;
     free(samples);
     return status;
 }

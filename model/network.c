@@ -15,15 +15,15 @@ enum { FAMILIES = sizeof families / sizeof families[0] };
 
 // ---- opening ----------------------------------------------------------------------------------
 
-static const NetworkFamily *family_find(const char *name) {
-    for (int i = 0; i < FAMILIES; ++i)
-        if (strcmp(families[i]->name, name) == 0) return families[i];
-    return NULL;
+static Status family_find(const char *name, const NetworkFamily **out) {
+    for (int i = 0; i < FAMILIES; ++i) {
+        *out = families[i];
+        if (strcmp(families[i]->name, name) == 0) return STATUS_OK;
+    }
+    FAIL(BAD_CONFIG, "model.family is '%s'; it must be dit or mlp", name);
 }
 
 static Status config_check(const NetworkConfig *config) {
-    FAIL_IF(family_find(config->family) == NULL, BAD_CONFIG,
-            "model.family is '%s'; it must be dit or mlp", config->family);
     FAIL_IF(config->width < 4 || config->width > 65536 || config->width % 4 != 0, BAD_CONFIG,
             "model.width is %d; it must be a multiple of 4 from 4 to 65536", config->width);
     FAIL_IF(config->depth < 1 || config->depth > NETWORK_DEPTH_MOST, BAD_CONFIG,
@@ -54,17 +54,12 @@ static Status shape_check(const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-static void frequencies_fill(Network *network) {
-    double divisor = strcmp(network->config.timestep_freq, "div-127") == 0 ? 127 : 128;
-    for (int k = 0; k < TIME_FEATURES / 2; ++k)
-        network->frequency[k] = exp(-log(10000.0) * k / divisor);
-}
-
 Status network_open(const NetworkConfig *config, const NetworkShape *shape, Params *params,
                     Network **out) {
+    const NetworkFamily *family;
+    TRY(family_find(config->family, &family));
     TRY(config_check(config));
     TRY(shape_check(shape));
-    const NetworkFamily *family = family_find(config->family);
     TRY(family->check(config, shape));
     Network *network = calloc(1, family->bytes + (size_t)config->depth * family->block_bytes);
     FAIL_IF(network == NULL, NO_MEMORY, "no memory for the plan of the network");
@@ -72,7 +67,9 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     network->config = *config;
     network->shape = *shape;
     network->half = strcmp(config->precision, "bf16") == 0;
-    frequencies_fill(network);
+    double divisor = strcmp(config->timestep_freq, "div-127") == 0 ? 127 : 128;
+    for (int k = 0; k < TIME_FEATURES / 2; ++k)
+        network->frequency[k] = exp(-log(10000.0) * k / divisor);
     family->plan(network, params);
     for (int i = 0; i < params->count; ++i) {
         size_t bytes = grad_scratch_bytes(params->list[i].size);
@@ -88,20 +85,16 @@ void network_close(Network *network) {
 
 // ---- what a plan tells ------------------------------------------------------------------------
 
-const NetworkShape *network_shape(const Network *network) {
-    return &network->shape;
+static int64_t places_of(const NetworkShape *shape) {
+    return shape->tokens ? shape->length : (int64_t)shape->height * shape->width;
 }
 
 int64_t network_in_item(const Network *network) {
-    const NetworkShape *shape = &network->shape;
-    if (shape->tokens) return shape->length;
-    return (int64_t)shape->channels * shape->height * shape->width;
+    return places_of(&network->shape) * (network->shape.tokens ? 1 : network->shape.channels);
 }
 
 int64_t network_out_item(const Network *network) {
-    const NetworkShape *shape = &network->shape;
-    if (shape->tokens) return (int64_t)shape->length * shape->out_channels;
-    return (int64_t)shape->out_channels * shape->height * shape->width;
+    return places_of(&network->shape) * network->shape.out_channels;
 }
 
 double network_forward_flops(const Network *network) {
@@ -160,10 +153,6 @@ void network_backward(const Network *network, Stream *stream, const NetworkMemor
 
 // ---- layers -----------------------------------------------------------------------------------
 
-float xavier_bound(int64_t in, int64_t out) {
-    return (float)sqrt(6.0 / (double)(in + out));
-}
-
 Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, int64_t out,
                   InitKind init, const char *name_format, ...) {
     char name[PARAM_NAME_BYTES];
@@ -171,10 +160,11 @@ Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, in
     va_start(list, name_format);
     vsnprintf(name, sizeof name, name_format, list);
     va_end(list);
+    float xavier_bound = (float)sqrt(6.0 / (double)(in + out)); // keeps the variance
     Param weight = {.dims = 2,
                     .dim = {out, in},
                     .init = init,
-                    .scale = init == INIT_UNIFORM ? xavier_bound(in, out) : 0.02f,
+                    .scale = init == INIT_UNIFORM ? xavier_bound : 0.02f,
                     .decay = true};
     Param bias = {.dims = 1, .dim = {out}, .init = INIT_ZERO};
     Linear linear = {.in = in, .out = out, .rows = rows};
@@ -226,10 +216,6 @@ void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const
 void run_silu(const Run *run, float *x, float *y, int64_t n) {
     activation_forward(run->stream,
                        (ActivationForward){.x = x, .slope = x, .y = y, .n = n, .act = ACT_SILU});
-}
-
-void run_multiply(const Run *run, const float *x, float *y, int64_t n) {
-    multiply(run->stream, (Multiply){.x = x, .y = y, .n = n});
 }
 
 void run_add(const Run *run, const float *x, float *y, int64_t n) {
@@ -319,7 +305,7 @@ void condition_backward(const Run *run, const Condition *condition) {
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width, n = input->samples * width;
     float *dsum = condition->dactive, *dhidden = condition->dpartial;
-    run_multiply(run, condition->sum, dsum, n);
+    multiply(run->stream, (Multiply){.x = condition->sum, .y = dsum, .n = n});
     embed_grad(run->stream, (EmbedGrad){.ids = input->label,
                                         .dy = dsum,
                                         .dtable = run->grads + conditioner->label_table,

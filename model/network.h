@@ -52,7 +52,6 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
                     Network **out);
 void network_close(Network *network);
 
-const NetworkShape *network_shape(const Network *network);
 int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
 int64_t network_out_item(const Network *network); // numbers of `out` for one sample
 // Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3

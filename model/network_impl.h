@@ -59,7 +59,6 @@ struct Network {
 
 // ---- layers -----------------------------------------------------------------------------------
 
-float xavier_bound(int64_t in, int64_t out); // uniform in +-bound keeps the variance
 // Adds NAME.weight [out,in] and NAME.bias, zero. Initial weights: INIT_UNIFORM within Xavier's
 // bound, INIT_NORMAL with a standard deviation of 0.02.
 Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, int64_t out,
@@ -76,8 +75,7 @@ void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const
                      const void *slope, void *dx);
 // y = SiLU(x), and its slope in place of x.
 void run_silu(const Run *run, float *x, float *y, int64_t n);
-void run_multiply(const Run *run, const float *x, float *y, int64_t n); // y *= x
-void run_add(const Run *run, const float *x, float *y, int64_t n);      // y += x
+void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x
 // Dropout of x [samples,item] in place, or nothing where it is off; also its gradient.
 void run_dropout(const Run *run, int site, void *x, int64_t item, bool half);
 

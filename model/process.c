@@ -38,25 +38,18 @@ static Status find_family(const char *name, const ProcessFamily **out) {
     return process_check_choice("process.name", name, names, FAMILIES);
 }
 
-static void table_complete(NoiseTable *table, int steps) {
-    table->step_noise[0] = 0;
-    table->keep[0] = 1;
-    table->noise[0] = 0;
-    for (int t = 1; t <= steps; ++t) {
-        double kept = table->keep[t - 1];
-        table->keep[t] = kept * (1 - table->step_noise[t]);
-        table->noise[t] = table->noise[t - 1] + kept * table->step_noise[t];
-    }
-}
-
 static Status table_open(Process *process) {
     size_t n = (size_t)process->config.steps + 1;
     double *memory = calloc(3 * n, sizeof *memory);
     FAIL_IF(memory == NULL, NO_MEMORY, "no memory for a schedule of %d steps",
             process->config.steps);
-    process->table = (NoiseTable){memory, memory + n, memory + 2 * n};
-    process->family->fill(&process->config, process->table.step_noise);
-    table_complete(&process->table, process->config.steps);
+    NoiseTable table = process->table = (NoiseTable){memory, memory + n, memory + 2 * n};
+    process->family->fill(&process->config, table.step_noise);
+    table.keep[0] = 1;
+    for (size_t t = 1; t < n; ++t) {
+        table.keep[t] = table.keep[t - 1] * (1 - table.step_noise[t]);
+        table.noise[t] = table.noise[t - 1] + table.keep[t - 1] * table.step_noise[t];
+    }
     return STATUS_OK;
 }
 
@@ -106,10 +99,6 @@ const char *process_bound_unit(const Process *process) {
 }
 
 int64_t process_loss_items(const Process *process) {
-    return process->items;
-}
-
-int64_t process_bound_items(const Process *process) {
     return process->items;
 }
 

@@ -82,7 +82,8 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
 // process_loss_items()) and their gradient into pass->dout.
 void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                   bool gradient);
-int64_t process_loss_items(const Process *process); // summed terms of one sample's numerator
+// Summed terms of one sample's numerator: dims or tokens, which the bound is divided by, too.
+int64_t process_loss_items(const Process *process);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
                            bool dropout_on, NetworkInput *out);
 
@@ -109,7 +110,6 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 // logarithm. multinomial: the code's decoder at t = 1 (plug-in posterior with A_0 = 1).
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
-int64_t process_bound_items(const Process *process); // dims or tokens that the bound is divided by
 
 // ---- sampling ---------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 // Saving: parts by all ranks into a hidden folder, the manifest last, then one rename.
 #include "trainer/checkpoint_impl.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -2,7 +2,6 @@
 #include "trainer/checkpoint_impl.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 // ---- choosing and loading a checkpoint, all ranks together --------------------------------------

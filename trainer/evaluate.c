@@ -24,27 +24,28 @@ typedef struct {
 // ---- one group of samples on one stream -------------------------------------------------------
 
 typedef struct {
-    GrainBatch batch;
-    double *time;  // [capacity]
-    float *loss;   // [capacity]
-    double *error; // [capacity]
+    GrainBatch batch; // samples that follow each other
+    float *loss;      // [capacity]
 } LaneWork;
+
+// Where the samples of a group have their times and values of a visit.
+static int64_t place_of(const Walk *walk, const LaneWork *work, int visit) {
+    return visit * walk->total + (int64_t)work->batch.sample[0];
+}
 
 static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int visit) {
     Engine *engine = walk->engine;
     EngineLane *lane = &engine->lane[lane_index];
-    int64_t samples = work->batch.samples;
-    for (int64_t i = 0; i < samples; ++i)
-        work->time[i] = walk->time[visit * walk->total + (int64_t)work->batch.sample[i]];
+    int64_t samples = work->batch.samples, place = place_of(walk, work, visit);
     process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, &work->batch,
-                       work->time, (uint64_t)visit);
+                       walk->time + place, (uint64_t)visit);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &work->batch, false, &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
     network_forward(engine->network, lane->stream, &memory, &input, lane->pass.out);
     if (walk->bound) {
         process_bound_terms(engine->process, lane->stream, &lane->pass, samples);
-        stream_download(lane->stream, work->error, lane->pass.error,
+        stream_download(lane->stream, walk->value + place, lane->pass.error,
                         (size_t)samples * sizeof(double));
     } else {
         process_loss(engine->process, lane->stream, &lane->pass, samples, false);
@@ -52,10 +53,9 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     }
 }
 
-static void keep_visit(const Walk *walk, const LaneWork *work, int visit) {
-    for (int64_t i = 0; i < work->batch.samples; ++i)
-        walk->value[visit * walk->total + (int64_t)work->batch.sample[i]] =
-            walk->bound ? work->error[i] : (double)work->loss[i];
+static void keep_losses(const Walk *walk, const LaneWork *work, int visit) {
+    double *value = walk->value + place_of(walk, work, visit);
+    for (int64_t i = 0; i < work->batch.samples; ++i) value[i] = (double)work->loss[i];
 }
 
 // The samples of one loader batch, dealt to the streams in groups of `capacity`.
@@ -78,7 +78,7 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
     for (int visit = 0; visit < walk->visits; ++visit) {
         for (int i = 0; i < busy; ++i) queue_visit(walk, i, &work[i], visit);
         TRY(engine_wait(engine));
-        for (int i = 0; i < busy; ++i) keep_visit(walk, &work[i], visit);
+        for (int i = 0; i < busy && !walk->bound; ++i) keep_losses(walk, &work[i], visit);
     }
     for (int64_t i = 0; i < batch->count && walk->bound; ++i)
         walk->value[walk->visits * walk->total + (int64_t)batch->sample[i]] =
@@ -92,15 +92,11 @@ static Status walk_share(const Walk *walk, Loader *loader) {
     Engine *engine = walk->engine;
     size_t capacity = (size_t)engine->capacity, lanes = (size_t)engine->lanes;
     LaneWork *work = calloc(lanes, sizeof *work);
-    char *rows = calloc(lanes * capacity, 2 * sizeof(double) + sizeof(float));
+    float *losses = calloc(lanes * capacity, sizeof *losses);
     Status status = STATUS_OK;
-    if (work == NULL || rows == NULL)
+    if (work == NULL || losses == NULL)
         FAIL_OR(done, status, NO_MEMORY, "no memory for %d evaluation streams", engine->lanes);
-    for (size_t i = 0; i < lanes; ++i) {
-        work[i].time = (double *)rows + i * capacity;
-        work[i].error = (double *)rows + (lanes + i) * capacity;
-        work[i].loss = (float *)((double *)rows + 2 * lanes * capacity) + i * capacity;
-    }
+    for (size_t i = 0; i < lanes; ++i) work[i].loss = losses + i * capacity;
     for (;;) {
         Batch batch;
         TRY_OR(done, status, loader_next(loader, &batch));
@@ -112,7 +108,7 @@ static Status walk_share(const Walk *walk, Loader *loader) {
     }
 done:
     free(work);
-    free(rows);
+    free(losses);
     return status;
 }
 
@@ -241,7 +237,7 @@ static Status draw_times(Walk *walk, int steps) {
 
 static void sum_bound(const Walk *walk, int steps, Bound *out) {
     double sum = 0, squares = 0, harmonic = harmonic_sum(steps), n = (double)walk->total;
-    double items = (double)process_bound_items(walk->engine->process);
+    double items = (double)process_loss_items(walk->engine->process);
     for (int64_t i = 0; i < walk->total; ++i) {
         double nats = walk->value[walk->visits * walk->total + i] + walk->value[i];
         for (int visit = 1; visit < walk->visits && steps > 1; ++visit) {

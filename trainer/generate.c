@@ -2,7 +2,6 @@
 #include "trainer/generate.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
     int32_t classes = engine->shape.classes;
@@ -95,31 +94,29 @@ static Status run_groups(Engine *engine, const GenerateRequest *request, const i
     return engine_wait(engine);
 }
 
-Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out) {
+Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out) {
     int world = comm_world(comm), rank = comm_rank(comm);
     int64_t begin = request->first / engine->capacity;
     int64_t end = (request->first + request->count - 1) / engine->capacity + 1;
     TRY(engine_use(engine, request->weights));
+    // Four-byte numbers travel as words of eight; each group is zero on all ranks but one.
+    size_t words = (size_t)(request->count * engine_item(engine) + 1) / 2;
     int64_t *mine = malloc((size_t)engine->lanes * sizeof *mine);
-    FAIL_IF(mine == NULL, NO_MEMORY, "no memory for %d groups", engine->lanes);
+    uint64_t *samples = calloc(words, sizeof *samples);
     Status status = STATUS_OK;
+    if (mine == NULL || samples == NULL)
+        FAIL_OR(done, status, NO_MEMORY, "no memory for %lld samples", (long long)request->count);
     int waiting = 0;
     for (int64_t group = begin + rank; group < end && status == STATUS_OK; group += world) {
         mine[waiting++] = group;
         if (waiting < engine->lanes && group + world < end) continue;
-        status = run_groups(engine, request, mine, waiting, out);
+        status = run_groups(engine, request, mine, waiting, (char *)samples);
         waiting = 0;
     }
+    if (status == STATUS_OK) status = comm_sum_u64(comm, samples, (int)words);
+done:
     free(mine);
-    TRY(status);
-    // Four-byte numbers travel as they are: each group's words are zero on all ranks but one.
-    size_t words = (size_t)(request->count * engine_item(engine));
-    uint64_t *wide = calloc(words / 2 + 1, sizeof *wide);
-    FAIL_IF(wide == NULL, NO_MEMORY, "no memory to collect %lld samples",
-            (long long)request->count);
-    memcpy(wide, out, words * 4);
-    status = comm_sum_u64(comm, wide, (int)(words / 2 + 1));
-    memcpy(out, wide, words * 4);
-    free(wide);
+    if (status != STATUS_OK) free(samples);
+    *out = status == STATUS_OK ? samples : NULL;
     return status;
 }

@@ -17,8 +17,8 @@ typedef struct {
 
 enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
 
-// Writes all samples to out[count][in_item] (float or int32, 4 bytes each, zeroed by the caller) on
-// every rank.
-Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void *out);
+// All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), malloc'ed,
+// the caller frees. Errors: NO_MEMORY, COMM.
+Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out);
 
 #endif

@@ -156,14 +156,13 @@ Status report_samples(Trainer *t) {
                                .count = config->count,
                                .label = LABEL_CYCLE,
                                .guidance = t->settings.sampler.guidance};
-    void *samples = calloc((size_t)(config->count * engine_item(&t->engine)), 4);
-    FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %d samples", config->count);
+    void *samples;
     char path[PATH_BYTES];
-    Status status = generate(&t->engine, t->context.comm, &request, samples);
-    if (status == STATUS_OK)
-        status = path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
-                             info->kind == KIND_IMAGE ? "png" : "txt");
-    if (status == STATUS_OK && is_rank_0(t))
+    TRY(path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
+                    info->kind == KIND_IMAGE ? "png" : "txt"));
+    TRY(generate(&t->engine, t->context.comm, &request, &samples));
+    Status status = STATUS_OK;
+    if (is_rank_0(t))
         status = t->context.draw(info, &t->engine.shape, samples, config->count, path);
     free(samples);
     TRY(status);

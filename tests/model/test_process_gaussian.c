@@ -143,7 +143,7 @@ static void test_bound_of_the_best_denoiser(void) {
     EXPECT_NEAR(prior_bits(small, 1), 2.911e-5, 1e-8);
     EXPECT_NEAR(prior_bits(small, 0.5), 7.28e-6, 1e-8);
     EXPECT_TEXT(process_bound_unit(small), "bits_per_dim");
-    EXPECT_EQ(process_bound_items(small), 3);
+    EXPECT_EQ(process_loss_items(small), 3);
     process_close(large);
     process_close(small);
 }

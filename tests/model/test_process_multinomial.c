@@ -130,7 +130,7 @@ static double best_bound(const char *backend, int steps) {
     int32_t x_0[LENGTH] = {0};
     double nats = process_bound_prior(c.process, x_0);
     for (int t = 1; t <= steps; ++t) nats += expected_term(&c, t);
-    EXPECT_EQ(process_bound_items(c.process), LENGTH);
+    EXPECT_EQ(process_loss_items(c.process), LENGTH);
     EXPECT_TEXT(process_bound_unit(c.process), "bits_per_token");
     process_case_close(&c);
     return nats / (LENGTH * M_LN2);
