@@ -35,11 +35,8 @@ static double start_after_boot(void) {
 }
 
 double clock_process_start(void) {
-    double start = start_after_boot();
-    double now = clock_now();
-    if (start < 0) return now;
-    double age = clock_read(CLOCK_BOOTTIME) - start;
-    return now - (age > 0 ? age : 0);
+    double start = start_after_boot(), now = clock_now();
+    return start < 0 ? now : now - fmax(clock_read(CLOCK_BOOTTIME) - start, 0);
 }
 
 void clock_format(double seconds, char *out, size_t bytes) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -157,8 +158,7 @@ static Status writer_end(BlockWriter *writer) {
     *tail = (IndexTail){.blocks = blocks, .name = "DYEI"};
     tail->hash = index_hash(index, blocks);
     TRY(writer_put(writer, index, bytes));
-    TRY(file_flush(writer->fd, writer->path));
-    return STATUS_OK;
+    return file_flush(writer->fd, writer->path);
 }
 
 Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info) {
@@ -291,25 +291,21 @@ size_t block_reader_raw_bytes(const BlockReader *reader, int block) {
     return reader->index->entry[block].raw;
 }
 
-uint64_t block_reader_total_raw(const BlockReader *reader) {
-    return reader->raw;
-}
-
 Status block_reader_read(BlockReader *reader, int block, void *raw) {
     size_t raw_bytes = block_reader_raw_bytes(reader, block);
     uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
     size_t stored = (size_t)(end - begin);
     TRY(read_at(reader, begin, reader->stored, stored));
+    char place[96]; // begins what may be wrong
+    snprintf(place, sizeof place, "block %d (bytes %llu to %llu)", block, (unsigned long long)begin,
+             (unsigned long long)end);
     bool same = codec_hash(reader->stored, stored) == reader->index->entry[block].hash;
-    FAIL_IF(!same, BAD_DATA, "%s: block %d (bytes %llu to %llu) is damaged: wrong hash",
-            reader->path, block, (unsigned long long)begin, (unsigned long long)end);
+    FAIL_IF(!same, BAD_DATA, "%s: %s is damaged: wrong hash", reader->path, place);
     size_t n = ZSTD_decompressDCtx(reader->zstd, raw, raw_bytes, reader->stored, stored);
-    FAIL_IF(ZSTD_isError(n), BAD_DATA, "%s: block %d (bytes %llu to %llu) does not decode: %s",
-            reader->path, block, (unsigned long long)begin, (unsigned long long)end,
+    FAIL_IF(ZSTD_isError(n), BAD_DATA, "%s: %s does not decode: %s", reader->path, place,
             ZSTD_getErrorName(n));
-    FAIL_IF(n != raw_bytes, BAD_DATA,
-            "%s: block %d (bytes %llu to %llu) decodes to %zu bytes, its index says %zu",
-            reader->path, block, (unsigned long long)begin, (unsigned long long)end, n, raw_bytes);
+    FAIL_IF(n != raw_bytes, BAD_DATA, "%s: %s decodes to %zu bytes, its index says %zu",
+            reader->path, place, n, raw_bytes);
     return STATUS_OK;
 }
 

@@ -39,7 +39,6 @@ Status block_reader_open(const char *path, BlockReader **out);
 void block_reader_close(BlockReader *reader);
 int block_reader_count(const BlockReader *reader);
 size_t block_reader_raw_bytes(const BlockReader *reader, int block);
-uint64_t block_reader_total_raw(const BlockReader *reader);
 // Reads, checks and decodes one block into raw[block_reader_raw_bytes]. Memory is taken once, at
 // open. Errors: BAD_DATA names the file, the block and its byte range.
 Status block_reader_read(BlockReader *reader, int block, void *raw);

@@ -112,8 +112,7 @@ Status file_rename(const char *from, const char *to) {
     int reason = rename(from, to) == 0 ? 0 : errno;
     FAIL_IF(reason == ENOENT, NOT_FOUND, "cannot rename %s to %s: %s", from, to, strerror(reason));
     FAIL_IF(reason != 0, IO, "cannot rename %s to %s: %s", from, to, strerror(reason));
-    TRY(folder_sync(dirname(parent)));
-    return STATUS_OK;
+    return folder_sync(dirname(parent));
 }
 
 static Status make_one(const char *path) {
@@ -135,8 +134,7 @@ Status folder_make(const char *path) {
         TRY(make_one(part));
         *slash = '/';
     }
-    TRY(make_one(part));
-    return STATUS_OK;
+    return make_one(part);
 }
 
 Status folder_sync(const char *path) {
@@ -168,8 +166,7 @@ Status folder_remove(const char *path) {
     // Symbolic links are removed and never followed.
     int result = nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
     FAIL_IF(result < 0, IO, "cannot remove %s: %s", path, strerror(errno));
-    TRY((Status)result);
-    return STATUS_OK;
+    return (Status)result;
 }
 
 static int is_name(const struct dirent *entry) {

@@ -27,8 +27,7 @@ Status json_read(const char *path, json_t **out) {
     TRY(file_read(path, JSON_FILE_MOST, &text, &bytes));
     Status status = json_parse(text, bytes, path, out);
     free(text);
-    TRY(status);
-    return STATUS_OK;
+    return status;
 }
 
 Status json_write(const char *path, const json_t *value) {
@@ -39,8 +38,7 @@ Status json_write(const char *path, const json_t *value) {
     text[bytes] = '\n';
     Status status = file_write_atomic(path, text, bytes + 1);
     free(text);
-    TRY(status);
-    return STATUS_OK;
+    return status;
 }
 
 static Status member(const json_t *object, const char *key, const char *what, json_type type,

@@ -132,8 +132,7 @@ Status schema_set(const Schema *schema, const char *word, void *out) {
     FAIL_IF((size_t)(equals - word) >= sizeof key, BAD_CONFIG,
             "command line: no key is as long as '%s'", SHOWN(word));
     snprintf(key, sizeof key, "%.*s", (int)(equals - word), word);
-    TRY(set_value(schema, "command line", key, equals + 1, out));
-    return STATUS_OK;
+    return set_value(schema, "command line", key, equals + 1, out);
 }
 
 // A section in two pieces would be written as two blocks of one name, which is no valid YAML.
@@ -234,8 +233,7 @@ static Status take_value(Loader *loader, const char *text, bool is_empty_plain) 
         TRY(refuse_again(loader, row, "key"));
         FAIL_HERE_IF(is_empty_plain, loader, "%s has no value", row->key);
     }
-    TRY(set_value(schema, place, loader->key, text, loader->out));
-    return STATUS_OK;
+    return set_value(schema, place, loader->key, text, loader->out);
 }
 
 static Status take_scalar(Loader *loader, const yaml_event_t *event) {
@@ -266,21 +264,13 @@ static Status enter_section(Loader *loader) {
     return STATUS_OK;
 }
 
-static Status take_sequence(Loader *loader) {
-    FAIL_HERE_IF(loader->depth == 0, loader, "expected lines of 'key: value', not a list");
-    FAIL_HERE_IF(!loader->has_key, loader, "a key must be a single word");
-    FAIL_HERE(loader, "%s takes one value, not a list", SHOWN(loader->key));
-}
-
 // Anchors and tags: nothing that they could mean is wanted in a configuration.
 static Status refuse_decoration(const Loader *loader, const yaml_event_t *event) {
-    const yaml_char_t *anchor = NULL, *tag = NULL;
-    if (event->type == YAML_SCALAR_EVENT)
-        anchor = event->data.scalar.anchor, tag = event->data.scalar.tag;
-    else if (event->type == YAML_MAPPING_START_EVENT)
-        anchor = event->data.mapping_start.anchor, tag = event->data.mapping_start.tag;
-    else if (event->type == YAML_SEQUENCE_START_EVENT)
-        anchor = event->data.sequence_start.anchor, tag = event->data.sequence_start.tag;
+    bool has_value = event->type == YAML_SCALAR_EVENT || event->type == YAML_MAPPING_START_EVENT ||
+                     event->type == YAML_SEQUENCE_START_EVENT;
+    if (!has_value) return STATUS_OK;
+    // The three begin with the same two fields.
+    const yaml_char_t *anchor = event->data.scalar.anchor, *tag = event->data.scalar.tag;
     FAIL_HERE_IF(anchor != NULL, loader, "anchors (&%.40s) are not allowed", anchor);
     FAIL_HERE_IF(tag != NULL, loader, "tags (%.40s) are not allowed", tag);
     return STATUS_OK;
@@ -296,7 +286,10 @@ static Status take_event(Loader *loader, const yaml_event_t *event) {
         break;
     case YAML_ALIAS_EVENT:
         FAIL_HERE(loader, "aliases (*%.40s) are not allowed", event->data.alias.anchor);
-    case YAML_SEQUENCE_START_EVENT: TRY(take_sequence(loader)); break;
+    case YAML_SEQUENCE_START_EVENT:
+        FAIL_HERE_IF(loader->depth == 0, loader, "expected lines of 'key: value', not a list");
+        FAIL_HERE_IF(!loader->has_key, loader, "a key must be a single word");
+        FAIL_HERE(loader, "%s takes one value, not a list", SHOWN(loader->key));
     case YAML_MAPPING_START_EVENT:
         if (loader->depth == 0)
             loader->depth = 1;
@@ -344,8 +337,7 @@ Status schema_load_text(const Schema *schema, const char *name, const char *text
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
     Status status = load_events(&parser, &loader, text);
     yaml_parser_delete(&parser);
-    TRY(status);
-    return STATUS_OK;
+    return status;
 }
 
 Status schema_load_yaml(const Schema *schema, const char *path, void *out) {
@@ -354,8 +346,7 @@ Status schema_load_yaml(const Schema *schema, const char *path, void *out) {
     TRY(file_read(path, YAML_BYTES_MOST, &text, &bytes));
     Status status = schema_load_text(schema, path, text, bytes, out);
     free(text);
-    TRY(status);
-    return STATUS_OK;
+    return status;
 }
 
 const char *schema_version(void) {

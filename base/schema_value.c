@@ -15,10 +15,6 @@ typedef struct {
     bool fits;    // is the mantissa below 2^64?
 } Decimal;
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 static bool is_sign(char c) {
     return c == '-' || c == '+';
 }
@@ -28,7 +24,7 @@ static bool is_sign(char c) {
 static bool scan_decimal(const char **at, Decimal *out) {
     bool any = false, point = false;
     *out = (Decimal){.fits = true};
-    for (*at += is_sign(**at); is_digit(**at) || (**at == '.' && !point); ++*at) {
+    for (*at += is_sign(**at); isdigit((unsigned char)**at) || (**at == '.' && !point); ++*at) {
         if (**at == '.') {
             point = true;
             continue;
@@ -42,9 +38,9 @@ static bool scan_decimal(const char **at, Decimal *out) {
     if (!any || (**at != 'e' && **at != 'E')) return any;
     bool negative = *++*at == '-';
     *at += is_sign(**at);
-    if (!is_digit(**at)) return false;
+    if (!isdigit((unsigned char)**at)) return false;
     int exponent = 0;
-    for (; is_digit(**at); ++*at)
+    for (; isdigit((unsigned char)**at); ++*at)
         if (exponent < 1000) exponent = 10 * exponent + (**at - '0');
     out->exponent += negative ? -exponent : exponent;
     return true;
