@@ -2,7 +2,6 @@
 //
 // Every wait polls a nonblocking operation. A blocking MPI call would spin without giving the core
 // away, and could not tell anybody that it waits: the poll yields, then naps, and rings the alarm.
-#include <limits.h>
 #include <mpi.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,8 +17,8 @@ enum { PIECE_BYTES = 1 << 30 }; // MPI counts are int
 struct Exchange {
     bool busy;
     int count;            // requests in use
-    MPI_Request *request; // [requests_most]
-    int *peer;            // [requests_most]; NULL: a collective
+    MPI_Request *request; // [requests_most]; those of all exchanges are one block, which the first
+    int *peer;            // holds, as these; NULL: a collective
     char what[24];        // for the alarm
 };
 
@@ -27,8 +26,6 @@ typedef struct {
     Comm comm; // first
     int requests_most;
     Exchange exchange[EXCHANGES_MOST];
-    MPI_Request *requests; // backing of all exchanges
-    int *peers;
     int *missing; // [world], for the alarm
 } CommMpi;
 
@@ -178,8 +175,8 @@ static Status mpi_exchange_wait(Comm *comm, Exchange *exchange) {
 // ---- start and end ------------------------------------------------------------------------------
 
 static void mpi_free(CommMpi *mpi) {
-    free(mpi->requests);
-    free(mpi->peers);
+    free(mpi->exchange[0].request);
+    free(mpi->exchange[0].peer);
     free(mpi->missing);
     free(mpi->comm.hosts);
     free(mpi);
@@ -255,16 +252,15 @@ static Status take_memory(CommMpi *mpi) {
     size_t world = (size_t)mpi->comm.world;
     mpi->requests_most = 64 + 4 * mpi->comm.world;
     size_t requests = EXCHANGES_MOST * (size_t)mpi->requests_most;
-    mpi->requests = calloc(requests, sizeof *mpi->requests);
-    mpi->peers = calloc(requests, sizeof *mpi->peers);
+    MPI_Request *request = mpi->exchange[0].request = calloc(requests, sizeof *request);
+    int *peer = mpi->exchange[0].peer = calloc(requests, sizeof *peer);
     mpi->missing = calloc(world, sizeof *mpi->missing);
     mpi->comm.hosts = calloc(world, HOST_BYTES);
-    FAIL_IF(mpi->requests == NULL || mpi->peers == NULL || mpi->missing == NULL ||
-                mpi->comm.hosts == NULL,
-            NO_MEMORY, "no memory to talk to %d ranks", mpi->comm.world);
+    bool good = request != NULL && peer != NULL && mpi->missing != NULL && mpi->comm.hosts != NULL;
+    FAIL_IF(!good, NO_MEMORY, "no memory to talk to %d ranks", mpi->comm.world);
     for (int i = 0; i < EXCHANGES_MOST; ++i) {
-        mpi->exchange[i].request = mpi->requests + (size_t)i * (size_t)mpi->requests_most;
-        mpi->exchange[i].peer = mpi->peers + (size_t)i * (size_t)mpi->requests_most;
+        mpi->exchange[i].request = request + (size_t)i * (size_t)mpi->requests_most;
+        mpi->exchange[i].peer = peer + (size_t)i * (size_t)mpi->requests_most;
     }
     return STATUS_OK;
 }
