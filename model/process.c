@@ -38,19 +38,14 @@ static Status find_family(const char *name, const ProcessFamily **out) {
     return process_check_choice("process.name", name, names, FAMILIES);
 }
 
-static Status table_open(Process *process) {
-    size_t n = (size_t)process->config.steps + 1;
-    double *memory = calloc(3 * n, sizeof *memory);
-    FAIL_IF(memory == NULL, NO_MEMORY, "no memory for a schedule of %d steps",
-            process->config.steps);
-    NoiseTable table = process->table = (NoiseTable){memory, memory + n, memory + 2 * n};
+static void table_fill(Process *process, double *zeros, size_t rows) {
+    NoiseTable table = process->table = (NoiseTable){zeros, zeros + rows, zeros + 2 * rows};
     process->family->fill(&process->config, table.step_noise);
     table.keep[0] = 1;
-    for (size_t t = 1; t < n; ++t) {
+    for (size_t t = 1; t < rows; ++t) {
         table.keep[t] = table.keep[t - 1] * (1 - table.step_noise[t]);
         table.noise[t] = table.noise[t - 1] + table.keep[t - 1] * table.step_noise[t];
     }
-    return STATUS_OK;
 }
 
 Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out) {
@@ -64,8 +59,9 @@ Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **
     TRY(family->check(config, shape));
     shape->time_input = true;
 
-    Process *process = calloc(1, sizeof *process);
-    FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process");
+    size_t rows = (size_t)config->steps + 1;
+    Process *process = calloc(1, sizeof *process + 3 * rows * sizeof *process->numbers);
+    FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process of %d steps", config->steps);
     process->family = family;
     process->config = *config;
     process->items =
@@ -73,16 +69,12 @@ Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **
     process->vocabulary = shape->tokens ? shape->vocabulary : 0;
     process->null_label = shape->classes;
     process->image = !shape->tokens && (shape->height > 1 || shape->width > 1);
-    Status status = table_open(process);
-    if (status != STATUS_OK) process_close(process);
-    TRY(status);
+    table_fill(process, process->numbers, rows);
     *out = process;
     return STATUS_OK;
 }
 
 void process_close(Process *process) {
-    if (process == NULL) return;
-    free(process->table.step_noise);
     free(process);
 }
 

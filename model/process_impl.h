@@ -43,14 +43,15 @@ struct Process {
     int64_t items;      // numbers or tokens of one sample
     int32_t vocabulary; // multinomial: K
     int32_t null_label;
-    bool image; // numbers in [-1,1] on 256 levels
+    bool image;       // numbers in [-1,1] on 256 levels
+    double numbers[]; // of the table
 };
 
 struct Sampler {
     const Process *process;
     SamplerConfig config;
     int steps;
-    int *time; // [steps + 1], falling; the last one is 0
+    int time[]; // [steps + 1], falling; the last one is 0
 };
 
 // True when `name` is one of the n choices; the reason for a BAD_CONFIG otherwise.

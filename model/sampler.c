@@ -22,22 +22,15 @@ Status sampler_open(const Process *process, const SamplerConfig *config, Sampler
     FAIL_IF(!isfinite(config->guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
     TRY(process->family->sampler_check(config));
     int n = config->steps > 0 ? config->steps : steps;
-    Sampler *sampler = calloc(1, sizeof *sampler);
-    int *time = calloc((size_t)n + 1, sizeof *time);
-    if (sampler == NULL || time == NULL) {
-        free(sampler);
-        free(time);
-        FAIL(NO_MEMORY, "no memory for a sampler of %d steps", n);
-    }
-    for (int i = 0; i < n; ++i) time[n - 1 - i] = kept_time(config->solver, steps, n, i);
-    *sampler = (Sampler){process, *config, n, time};
+    Sampler *sampler = calloc(1, sizeof *sampler + ((size_t)n + 1) * sizeof *sampler->time);
+    FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
+    *sampler = (Sampler){process, *config, n};
+    for (int i = 0; i < n; ++i) sampler->time[n - 1 - i] = kept_time(config->solver, steps, n, i);
     *out = sampler;
     return STATUS_OK;
 }
 
 void sampler_close(Sampler *sampler) {
-    if (sampler == NULL) return;
-    free(sampler->time);
     free(sampler);
 }
 

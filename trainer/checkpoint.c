@@ -125,18 +125,19 @@ struct CheckpointSave {
     int keep, rank;
     char saving[PATH_BYTES], final[PATH_BYTES];
     PartRoom room;
-    BlockFileInfo *file; // [parts]
     uint64_t fingerprint;
     pthread_t writer;
     bool is_threaded;       // the writer is still to be joined
     _Atomic double written; // clock_now() when it had ended; 0 before
     ErrorRecord failure;    // of the writer, status OK: none
+    BlockFileInfo file[];   // [parts]
 };
 
 static Status prepare(const CheckpointRun *run, const CheckpointMeta *meta, int keep,
                       CheckpointSave **out) {
     char name[STEP_NAME_BYTES];
-    CheckpointSave *save = *out = calloc(1, sizeof *save);
+    size_t table_bytes = (size_t)run->params->parts * sizeof(BlockFileInfo);
+    CheckpointSave *save = *out = calloc(1, sizeof *save + table_bytes);
     FAIL_IF(save == NULL, NO_MEMORY, "no memory for a save");
     *save =
         (CheckpointSave){.run = *run, .meta = *meta, .keep = keep, .rank = comm_rank(run->comm)};
@@ -144,9 +145,7 @@ static Status prepare(const CheckpointRun *run, const CheckpointMeta *meta, int 
     step_name(meta->step, name);
     TRY(path_format(save->final, "%s/%s", run->run_dir, name));
     TRY(path_format(save->saving, "%s/%s%s", run->run_dir, SAVING_PREFIX, name));
-    save->file = calloc((size_t)run->params->parts, sizeof *save->file);
-    FAIL_IF(save->file == NULL, NO_MEMORY, "no memory for the part table");
-    TRY(part_room_open(run->params, &save->room));
+    TRY(part_room_take(run->params, &save->room));
     if (save->rank != 0) return STATUS_OK;
     TRY(leftovers_remove(run->run_dir));
     TRY(check_room(run));
@@ -283,8 +282,7 @@ void checkpoint_save_abandon(CheckpointSave *save) {
     if (save == NULL) return;
     checkpoint_save_wait(save);
     json_decref(save->meta.facts);
-    part_room_close(&save->room);
-    free(save->file);
+    free(save->room.numbers);
     free(save);
 }
 

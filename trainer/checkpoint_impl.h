@@ -33,11 +33,10 @@ Status missing_is_bad(Status status);
 
 // Host memory for one part at a time.
 typedef struct {
-    uint8_t *planes; // [4 * part_size]
-    float *numbers;  // [part_size]
+    float *numbers;  // [part_size]; free this
+    uint8_t *planes; // [4 * part_size], behind them
 } PartRoom;
-Status part_room_open(const Params *params, PartRoom *room);
-void part_room_close(PartRoom *room);
+Status part_room_take(const Params *params, PartRoom *room);
 
 // Sum of mix_element over the numbers of a part.
 uint64_t part_fingerprint(const Params *params, int part, const float *numbers);

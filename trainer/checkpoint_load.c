@@ -2,6 +2,7 @@
 #include "trainer/checkpoint_impl.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // ---- choosing and loading a checkpoint, all ranks together --------------------------------------
@@ -129,12 +130,12 @@ Status checkpoint_load(const CheckpointRun *run, void (*warn)(const char *messag
     Load load = {.run = run, .warn = warn};
     *meta = (CheckpointMeta){0};
     *found = false;
-    Status status = part_room_open(run->params, &load.room);
+    Status status = part_room_take(run->params, &load.room);
     if (status == STATUS_OK && comm_rank(run->comm) == 0) status = list_candidates(&load);
     status = comm_share_status(run->comm, status);
     if (status == STATUS_OK) status = load_newest(&load, meta, found);
     folder_names_free(load.names, load.count);
-    part_room_close(&load.room);
+    free(load.room.numbers);
     return status;
 }
 
@@ -166,7 +167,7 @@ Status checkpoint_read_kind(const char *folder, const Params *params, StateKind 
     Status status = STATUS_OK;
     uint64_t fingerprint = 0;
     TRY_OR(done, status, manifest_fits(&manifest, params, folder));
-    TRY_OR(done, status, part_room_open(params, &room));
+    TRY_OR(done, status, part_room_take(params, &room));
     for (int part = 0; part < params->parts; ++part) {
         int64_t begin, end;
         params_part(params, part, &begin, &end);
@@ -176,7 +177,7 @@ Status checkpoint_read_kind(const char *folder, const Params *params, StateKind 
     if (kind == STATE_WEIGHT)
         TRY_OR(done, status, check_fingerprint(folder, fingerprint, &manifest));
 done:
-    part_room_close(&room);
+    free(room.numbers);
     manifest_close(&manifest);
     return status;
 }
@@ -220,10 +221,10 @@ Status checkpoint_verify(const char *folder) {
     TRY(manifest_read(folder, &manifest));
     Status status = STATUS_OK;
     TRY_OR(done, status, check_entries(folder, &manifest));
-    TRY_OR(done, status, part_room_open(&manifest.params, &room));
+    TRY_OR(done, status, part_room_take(&manifest.params, &room));
     TRY_OR(done, status, verify_parts(folder, &manifest, &room));
 done:
-    part_room_close(&room);
+    free(room.numbers);
     manifest_close(&manifest);
     return status;
 }

@@ -70,18 +70,13 @@ static Status build_header(PartLayout layout, int part, char **header, size_t *b
     return status;
 }
 
-Status part_room_open(const Params *params, PartRoom *room) {
+Status part_room_take(const Params *params, PartRoom *room) {
     int64_t most = params->part_size < params->size ? params->part_size : params->size;
-    *room = (PartRoom){malloc(PLANES * (size_t)most), malloc(sizeof(float) * (size_t)most)};
-    if (room->planes != NULL && room->numbers != NULL) return STATUS_OK;
-    part_room_close(room);
-    FAIL(NO_MEMORY, "no memory for a checkpoint part of %lld numbers", (long long)most);
-}
-
-void part_room_close(PartRoom *room) {
-    free(room->planes);
-    free(room->numbers);
-    *room = (PartRoom){0};
+    room->numbers = malloc((sizeof(float) + PLANES) * (size_t)most);
+    FAIL_IF(room->numbers == NULL, NO_MEMORY, "no memory for a checkpoint part of %lld numbers",
+            (long long)most);
+    room->planes = (uint8_t *)(room->numbers + most);
+    return STATUS_OK;
 }
 
 uint64_t part_fingerprint(const Params *params, int part, const float *numbers) {
@@ -181,10 +176,7 @@ Status part_open(const char *folder, const Params *params, int part, BlockReader
     TRY(part_path(folder, part, path));
     TRY(missing_is_bad(block_reader_open(path, out)));
     Status status = check_part(*out, layout_of(params, part), part, path);
-    if (status != STATUS_OK) {
-        block_reader_close(*out);
-        *out = NULL;
-    }
+    if (status != STATUS_OK) block_reader_close(*out);
     return status;
 }
 

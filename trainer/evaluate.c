@@ -17,7 +17,7 @@ typedef struct {
     int visits;    // of each sample
     bool bound;    // bound terms instead of losses
     // [(visits + 1) * total]: by visit, then (bound only) the priors. Each rank writes its
-    // samples'.
+    // samples'. One block, which begins with `time`.
     double *time, *value;
 } Walk;
 
@@ -150,13 +150,10 @@ static Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, 
     walk->total = loader_samples(dataset_info(request->data), request->length);
     FAIL_IF(walk->total < 1, BAD_DATA, "the held-out split holds no whole sample");
     if (request->samples > 0 && request->samples < walk->total) walk->total = request->samples;
-    TRY(take((visits + 1) * walk->total, &walk->time));
-    return take((visits + 1) * walk->total, &walk->value);
-}
-
-static void walk_close(Walk *walk) {
-    free(walk->time);
-    free(walk->value);
+    int64_t count = (visits + 1) * walk->total;
+    TRY(take(2 * count, &walk->time));
+    walk->value = walk->time + count;
+    return STATUS_OK;
 }
 
 // A point of (0,1) for (sample, draw): golden-ratio steps fill the interval evenly.
@@ -195,7 +192,7 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
         status = walk_all(&walk, comm);
     }
     if (status == STATUS_OK) sum_losses(&walk, out);
-    walk_close(&walk);
+    free(walk.time);
     return status;
 }
 
@@ -262,6 +259,6 @@ Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bo
     if (status == STATUS_OK) status = draw_times(&walk, steps);
     if (status == STATUS_OK) status = walk_all(&walk, comm);
     if (status == STATUS_OK) sum_bound(&walk, steps, out);
-    walk_close(&walk);
+    free(walk.time);
     return status;
 }
