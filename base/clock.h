@@ -1,6 +1,5 @@
 // Monotonic and wall-clock time.
-#ifndef BASE_CLOCK_H
-#define BASE_CLOCK_H
+#pragma once
 
 #include <stddef.h>
 
@@ -9,5 +8,3 @@ double clock_wall(void);          // seconds since 1970
 double clock_process_start(void); // clock_now() value at which this process was started
 // "4 s", "3 min 20 s", "2 h 05 min", "3 d 4 h": for people.
 void clock_format(double seconds, char *out, size_t bytes);
-
-#endif

@@ -8,8 +8,7 @@
 //   n entries { u32 stored bytes, u32 raw bytes, u64 XXH3-64 of the stored bytes },
 //   u32 n, u32 low half of XXH3-64 of all index bytes from "DYEB" to n, "DYEI" (last 4 bytes).
 // Both data shards and checkpoint parts are block files.
-#ifndef BASE_CODEC_H
-#define BASE_CODEC_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -52,5 +51,3 @@ void codec_join_planes(const void *in, size_t n, void *restrict out);
 uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
 
 const char *codec_version(void); // of libzstd
-
-#endif

@@ -1,6 +1,5 @@
 // Files that are old or new, never half; paths; folders.
-#ifndef BASE_FILE_H
-#define BASE_FILE_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,5 +31,3 @@ Status file_rename(const char *from, const char *to); // rename, then fsync of t
 Status folder_names(const char *path, char ***names, int *count);
 void folder_names_free(char **names, int count);
 Status folder_free_bytes(const char *path, uint64_t *bytes); // statvfs
-
-#endif

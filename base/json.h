@@ -1,7 +1,6 @@
 // JSON for indexes, manifests and --json output: jansson behind Status. This is the only file pair
 // that includes jansson; other folders see json_t through it.
-#ifndef BASE_JSON_H
-#define BASE_JSON_H
+#pragma once
 
 #include <jansson.h>
 #include <stdint.h>
@@ -27,5 +26,3 @@ Status json_get_object(const json_t *object, const char *key, const char *what, 
 json_t *json_hex64(uint64_t value); // 16 hex digits as text
 
 const char *json_version(void); // of jansson
-
-#endif

@@ -1,7 +1,6 @@
 // The SplitMix64 finalizer: a bijection of 64-bit words that spreads every bit. Used for keys, the
 // order of samples and the weight fingerprint.
-#ifndef BASE_MIX_H
-#define BASE_MIX_H
+#pragma once
 
 #include <stdint.h>
 
@@ -21,5 +20,3 @@ static inline uint64_t mix64(uint64_t z) {
 static inline uint64_t mix_element(uint64_t index, uint32_t bits) {
     return mix64(index * MIX_GOLDEN ^ mix64((uint64_t)bits + MIX_GOLDEN));
 }
-
-#endif

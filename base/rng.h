@@ -8,8 +8,7 @@
 // same bits: only integer operations, IEEE add, multiply, fma and square root are used, with
 // contraction switched off.
 // Changing anything here breaks every stored run.
-#ifndef BASE_RNG_H
-#define BASE_RNG_H
+#pragma once
 
 #include <math.h>
 #include <stdint.h>
@@ -135,5 +134,3 @@ static inline float rng_normal(uint32_t bits) {
     float magnitude = (w < 5.0f ? near : far) * c;
     return upper ? magnitude : -magnitude;
 }
-
-#endif

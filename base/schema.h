@@ -30,8 +30,7 @@
 // Errors are BAD_CONFIG, begin with FILE:LINE (or "command line"), name the key, and say what would
 // be right: the allowed range or choices, or the nearest key. After an error *out may hold some of
 // the values.
-#ifndef BASE_SCHEMA_H
-#define BASE_SCHEMA_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -146,5 +145,3 @@ void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell 
 uint64_t schema_hash(const Schema *schema, const void *in);
 
 const char *schema_version(void); // of libyaml
-
-#endif

@@ -1,6 +1,5 @@
 // One value as text: shared by schema.c (keys, files) and schema_value.c (types, units, ranges).
-#ifndef BASE_SCHEMA_IMPL_H
-#define BASE_SCHEMA_IMPL_H
+#pragma once
 
 #include "base/schema.h"
 
@@ -16,5 +15,3 @@ const char *unit_name(SchemaUnit unit); // "samples", "" for UNIT_NONE
 bool value_range_fits(const SchemaRow *row);
 // The field as a YAML scalar, quoted where it must be.
 void value_print_yaml(const SchemaRow *row, const void *in, FILE *out);
-
-#endif

@@ -8,8 +8,7 @@
 //
 // Nothing is printed on the way up, so that a test can read the message and a caller may recover.
 // Only launch/ prints and exits.
-#ifndef BASE_STATUS_H
-#define BASE_STATUS_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -109,5 +108,3 @@ void error_set_bug_hook(void (*hook)(int exit_code));
     do {                                                                                           \
         if (!(condition)) error_bug(#condition, __FILE__, __LINE__, __func__);                     \
     } while (0)
-
-#endif

@@ -1,6 +1,5 @@
 // Threads besides the main one. Signals are for the main thread: these block all of them.
-#ifndef BASE_THREAD_H
-#define BASE_THREAD_H
+#pragma once
 
 #include <pthread.h>
 #include <signal.h>
@@ -14,5 +13,3 @@ static inline int thread_start(pthread_t *thread, void *(*run)(void *), void *co
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
-
-#endif

@@ -2,8 +2,7 @@
 //
 // Two members: `mpi` (Open MPI) and `local` (one process, for sanitizers and plain tools). What the
 // trainer says to other ranks goes through these few calls and through comm/reduce.h.
-#ifndef COMM_COMM_H
-#define COMM_COMM_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -71,5 +70,3 @@ typedef void CommAlarm(void *context, const char *what, double seconds, const in
                        int count);
 void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context);
 void comm_set_alarm_times(Comm *comm, double first, double again); // seconds; for tests
-
-#endif

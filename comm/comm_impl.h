@@ -1,7 +1,6 @@
 // What the members of comm/ share: the table that a Comm dispatches over. Nobody else includes
 // this.
-#ifndef COMM_COMM_IMPL_H
-#define COMM_COMM_IMPL_H
+#pragma once
 
 #include "comm/comm.h"
 
@@ -34,5 +33,3 @@ struct Comm {
 Status comm_mpi_open(Comm **out);
 // Ends the job through MPI if MPI runs in this process; returns otherwise.
 void comm_mpi_abort(int exit_code);
-
-#endif

@@ -1,7 +1,6 @@
 // Hands out pieces of one block of memory, each aligned to 64 bytes. With `base` NULL it only
 // measures: the same function then tells how much is needed and, later, where everything lies.
-#ifndef MODEL_BUMP_H
-#define MODEL_BUMP_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,5 +22,3 @@ static inline float *bump_floats(Bump *bump, int64_t count) {
 static inline void *bump_numbers(Bump *bump, int64_t count, bool half) {
     return bump_take(bump, count, half ? sizeof(uint16_t) : sizeof(float));
 }
-
-#endif

@@ -5,8 +5,7 @@
 // plan: sizes and parameter offsets, no memory. Memory for one grain on one stream is an
 // Activations block planned by network_activation_bytes and allocated by the trainer before the
 // first step.
-#ifndef MODEL_NETWORK_H
-#define MODEL_NETWORK_H
+#pragma once
 
 #include "model/backend.h"
 #include "model/params.h"
@@ -92,5 +91,3 @@ void network_backward(const Network *network, Stream *stream, const NetworkMemor
 // features[k] = cos(time f_k), features[128+k] = sin(time f_k), k < 128, computed on the host in
 // float64; `time` is 1000 t for t in [0,1] (or the integer step of a 1000-step process).
 void network_time_features(const Network *network, double time, float features[TIME_FEATURES]);
-
-#endif

@@ -1,6 +1,5 @@
 // What the families behind network.h share: the plan, layers, conditioning.
-#ifndef MODEL_NETWORK_IMPL_H
-#define MODEL_NETWORK_IMPL_H
+#pragma once
 
 #include "model/bump.h"
 #include "model/network.h"
@@ -97,5 +96,3 @@ void condition_forward(const Run *run, const Condition *condition);
 void condition_layer_grad(const Run *run, const Condition *condition, const Linear *linear,
                           const float *dy, bool first);
 void condition_backward(const Run *run, const Condition *condition);
-
-#endif

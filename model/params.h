@@ -3,8 +3,7 @@
 // The vector is cut into fixed *parts* of `part_size` elements (a multiple of 64 Ki that depends on
 // the number of parameters only): the unit of ownership (ZeRO-1), reduction, norm, fingerprint and
 // checkpoint. Tensors lie one behind the other in the order in which they were added, with no gaps.
-#ifndef MODEL_PARAMS_H
-#define MODEL_PARAMS_H
+#pragma once
 
 #include <stdint.h>
 
@@ -54,5 +53,3 @@ void params_part(const Params *params, int part, int64_t *begin, int64_t *end);
 void params_draw(const Params *params, uint64_t seed, int64_t begin, int64_t end, float *out);
 
 const Param *params_find(const Params *params, const char *name); // NULL if absent
-
-#endif

@@ -4,8 +4,7 @@
 //
 // Times are integers t in 1..T for the discrete-time members of today; they travel as doubles so
 // that continuous-time members fit.
-#ifndef MODEL_PROCESS_H
-#define MODEL_PROCESS_H
+#pragma once
 
 #include "model/backend.h"
 #include "model/network.h"
@@ -128,5 +127,3 @@ void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t s
 // pass->x_t <- one step, given pass->out at sampler_time(i).
 void sampler_advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int i,
                      uint64_t seed);
-
-#endif

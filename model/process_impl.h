@@ -1,7 +1,6 @@
 // What the two families of processes share, and their numbers in float64. Private to model/ and its
 // tests.
-#ifndef MODEL_PROCESS_IMPL_H
-#define MODEL_PROCESS_IMPL_H
+#pragma once
 
 #include "model/process.h"
 
@@ -77,5 +76,3 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
 
 // The kernel from s to t > s, composed: step_keep = A_t / A_s, keep_before = A_s.
 CategoricalLevel categorical_numbers(const Process *process, int t, int s);
-
-#endif

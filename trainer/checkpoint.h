@@ -12,8 +12,7 @@
 // Save: a thread of each rank writes its parts into RUN/.saving-step-N, fsync, reads them again;
 // rank 0 writes the manifest, fsync, renames the folder, fsync; only then the oldest beyond `keep`
 // are removed.
-#ifndef TRAINER_CHECKPOINT_H
-#define TRAINER_CHECKPOINT_H
+#pragma once
 
 #include "base/file.h"
 #include "base/json.h"
@@ -96,5 +95,3 @@ Status checkpoint_read_kind(const char *folder, const Params *params, StateKind 
 // Checks manifest, sizes, hashes, every block and tensor, the fingerprint of the weights, and that
 // nothing else lies in one checkpoint folder. Errors: BAD_DATA names the file.
 Status checkpoint_verify(const char *folder);
-
-#endif

@@ -1,7 +1,6 @@
 // What the files behind trainer/checkpoint.h share: names, part files, the manifest.
 // Nobody else includes this but tests.
-#ifndef TRAINER_CHECKPOINT_IMPL_H
-#define TRAINER_CHECKPOINT_IMPL_H
+#pragma once
 
 #include "base/codec.h"
 #include "trainer/checkpoint.h"
@@ -71,5 +70,3 @@ Status manifest_read(const char *folder, Manifest *out);
 void manifest_close(Manifest *manifest); // fine on a zeroed one
 // BAD_CONFIG names the first tensor that differs from what the model wants.
 Status manifest_fits(const Manifest *manifest, const Params *params, const char *folder);
-
-#endif

@@ -2,8 +2,7 @@
 //
 // Sample i of the split and draw k see times and noise that depend on (seed, i, k) alone; results
 // are summed in the order of samples: the same numbers on any number of ranks.
-#ifndef TRAINER_EVALUATE_H
-#define TRAINER_EVALUATE_H
+#pragma once
 
 #include "comm/comm.h"
 #include "trainer/engine.h"
@@ -39,5 +38,3 @@ typedef struct {
 // p(t) = half uniform on 2..T, half proportional to 1/t (small t carry most of the sum and of its
 // variance). The standard error is the deviation over samples / sqrt(samples).
 Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
-
-#endif

@@ -1,7 +1,6 @@
 // Drawing samples: sample i depends on (seed, i), the weights and the sampler alone, never on how
 // many are drawn or by how many ranks.
-#ifndef TRAINER_GENERATE_H
-#define TRAINER_GENERATE_H
+#pragma once
 
 #include "comm/comm.h"
 #include "trainer/engine.h"
@@ -20,5 +19,3 @@ enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
 // All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), malloc'ed,
 // the caller frees. Errors: NO_MEMORY, COMM.
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out);
-
-#endif

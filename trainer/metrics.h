@@ -1,6 +1,5 @@
 // What a run writes down: metrics.jsonl and eval.jsonl, one object a line, rank 0 only.
-#ifndef TRAINER_METRICS_H
-#define TRAINER_METRICS_H
+#pragma once
 
 #include <stdint.h>
 #include <stdio.h>
@@ -25,5 +24,3 @@ typedef struct {
 } MetricsRecord;
 
 Status metrics_write(FILE *file, const Params *params, const MetricsRecord *record);
-
-#endif

@@ -1,6 +1,5 @@
 // Learning rate and averaging as functions of samples seen: never of ranks, steps or time.
-#ifndef TRAINER_SCHEDULE_H
-#define TRAINER_SCHEDULE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -14,5 +13,3 @@ double schedule_lr(const OptimConfig *optim, int64_t samples, int64_t total);
 // `samples` samples: 1 - 2^(-batch / h), h = min(half-life, ema_ramp * samples) as in EDM
 // (arXiv 2206.00364, training code's ramp). 1 at the start: the average begins at the weights.
 double schedule_ema_rate(const OptimConfig *optim, int k, int64_t samples, int64_t batch);
-
-#endif
