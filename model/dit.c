@@ -74,20 +74,13 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
             divisors_list(config->width, config->width, list, sizeof list));
     FAIL_IF(config->mlp_ratio < 1 || config->mlp_ratio > 16, BAD_CONFIG,
             "model.mlp_ratio is %d; it must be 1 to 16", config->mlp_ratio);
-    if (shape->tokens) {
-        FAIL_IF(config->patch < 1 || shape->length % config->patch != 0 ||
-                    config->width % config->patch != 0,
-                BAD_CONFIG,
-                "model.patch is %d; it must divide data.length %d and model.width %d: %s",
-                config->patch, shape->length, config->width,
-                divisors_list(shape->length, config->width, list, sizeof list));
-        return STATUS_OK;
-    }
-    FAIL_IF(config->patch < 1 || shape->height % config->patch != 0 ||
-                shape->width % config->patch != 0,
-            BAD_CONFIG, "model.patch is %d; it must divide the image's %d x %d: %s", config->patch,
-            shape->height, shape->width,
-            divisors_list(shape->height, shape->width, list, sizeof list));
+    int32_t a = shape->tokens ? shape->length : shape->height;
+    int32_t b = shape->tokens ? config->width : shape->width;
+    FAIL_IF(config->patch < 1 || a % config->patch != 0 || b % config->patch != 0, BAD_CONFIG,
+            shape->tokens
+                ? "model.patch is %d; it must divide data.length %d and model.width %d: %s"
+                : "model.patch is %d; it must divide the image's %d x %d: %s",
+            config->patch, a, b, divisors_list(a, b, list, sizeof list));
     return STATUS_OK;
 }
 

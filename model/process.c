@@ -1,8 +1,8 @@
-// What all processes share: tables, the memory of a pass, times, labels and uploads.
+// What all processes share: tables, the memory of a pass, times, labels, uploads; the plan of a
+// sampler run.
 #include "model/process.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,26 +16,22 @@ enum { FAMILIES = sizeof families / sizeof families[0] };
 
 // ---- opening ----------------------------------------------------------------------------------
 
-Status process_check_choice(const char *key, const char *name, const char *const *choices, int n) {
-    char list[128] = "";
-    size_t used = 0;
-    for (int i = 0; i < n; ++i) {
-        if (strcmp(name, choices[i]) == 0) return STATUS_OK;
-        if (used < sizeof list)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "",
-                                     choices[i]);
+Status process_check_choice(const char *key, const char *name, const char *choices) {
+    size_t length = strlen(name);
+    for (const char *at = choices; *at != 0; at += strspn(at, ", ")) {
+        size_t n = strcspn(at, ",");
+        if (n == length && strncmp(at, name, n) == 0) return STATUS_OK;
+        at += n;
     }
-    FAIL(BAD_CONFIG, "%s is \"%s\"; choose one of: %s", key, name, list);
+    FAIL(BAD_CONFIG, "%s is \"%s\"; choose one of: %s", key, name, choices);
 }
 
 static Status find_family(const char *name, const ProcessFamily **out) {
-    const char *names[FAMILIES];
     for (int i = 0; i < FAMILIES; ++i) {
-        names[i] = families[i]->name;
         *out = families[i];
-        if (strcmp(name, names[i]) == 0) return STATUS_OK;
+        if (strcmp(name, families[i]->name) == 0) return STATUS_OK;
     }
-    return process_check_choice("process.name", name, names, FAMILIES);
+    return process_check_choice("process.name", name, "gaussian, multinomial");
 }
 
 static void table_fill(Process *process, double *zeros, size_t rows) {
@@ -226,4 +222,57 @@ void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int
 
 double process_bound_prior(const Process *process, const void *x_0_host) {
     return process->family->bound_prior(process, x_0_host);
+}
+
+// ---- sampling ---------------------------------------------------------------------------------
+
+// Time i of n kept ones, rising from i = 0. DDIM's own grid begins at 1 and ends T/n short of T;
+// the others include both ends, as improved DDPM's respacing does.
+static int kept_time(const char *solver, int steps, int n, int i) {
+    if (strcmp(solver, "ddim") == 0) return 1 + (int)((int64_t)i * steps / n);
+    if (n == 1) return steps;
+    return 1 + (int)llround((double)i * (steps - 1) / (n - 1));
+}
+
+Status sampler_open(const Process *process, const SamplerConfig *config, Sampler **out) {
+    *out = NULL;
+    int steps = process->config.steps;
+    FAIL_IF(config->steps < 0 || config->steps > steps, BAD_CONFIG,
+            "sampler.steps is %d; choose 1 to process.steps = %d, or 0 for all of them",
+            config->steps, steps);
+    FAIL_IF(!isfinite(config->guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
+    TRY(process->family->sampler_check(config));
+    int n = config->steps > 0 ? config->steps : steps;
+    Sampler *sampler = calloc(1, sizeof *sampler + ((size_t)n + 1) * sizeof *sampler->time);
+    FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
+    *sampler = (Sampler){process, *config, n};
+    for (int i = 0; i < n; ++i) sampler->time[n - 1 - i] = kept_time(config->solver, steps, n, i);
+    *out = sampler;
+    return STATUS_OK;
+}
+
+void sampler_close(Sampler *sampler) {
+    free(sampler);
+}
+
+int sampler_steps(const Sampler *sampler) {
+    return sampler->steps;
+}
+
+double sampler_time(const Sampler *sampler, int i) {
+    REQUIRE(i >= 0 && i < sampler->steps);
+    return sampler->time[i];
+}
+
+void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                   uint64_t seed) {
+    sampler->process->family->begin(sampler, stream, pass, samples, rng_key(seed, RNG_PRIOR, 0));
+}
+
+void sampler_advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int i,
+                     uint64_t seed) {
+    REQUIRE(i >= 0 && i < sampler->steps);
+    sampler->process->family->advance(sampler, stream, pass, samples, sampler->time[i],
+                                      sampler->time[i + 1],
+                                      rng_key(seed, RNG_ANCESTRAL, (uint64_t)i));
 }

@@ -31,14 +31,11 @@ static void fill(const ProcessConfig *config, double *step_noise) {
 }
 
 static Status check(const ProcessConfig *config, NetworkShape *shape) {
-    static const char *const schedules[] = {"cosine", "linear"};
-    static const char *const heads[] = {"eps", "x0", "v"};
-    static const char *const variances[] = {"fixed-small", "fixed-large"};
     FAIL_IF(shape->tokens, BAD_CONFIG,
             "process.name is \"gaussian\", but the data are symbols; choose multinomial");
-    TRY(process_check_choice("process.schedule", config->schedule, schedules, 2));
-    TRY(process_check_choice("process.head", config->head, heads, 3));
-    TRY(process_check_choice("process.variance", config->variance, variances, 2));
+    TRY(process_check_choice("process.schedule", config->schedule, "cosine, linear"));
+    TRY(process_check_choice("process.head", config->head, "eps, x0, v"));
+    TRY(process_check_choice("process.variance", config->variance, "fixed-small, fixed-large"));
     FAIL_IF(is(config->schedule, "linear") && config->steps <= 20, BAD_CONFIG,
             "process.steps is %d; the linear schedule needs at least 21, or its last step keeps"
             " nothing",
@@ -172,8 +169,7 @@ static double bound_prior(const Process *process, const void *x_0) {
 // ---- sampling ---------------------------------------------------------------------------------
 
 static Status sampler_check(const SamplerConfig *config) {
-    static const char *const solvers[] = {"ddpm", "ddim"};
-    TRY(process_check_choice("sampler.solver", config->solver, solvers, 2));
+    TRY(process_check_choice("sampler.solver", config->solver, "ddpm, ddim"));
     FAIL_IF(!(config->eta >= 0 && config->eta <= 1), BAD_CONFIG,
             "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config->eta);
     return STATUS_OK;

@@ -53,8 +53,8 @@ struct Sampler {
     int time[]; // [steps + 1], falling; the last one is 0
 };
 
-// True when `name` is one of the n choices; the reason for a BAD_CONFIG otherwise.
-Status process_check_choice(const char *key, const char *name, const char *const *choices, int n);
+// BAD_CONFIG unless `name` is one of the choices: "eps, x0, v".
+Status process_check_choice(const char *key, const char *name, const char *choices);
 
 // ---- gaussian ---------------------------------------------------------------------------------
 

@@ -20,10 +20,9 @@ static void fill(const ProcessConfig *config, double *step_noise) {
 }
 
 static Status check(const ProcessConfig *config, NetworkShape *shape) {
-    static const char *const schedules[] = {"cosine"};
     FAIL_IF(!shape->tokens, BAD_CONFIG,
             "process.name is \"multinomial\", but the data are numbers; choose gaussian");
-    TRY(process_check_choice("process.schedule", config->schedule, schedules, 1));
+    TRY(process_check_choice("process.schedule", config->schedule, "cosine"));
     FAIL_IF(shape->vocabulary < 2 || shape->vocabulary > CATEGORICAL_CLASSES_MOST, BAD_CONFIG,
             "the data have %d symbols; multinomial diffusion takes 2 to %d", shape->vocabulary,
             (int)CATEGORICAL_CLASSES_MOST);
@@ -97,8 +96,7 @@ static double bound_prior(const Process *process, const void *x_0) {
 // ---- sampling ---------------------------------------------------------------------------------
 
 static Status sampler_check(const SamplerConfig *config) {
-    static const char *const solvers[] = {"ancestral"};
-    return process_check_choice("sampler.solver", config->solver, solvers, 1);
+    return process_check_choice("sampler.solver", config->solver, "ancestral");
 }
 
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {

@@ -89,10 +89,8 @@ Status manifest_build(const Params *params, const CheckpointMeta *meta, const Bl
     if (fflush(out.stream) == 0) make_tail(*text, *bytes, tail);
     out.failed |= fputs(tail, out.stream) < 0 || ferror(out.stream) != 0;
     out.failed |= fclose(out.stream) != 0;
-    bool long_facts = *bytes > MANIFEST_BYTES_MOST;
-    if (out.failed || long_facts) free(*text);
+    if (out.failed) free(*text);
     FAIL_IF(out.failed, NO_MEMORY, "no memory for " MANIFEST_NAME);
-    FAIL_IF(long_facts, FAILED, "%s of %zu bytes: the facts are too long", MANIFEST_NAME, *bytes);
     return STATUS_OK;
 }
 

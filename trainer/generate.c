@@ -81,42 +81,38 @@ static void end_group(const Engine *engine, EngineLane *lane, const GenerateRequ
                     (size_t)(to - from) * item_bytes);
 }
 
-// Some groups of this rank, one on each stream.
-static Status run_groups(Engine *engine, const GenerateRequest *request, const int64_t *group,
+// Some groups of this rank, which has every world-th: one on each stream.
+static Status run_groups(Engine *engine, const GenerateRequest *request, int64_t group, int world,
                          int groups, char *out) {
-    for (int i = 0; i < groups; ++i) begin_group(engine, &engine->lane[i], request, group[i]);
+    for (int i = 0; i < groups; ++i)
+        begin_group(engine, &engine->lane[i], request, group + i * world);
     TRY(engine_wait(engine));
     for (int step = 0; step < sampler_steps(request->sampler); ++step) {
         for (int i = 0; i < groups; ++i) queue_step(engine, &engine->lane[i], request, step);
         TRY(engine_wait(engine));
     }
-    for (int i = 0; i < groups; ++i) end_group(engine, &engine->lane[i], request, group[i], out);
+    for (int i = 0; i < groups; ++i)
+        end_group(engine, &engine->lane[i], request, group + i * world, out);
     return engine_wait(engine);
 }
 
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out) {
-    int world = comm_world(comm), rank = comm_rank(comm);
-    int64_t begin = request->first / engine->capacity;
+    int world = comm_world(comm);
     int64_t end = (request->first + request->count - 1) / engine->capacity + 1;
     TRY(engine_use(engine, request->weights));
     // Four-byte numbers travel as words of eight; each group is zero on all ranks but one.
     size_t words = (size_t)(request->count * engine_item(engine) + 1) / 2;
-    int64_t *mine = malloc((size_t)engine->lanes * sizeof *mine);
     uint64_t *samples = calloc(words, sizeof *samples);
+    FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %lld samples", (long long)request->count);
     Status status = STATUS_OK;
-    if (mine == NULL || samples == NULL)
-        FAIL_OR(done, status, NO_MEMORY, "no memory for %lld samples", (long long)request->count);
-    int waiting = 0;
-    for (int64_t group = begin + rank; group < end && status == STATUS_OK; group += world) {
-        mine[waiting++] = group;
-        if (waiting < engine->lanes && group + world < end) continue;
-        status = run_groups(engine, request, mine, waiting, (char *)samples);
-        waiting = 0;
+    int64_t group = request->first / engine->capacity + comm_rank(comm);
+    for (; group < end && status == STATUS_OK; group += engine->lanes * world) {
+        int64_t left = (end - group - 1) / world + 1;
+        int groups = left < engine->lanes ? (int)left : engine->lanes;
+        status = run_groups(engine, request, group, world, groups, (char *)samples);
     }
     if (status == STATUS_OK) status = comm_sum_u64(comm, samples, (int)words);
-done:
-    free(mine);
     if (status != STATUS_OK) free(samples);
-    *out = status == STATUS_OK ? samples : NULL;
+    *out = samples;
     return status;
 }
