@@ -55,18 +55,13 @@ uint64_t codec_hash(const void *data, size_t bytes) {
     return XXH3_64bits(data, bytes);
 }
 
-typedef struct {
-    void *data;
-    size_t room;
-} Buffer;
-
 struct BlockWriter {
     char path[PATH_BYTES];
     int fd;
     ZSTD_CCtx *zstd;
     XXH3_state_t *hash;
-    Buffer stored; // one compressed block
-    Buffer index;  // an Index; its entries are filled as blocks come
+    void *stored; // one compressed block
+    void *index;  // an Index; its entries are filled as blocks come
     BlockFileInfo info;
     bool broken; // a write failed: the file can only be discarded
 };
@@ -75,8 +70,8 @@ static void writer_free(BlockWriter *writer) {
     if (writer->fd >= 0) close(writer->fd);
     ZSTD_freeCCtx(writer->zstd);
     XXH3_freeState(writer->hash);
-    free(writer->stored.data);
-    free(writer->index.data);
+    free(writer->stored);
+    free(writer->index);
     free(writer);
 }
 
@@ -118,12 +113,10 @@ static Status writer_put(BlockWriter *writer, const void *data, size_t bytes) {
     return STATUS_OK;
 }
 
-static Status buffer_grow(Buffer *buffer, const char *path, size_t needed) {
-    if (needed <= buffer->room) return STATUS_OK;
-    size_t larger = needed > 2 * buffer->room ? needed : 2 * buffer->room;
-    void *grown = realloc(buffer->data, larger);
-    FAIL_IF(grown == NULL, NO_MEMORY, "%s: no memory for %zu bytes", path, larger);
-    *buffer = (Buffer){grown, larger};
+static Status resize(void **memory, const char *path, size_t bytes) {
+    void *resized = realloc(*memory, bytes);
+    FAIL_IF(resized == NULL, NO_MEMORY, "%s: no memory for %zu bytes", path, bytes);
+    *memory = resized;
     return STATUS_OK;
 }
 
@@ -132,16 +125,16 @@ Status block_writer_add(BlockWriter *writer, const void *raw, size_t bytes) {
     FAIL_IF(bytes > BLOCK_RAW_MOST, BAD_USAGE, "%s: a block of %zu bytes, at most %d are allowed",
             writer->path, bytes, BLOCK_RAW_MOST);
     FAIL_IF(block == BLOCKS_MOST, BAD_USAGE, "%s: more than %d blocks", writer->path, BLOCKS_MOST);
-    TRY(buffer_grow(&writer->stored, writer->path, ZSTD_compressBound(bytes)));
-    TRY(buffer_grow(&writer->index, writer->path, index_bytes((uint64_t)block + 1)));
-    size_t stored =
-        ZSTD_compress2(writer->zstd, writer->stored.data, writer->stored.room, raw, bytes);
+    size_t bound = ZSTD_compressBound(bytes);
+    TRY(resize(&writer->stored, writer->path, bound));
+    TRY(resize(&writer->index, writer->path, index_bytes((uint64_t)block + 1)));
+    size_t stored = ZSTD_compress2(writer->zstd, writer->stored, bound, raw, bytes);
     FAIL_IF(ZSTD_isError(stored), NO_MEMORY, "%s: zstd cannot compress block %u: %s", writer->path,
             block, ZSTD_getErrorName(stored));
-    Index *index = writer->index.data;
+    Index *index = writer->index;
     index->entry[block] =
-        (Entry){(uint32_t)stored, (uint32_t)bytes, codec_hash(writer->stored.data, stored)};
-    TRY(writer_put(writer, writer->stored.data, stored));
+        (Entry){(uint32_t)stored, (uint32_t)bytes, codec_hash(writer->stored, stored)};
+    TRY(writer_put(writer, writer->stored, stored));
     ++writer->info.blocks;
     writer->info.raw += bytes;
     return STATUS_OK;
@@ -151,8 +144,8 @@ static Status writer_end(BlockWriter *writer) {
     FAIL_IF(writer->broken, IO, "%s: an earlier write failed", writer->path);
     uint32_t blocks = writer->info.blocks;
     size_t bytes = index_bytes(blocks);
-    TRY(buffer_grow(&writer->index, writer->path, bytes));
-    Index *index = writer->index.data;
+    TRY(resize(&writer->index, writer->path, bytes));
+    Index *index = writer->index;
     *index = (Index){SKIPPABLE_MAGIC, (uint32_t)(bytes - FRAME_HEADER), "DYEB", FORMAT_VERSION};
     IndexTail *tail = (IndexTail *)&index->entry[blocks];
     *tail = (IndexTail){.blocks = blocks, .name = "DYEI"};

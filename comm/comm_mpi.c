@@ -290,10 +290,9 @@ Status comm_mpi_open(Comm **out) {
     mpi->comm.ops = &mpi_ops;
     mpi->comm.init_seconds = seconds;
     Status status = mpi_start(mpi);
-    if (status != STATUS_OK) {
+    if (status != STATUS_OK)
         mpi_free(mpi); // MPI stays up: whoever fails here alone must end the job by comm_abort
-        return error_trail(status, __FILE__, __LINE__, __func__);
-    }
-    *out = &mpi->comm;
-    return STATUS_OK;
+    else
+        *out = &mpi->comm;
+    return status;
 }
