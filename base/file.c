@@ -62,8 +62,7 @@ Status file_read(const char *path, size_t most, char **out, size_t *bytes) {
 }
 
 bool file_exists(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0;
+    return access(path, F_OK) == 0;
 }
 
 Status file_size(const char *path, uint64_t *bytes) {

@@ -9,32 +9,15 @@
 static _Thread_local ErrorRecord thread_record;
 static void (*bug_hook)(int exit_code);
 
-typedef struct {
-    const char *name, *text;
-    int exit_code;
-} StatusInfo;
-
-static const StatusInfo status_info[STATUS_COUNT] = {
+static const StatusInfo infos[STATUS_COUNT] = {
 #define STATUS_ROW(name, code, text) [STATUS_##name] = {#name, text, code},
     STATUS_LIST(STATUS_ROW)
 #undef STATUS_ROW
 };
 
-static const StatusInfo *info_of(Status status) {
+const StatusInfo *status_info(Status status) {
     bool known = status >= STATUS_OK && status < STATUS_COUNT;
-    return &status_info[known ? status : STATUS_FAILED];
-}
-
-const char *status_name(Status status) {
-    return info_of(status)->name;
-}
-
-const char *status_text(Status status) {
-    return info_of(status)->text;
-}
-
-int status_exit_code(Status status) {
-    return info_of(status)->exit_code;
+    return &infos[known ? status : STATUS_FAILED];
 }
 
 const ErrorRecord *error_get(void) {

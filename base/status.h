@@ -12,9 +12,12 @@
 
 #include <stdbool.h>
 
+// From the mildest to the worst, which decides what ranks agree on (comm_agree): UNFINISHED only
+// asks for another start.
 //        name          exit  what it tells the user
 #define STATUS_LIST(X)                                                                             \
     X(OK, 0, "finished")                                                                           \
+    X(UNFINISHED, 75, "saved but unfinished: run the same command again")                          \
     X(FAILED, 1, "it failed")                                                                      \
     X(BAD_USAGE, 2, "the command line is wrong")                                                   \
     X(BAD_DATA, 65, "a data or checkpoint file is missing or damaged")                             \
@@ -22,7 +25,6 @@
     X(BUSY, 69, "somebody else is using it")                                                       \
     X(NO_MEMORY, 71, "there is not enough memory")                                                 \
     X(IO, 74, "the operating system refused to read or write")                                     \
-    X(UNFINISHED, 75, "saved but unfinished: run the same command again")                          \
     X(COMM, 76, "the ranks could not talk to each other")                                          \
     X(NUMERIC, 77, "a loss or gradient is not finite")                                             \
     X(BAD_CONFIG, 78, "the configuration is wrong")
@@ -44,9 +46,11 @@ typedef enum STATUS_MUST_BE_USED {
 
 typedef StatusCode Status;
 
-const char *status_name(Status status); // "BAD_CONFIG"
-const char *status_text(Status status); // "the configuration is wrong"
-int status_exit_code(Status status);
+typedef struct {
+    const char *name, *text; // "BAD_CONFIG", "the configuration is wrong"
+    int exit_code;
+} StatusInfo;
+const StatusInfo *status_info(Status status); // of FAILED for what is no Status
 
 enum { ERROR_TEXT_BYTES = 1024, ERROR_FRAMES = 12 };
 

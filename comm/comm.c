@@ -82,27 +82,16 @@ const char *comm_host_of(const Comm *comm, int rank) {
     return comm->hosts[rank];
 }
 
-// UNFINISHED only asks for another start, so that any real failure outranks it.
-static uint64_t severity(Status status) {
-    if (status == STATUS_OK) return 0;
-    return status == STATUS_UNFINISHED ? 1 : 1 + (uint64_t)status;
-}
-
-static Status status_of(uint64_t severity) {
-    if (severity == 0) return STATUS_OK;
-    return severity == 1 ? STATUS_UNFINISHED : (Status)(severity - 1);
-}
-
 static Status reduce(Comm *comm, void *values, int n, Reduction reduction) {
     return comm->ops == NULL ? STATUS_OK : comm->ops->reduce(comm, values, n, reduction);
 }
 
 Status comm_agree(Comm *comm, Status status, int *speaker) {
-    uint64_t worst = severity(status) << 32 | (uint32_t)(comm->world - 1 - comm->rank);
+    uint64_t worst = (uint64_t)status << 32 | (uint32_t)(comm->world - 1 - comm->rank);
     *speaker = -1;
     TRY(reduce(comm, &worst, 1, MAX_U64));
     *speaker = comm->world - 1 - (int)(uint32_t)worst;
-    return status_of(worst >> 32);
+    return (Status)(worst >> 32);
 }
 
 Status comm_share_status(Comm *comm, Status mine) {

@@ -30,7 +30,7 @@ const char *comm_description(const Comm *comm); // "Open MPI 4.1.4, 4 ranks on 1
 
 // Agreement at a quiet point (start-up, end): all ranks return the worst status; *speaker is the
 // lowest rank that had it, which is the one that should print. Afterwards all may close politely.
-// UNFINISHED is the mildest of the failures; of the others the later in STATUS_LIST is the worse.
+// Of two failures the later in STATUS_LIST is the worse.
 // *speaker is -1 where the agreement itself failed (COMM).
 Status comm_agree(Comm *comm, Status status, int *speaker);
 

@@ -73,21 +73,17 @@ static void rest(double waited) {
 }
 
 static Status wait_for(CommMpi *mpi, const Exchange *pending) {
-    double start = 0, alarm_at = mpi->comm.alarm_first;
-    for (int polls = 0;; ++polls) {
+    double start = clock_now(), alarm_at = mpi->comm.alarm_first;
+    for (;;) {
         int done = 0;
         MPI_TRY(MPI_Testall(pending->count, pending->request, &done, MPI_STATUSES_IGNORE),
                 pending->what);
         if (done) return STATUS_OK;
-        double now = clock_now();
-        if (polls == 0) start = now;
-        double waited = now - start;
-        if (waited >= alarm_at) {
+        double waited = clock_now() - start;
+        if (mpi->comm.alarm != NULL && waited >= alarm_at) {
             alarm_at = waited + mpi->comm.alarm_again;
             int count = find_missing(mpi, pending);
-            if (mpi->comm.alarm != NULL)
-                mpi->comm.alarm(mpi->comm.alarm_context, pending->what, waited, mpi->missing,
-                                count);
+            mpi->comm.alarm(mpi->comm.alarm_context, pending->what, waited, mpi->missing, count);
         }
         rest(waited);
     }

@@ -64,8 +64,8 @@ void console_progress(const char *line) {
 void console_error(void) {
     const ErrorRecord *error = error_get();
     end_live_line();
-    fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_name(error->status), error->text,
-            status_text(error->status));
+    fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_info(error->status)->name,
+            error->text, status_info(error->status)->text);
     // Where the code noticed helps nobody who mistyped a key.
     bool is_input = error->status == STATUS_BAD_USAGE || error->status == STATUS_BAD_CONFIG ||
                     error->status == STATUS_NOT_FOUND || error->status == STATUS_BUSY;

@@ -93,5 +93,5 @@ int main(int argc, char **argv) {
         console_say(error_get()->text);
     else if (status != STATUS_OK && error_get()->status != STATUS_OK)
         console_error();
-    return status_exit_code(status);
+    return status_info(status)->exit_code;
 }

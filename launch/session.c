@@ -71,7 +71,7 @@ Status session_run(const char *comm_kind, const Session *session) {
             console_error();
         else
             sleep(1);
-        comm_abort(comm, status_exit_code(status));
+        comm_abort(comm, status_info(status)->exit_code);
     }
     session->finish(session->context);
     return leave(comm, status);

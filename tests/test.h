@@ -55,7 +55,8 @@ static int test_failures, test_checks, test_skips;
     do {                                                                                           \
         ++test_checks;                                                                             \
         Status s_ = (call);                                                                        \
-        if (s_ != STATUS_OK) TEST_FAIL("%s: %s: %s", #call, status_name(s_), error_get()->text);   \
+        if (s_ != STATUS_OK)                                                                       \
+            TEST_FAIL("%s: %s: %s", #call, status_info(s_)->name, error_get()->text);              \
     } while (0)
 
 // The call fails with this code and its message holds this text: messages are an interface.
@@ -64,7 +65,7 @@ static int test_failures, test_checks, test_skips;
         ++test_checks;                                                                             \
         Status s_ = (call);                                                                        \
         if (s_ != STATUS_##code)                                                                   \
-            TEST_FAIL("%s: is %s, expected " #code, #call, status_name(s_));                       \
+            TEST_FAIL("%s: is %s, expected " #code, #call, status_info(s_)->name);                 \
         else if (strstr(error_get()->text, part) == NULL)                                          \
             TEST_FAIL("%s: message \"%s\" lacks \"%s\"", #call, error_get()->text, part);          \
     } while (0)

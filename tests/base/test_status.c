@@ -99,14 +99,14 @@ static void test_failure_crosses_threads(void) {
 }
 
 static void test_names_and_codes(void) {
-    EXPECT_TEXT(status_name(STATUS_BAD_CONFIG), "BAD_CONFIG");
-    EXPECT_TEXT(status_text(STATUS_BAD_CONFIG), "the configuration is wrong");
-    EXPECT_EQ(status_exit_code(STATUS_OK), 0);
-    EXPECT_EQ(status_exit_code(STATUS_UNFINISHED), 75);
-    EXPECT_EQ(status_exit_code((Status)999), 1);
+    EXPECT_TEXT(status_info(STATUS_BAD_CONFIG)->name, "BAD_CONFIG");
+    EXPECT_TEXT(status_info(STATUS_BAD_CONFIG)->text, "the configuration is wrong");
+    EXPECT_EQ(status_info(STATUS_OK)->exit_code, 0);
+    EXPECT_EQ(status_info(STATUS_UNFINISHED)->exit_code, 75);
+    EXPECT_EQ(status_info((Status)999)->exit_code, 1);
     for (int i = 0; i < STATUS_COUNT; ++i)
         for (int j = 0; j < i; ++j)
-            EXPECT(status_exit_code((Status)i) != status_exit_code((Status)j));
+            EXPECT(status_info((Status)i)->exit_code != status_info((Status)j)->exit_code);
 }
 
 static void hook(int exit_code) {

@@ -319,5 +319,5 @@ int main(int argc, char **argv) {
     Status status = dump(&step, argc, argv);
     if (status != STATUS_OK) fprintf(stderr, "dump_step: %s\n", error_get()->text);
     step_close(&step);
-    return status_exit_code(status);
+    return status_info(status)->exit_code;
 }

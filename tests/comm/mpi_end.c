@@ -39,7 +39,7 @@ static int fail_together(void) {
     int speaker;
     Status status = comm_agree(comm, mine ? STATUS_BAD_CONFIG : STATUS_OK, &speaker);
     comm_close(comm);
-    return status_exit_code(status);
+    return status_info(status)->exit_code;
 }
 
 int main(int argc, char **argv) {
@@ -47,8 +47,8 @@ int main(int argc, char **argv) {
     if (strcmp(how, "slurm") == 0) setenv("SLURM_STEP_NUM_TASKS", "4", 1);
     Status status = comm_open("auto", &comm);
     if (status != STATUS_OK) {
-        fprintf(stderr, "%s: %s\n", status_name(status), error_get()->text);
-        comm_abort(NULL, status_exit_code(status));
+        fprintf(stderr, "%s: %s\n", status_info(status)->name, error_get()->text);
+        comm_abort(NULL, status_info(status)->exit_code);
     }
     return strcmp(how, "agree") == 0 ? fail_together() : fail_alone(how);
 }

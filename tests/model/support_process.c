@@ -8,7 +8,7 @@
 
 static void must(Status status) {
     if (status == STATUS_OK) return;
-    fprintf(stderr, "%s: %s\n", status_name(status), error_get()->text);
+    fprintf(stderr, "%s: %s\n", status_info(status)->name, error_get()->text);
     abort();
 }
 
