@@ -134,15 +134,10 @@ static void dit_plan(Network *network, Params *params) {
     dit->width = width;
     dit->heads = config->heads;
     dit->hidden = width * config->mlp_ratio;
-    if (shape->tokens) {
-        dit->tokens = shape->length / patch;
-        dit->patch_in = width;
-        dit->patch_out = shape->out_channels * patch;
-    } else {
-        dit->tokens = (shape->height / patch) * (shape->width / patch);
-        dit->patch_in = shape->channels * patch * patch;
-        dit->patch_out = shape->out_channels * patch * patch;
-    }
+    int64_t places = shape->tokens ? patch : patch * patch; // symbols or pixels of a token
+    dit->tokens = (shape->tokens ? shape->length : (int64_t)shape->height * shape->width) / places;
+    dit->patch_in = shape->tokens ? width : shape->channels * places;
+    dit->patch_out = shape->out_channels * places;
     size_t attention = attention_scratch_bytes(dit->tokens), norm = norm_scratch_bytes(width);
     network->scratch_bytes = attention > norm ? attention : norm;
     network->table_bytes = (size_t)(dit->tokens * width) * sizeof(float);

@@ -118,9 +118,8 @@ static void layer_backward(const Run *run, const Mlp *mlp, const MlpMemory *memo
 
 static void mlp_backward(const Run *run, float *dout, float *dx) {
     const Mlp *mlp = (const Mlp *)run->network;
-    int64_t samples = run->input->samples;
     MlpMemory memory;
-    mlp_place(mlp, run->memory->activations, samples, true, &memory);
+    mlp_place(mlp, run->memory->activations, run->input->samples, true, &memory);
     run_linear_grad(run, &mlp->final, dout, memory.final_active, memory.stream, memory.dstream);
     for (int i = mlp->base.config.depth - 1; i >= 0; --i) layer_backward(run, mlp, &memory, i);
     run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, NULL, dx);

@@ -2,7 +2,6 @@
 // softmax is put in place of x_0 in the posterior ("plug-in"). Its best output is therefore the
 // distribution of a token given all *other* noisy tokens, not given all of them.
 #include <math.h>
-#include <string.h>
 
 #include "model/process_impl.h"
 
@@ -41,8 +40,7 @@ CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
 }
 
 static void level(const Process *process, int t, void *row) {
-    CategoricalLevel numbers = categorical_numbers(process, t, t - 1);
-    memcpy(row, &numbers, sizeof numbers);
+    *(CategoricalLevel *)row = categorical_numbers(process, t, t - 1);
 }
 
 // ---- tensors ----------------------------------------------------------------------------------

@@ -129,10 +129,8 @@ Status part_write(const char *folder, const Params *params, int part, const Stat
     TRY(part_path(folder, part, path));
     TRY(block_writer_open(path, CHECKPOINT_LEVEL, &writer));
     Status status = write_blocks(writer, params, part, access, room, fingerprint);
-    if (status != STATUS_OK) {
-        block_writer_discard(writer);
-        TRY(status);
-    }
+    if (status != STATUS_OK) block_writer_discard(writer);
+    TRY(status);
     TRY(block_writer_finish(writer, info));
     return block_file_verify(path, info);
 }

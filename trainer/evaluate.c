@@ -62,11 +62,9 @@ static void keep_losses(const Walk *walk, const LaneWork *work, int visit) {
 static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
     Engine *engine = walk->engine;
     int64_t item = engine_item(engine);
-    int busy = 0;
-    for (int i = 0; i < engine->lanes; ++i) {
+    int busy = (int)((batch->count - 1) / engine->capacity) + 1; // streams
+    for (int i = 0; i < busy; ++i) {
         int64_t first = i * engine->capacity, count = batch->count - first;
-        if (count <= 0) break;
-        ++busy;
         work[i].batch = (GrainBatch){
             .seed = walk->request->seed,
             .samples = count < engine->capacity ? count : engine->capacity,
@@ -89,13 +87,12 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
 // ---- all samples, over all ranks --------------------------------------------------------------
 
 static Status walk_share(const Walk *walk, Loader *loader) {
-    Engine *engine = walk->engine;
-    size_t capacity = (size_t)engine->capacity, lanes = (size_t)engine->lanes;
+    size_t capacity = (size_t)walk->engine->capacity, lanes = (size_t)walk->engine->lanes;
     LaneWork *work = calloc(lanes, sizeof *work);
     float *losses = calloc(lanes * capacity, sizeof *losses);
     Status status = STATUS_OK;
     if (work == NULL || losses == NULL)
-        FAIL_OR(done, status, NO_MEMORY, "no memory for %d evaluation streams", engine->lanes);
+        FAIL_OR(done, status, NO_MEMORY, "no memory for %zu evaluation streams", lanes);
     for (size_t i = 0; i < lanes; ++i) work[i].loss = losses + i * capacity;
     for (;;) {
         Batch batch;

@@ -117,8 +117,7 @@ static Status write_held_out(const Trainer *t, const HeldOutLoss *result) {
 }
 
 Status report_held_out(Trainer *t) {
-    double started = clock_now();
-    t->last_eval = started;
+    double started = t->last_eval = clock_now();
     if (t->held_out == NULL) return STATUS_OK;
     TRY(state_gather_average(t, STATE_EMA_0));
     EvalRequest request = {.data = t->held_out,
@@ -145,8 +144,7 @@ Status report_held_out(Trainer *t) {
 // ---- samples ----------------------------------------------------------------------------------
 
 Status report_samples(Trainer *t) {
-    double started = clock_now();
-    t->last_sample = started;
+    double started = t->last_sample = clock_now();
     const SampleConfig *config = &t->settings.sample;
     TRY(state_gather_average(t, STATE_EMA_0));
     const DatasetInfo *info = dataset_info(t->data);
