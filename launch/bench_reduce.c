@@ -101,7 +101,8 @@ static Status measure(Rig *rig, Part part[PARTS], double seconds) {
 static void tell(Bench *bench, const Part part[PARTS]) {
     double bytes = (double)bench->engine->params.size * sizeof(float);
     double step = bench->step_seconds, exchange = part[REDUCE].seconds + part[GATHER].seconds;
-    double merges = bench->settings.train.grains - 1; // of all ranks and streams
+    int grains = bench->settings.train.grains;
+    double merges = grains - 1 - grains / 2; // of all ranks and streams; right grains need none
     report_ratio(bench, "merges_over_step",
                  merges * part[MERGE].seconds / step / comm_world(bench->comm) /
                      bench->engine->lanes,
