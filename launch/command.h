@@ -14,3 +14,4 @@ Status cmd_sample(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
+Status cmd_launch(int argc, char **argv);

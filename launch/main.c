@@ -31,6 +31,13 @@ static const CommandRow commands[] = {
     {"bench", cmd_bench,
      "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",
      "measure each phase of training on this machine against its limit"},
+    {"launch", cmd_launch,
+     "local|mpirun|slurm CONFIG.yaml [key=value ...] [--ranks N] [--hostfile FILE] [--interface IF]"
+     " [--nodes N] [--ranks-per-node R] [--cpus-per-rank C] [--gpus-per-node G] [--time T]"
+     " [--partition P] [--account A] [--qos Q] [--constraint X] [--mem M] [--modules \"A B\"]"
+     " [--setup FILE] [--local DIR] [--mpi pmix|mpirun] [--save-seconds S] [--dry-run]",
+     "train here, over the hosts of a file, or as a SLURM job that goes back into the queue until"
+     " it is done"},
     {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 // From mpirun's SIGTERM to its SIGKILL, less a margin for what follows a save.
 static const double seconds_to_kill = 0.9, continue_window = 1.5;
 
+static bool under_mpirun; // SLURM's SIGCONT and SIGTERM leave half a minute
 static volatile sig_atomic_t stop_wanted;
 static volatile double continued_at, killed_at; // clock_now() values; 0: never
 static bool is_speaker;
@@ -29,8 +31,8 @@ static void on_continue(int signal) {
 static void on_stop(int signal) {
     int saved = errno;
     double now = clock_now();
-    if (signal == SIGTERM && continued_at > 0 && now - continued_at < continue_window &&
-        killed_at == 0) {
+    if (under_mpirun && signal == SIGTERM && continued_at > 0 &&
+        now - continued_at < continue_window && killed_at == 0) {
         killed_at = now + seconds_to_kill;
         const char *text = message[message_now];
         if (is_speaker && write(STDERR_FILENO, text, strlen(text)) < 0) errno = saved;
@@ -49,6 +51,7 @@ static Status handle(int signal, void (*handler)(int)) {
 
 Status signals_open(bool speaker) {
     is_speaker = speaker;
+    under_mpirun = getenv("OMPI_COMM_WORLD_RANK") != NULL;
     signals_good_checkpoint("");
     TRY(handle(SIGCONT, on_continue));
     TRY(handle(SIGUSR1, on_stop));
