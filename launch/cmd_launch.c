@@ -255,7 +255,7 @@ static void template_fill(FILE *out, const char *text, const Blank *blanks, int 
 static Status slurm_command(const Launch *launch, const char *mpi, char **text) {
     Words words = {0};
     if (strcmp(mpi, "mpirun") == 0) {
-        add_mpirun(launch, launch->nodes * launch->ranks_per_node, &words);
+        add_mpirun(launch, 0, &words); // on all nodes that the job gets
     } else {
         words_add(&words, "srun");
         words_add(&words, "--mpi=%s", mpi);
