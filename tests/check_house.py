@@ -38,7 +38,7 @@ EXIT_HOMES = {"base/status.c": "stdout|stderr|printf|exit", "comm/comm.c": "exit
               "comm/comm_mpi.c": "exit"}
 
 SKIPPED_FOLDERS = re.compile(r"build.*|runs|data-packed|shared|__pycache__|\.git")
-SHARED_NAMES = {"CMakeLists.txt", "README.md", "RESULTS.md", ".gitignore"}
+SHARED_NAMES = {"CMakeLists.txt", "README.md", "RESULTS.md", ".gitignore", "run.sh"}
 TEXT = {".c", ".h", ".py", ".sh", ".cmake", ".txt", ".md", ".yaml", ".yml", ".json", ""}
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME)\b")
 MACHINE_PATH = re.compile(r"(?<![\w./$}])/(?:work|root|home|Users)/\w")
