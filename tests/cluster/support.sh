@@ -66,9 +66,9 @@ on() {
     fi
 }
 
-# 400 steps of a second, the same in all tests. The folder comes last: run.dir=NAME.
+# 600 steps of some seconds, the same in all tests. The folder comes last: run.dir=NAME.
 # shellcheck disable=SC2034 # for the tests
-train=(train swiss-roll.yaml data.path=points train.steps=400 train.batch=64 train.grains=8
+train=(train swiss-roll.yaml data.path=points train.steps=600 train.batch=64 train.grains=8
     checkpoint.every=40 checkpoint.keep=3 log.every=20 eval.every=0 sample.every=0 device.threads=1)
 
 # mpirun_on HOSTS RANKS: fills the array `launch` with mpirun's words; HOSTS is "n1 n2".
@@ -93,11 +93,21 @@ ended() {
     wait "$job" 2>/dev/null || code=$?
 }
 
-# ranks_on HOST: process ids on this machine of the ranks of a host.
-ranks_on() {
+# processes_on HOST NAME: ids on this machine of a host's processes of this name.
+processes_on() {
     local pid
     for pid in $(lab pids "$1"); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != dye ] || echo "$pid"
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"
     done
 }
 has_step() { grep -q '"step"' "$shared/$1/metrics.jsonl"; }
+
+# stop_run DIR HOST: SIGUSR1 to the mpirun of a host, once its run $job has trained some steps: saved,
+# exit code 75.
+stop_run() {
+    wait_for 60 has_step "$1"
+    kill -USR1 "$(processes_on "$2" mpirun)" || die "the run was over before the signal"
+    ended 60
+    [ $code -eq 75 ] || die "exit code $code instead of 75 after SIGUSR1"
+    on "$2" 0 ./dye verify "$1"
+}

@@ -25,14 +25,16 @@ checked "two and three hosts: the same curve and fingerprint"
 
 # move FIRST-HOSTS FIRST-RANKS HOSTS RANKS
 move() {
-    local dir=$2-to-$4
+    local dir=$2-to-$4 step
     mpirun_on "$1" "$2"
-    on "${1%% *}" 0 "${launch[@]}" ./dye "${train[@]}" train.steps=200 run.dir="$dir"
+    begin "${1%% *}" "${launch[@]}" ./dye "${train[@]}" run.dir="$dir"
+    stop_run "$dir" "${1%% *}"
+    step=$(newest "$shared/$dir")
     mpirun_on "$3" "$4"
     on "${3%% *}" 0 "${launch[@]}" ./dye "${train[@]}" run.dir="$dir"
-    said "resumed from .*step-0*200" "resume"
+    said "resumed from .*$step" "resume"
     same "$(fingerprint "$shared/$dir")" "$expected" "$2 ranks on $1, then $4 ranks on $3"
-    checked "200 steps on $1, the rest on $3: the same fingerprint"
+    checked "stopped at $(step_number "$step") on $1, gone on with on $3: the same fingerprint"
 }
 move "n1 n2 n3" 3 "n2 n3" 2
-move "n3" 1 "n1 n2 n3" 6
+move "n2 n3" 2 "n1 n2 n3" 4
