@@ -1,6 +1,6 @@
 # The tests that are no test_NAME.c: rules, format, ranks, whole runs, fuzzing.
 # Labels: house, mpi, run (whole programs), smoke (a small one of these, also under the sanitizers),
-# fuzz, long (left out unless asked for).
+# cluster (on hosts made of namespaces), fuzz, long (left out unless asked for).
 
 find_program(PYTHON3 python3)
 find_program(CLANG_FORMAT NAMES clang-format clang-format-14)
@@ -39,6 +39,17 @@ dye_run_test(bench bench.sh 240 "run;mpi")
 dye_run_test(launch launch.sh 240 "run;mpi")
 dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
 dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
+
+# On several hosts: tests/cluster/test_NAME.sh. Skipped where no lab can run.
+file(GLOB cluster_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cluster/test_*.sh)
+foreach(script ${cluster_tests})
+  get_filename_component(name ${script} NAME_WE)
+  string(REPLACE test_ "" name ${name})
+  add_test(NAME cluster/${name} COMMAND bash ${script})
+  set_tests_properties(cluster/${name} PROPERTIES TIMEOUT 240 LABELS "cluster;mpi;run"
+                       SKIP_RETURN_CODE 77 RUN_SERIAL TRUE
+                       ENVIRONMENT "DYE=$<TARGET_FILE:dye>")
+endforeach()
 
 # Against PyTorch, where there is one.
 add_test(NAME bench/parity COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/bench/parity.sh)

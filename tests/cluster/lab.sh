@@ -336,9 +336,12 @@ cable() { nsenter -n -t "$(host_pid switch)" ip link set "port-$2" "$1"; }
 
 # Where the lab may take all space: a host's /tmp, or the shared folder. Nothing else.
 limited() {
-    local path
+    local path pid
     case $1 in
-    n[0-9]*) echo "/proc/$(host_pid "$1")/root/tmp" ;;
+    n[0-9]*)
+        pid=$(host_pid "$1")
+        echo "/proc/$pid/root/tmp"
+        ;;
     *)
         path=$(realpath -e "$1") || fail "no folder $1"
         [[ $path/ == "$shared"/* ]] || fail "$1 does not lie below $shared"

@@ -3,19 +3,21 @@
 # tests/run/common.sh. Source it, then call lab_up.
 # shellcheck source-path=SCRIPTDIR source=../run/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../run/common.sh"
-set -euo pipefail
+set -Eeuo pipefail
+# What no expectation foresaw still says where it was.
+trap 'echo "FAIL ${BASH_SOURCE[0]##*/}:$LINENO: code $? of: $BASH_COMMAND" >&2' ERR
 
 lab_script=$root/tests/cluster/lab.sh
 export DYE_LAB_OWNER=$$
-lab_folder=
-shared=
-
 lab() { bash "$lab_script" "$@"; }
+lab_folder=$(lab where)
+shared=$lab_folder/shared
 
 end_test() {
     local code=$?
+    trap - ERR
     set +e
-    if [ -n "$lab_folder" ]; then
+    if [ "$(cat "$lab_folder/owner" 2>/dev/null)" = $$ ]; then
         [ $code -eq 0 ] || [ $code -eq 77 ] || show_logs
         lab down
     fi
@@ -43,8 +45,6 @@ lab_up() {
     69 | 77) skip "$(tail -n 1 "$log")" ;;
     *) die "lab.sh up $*" ;;
     esac
-    lab_folder=$(lab where)
-    shared=$lab_folder/shared
     cp "$dye" "$shared/dye"
     cp "$root/configs/swiss-roll.yaml" "$shared"
     on n1 0 ./dye pack swiss-roll -o points
@@ -101,6 +101,13 @@ processes_on() {
     done
 }
 has_step() { grep -q '"step"' "$shared/$1/metrics.jsonl"; }
+# kill_rank HOST: of the one rank there.
+kill_rank() {
+    local pid
+    pid=$(processes_on "$1" dye)
+    [ -n "$pid" ] || die "no rank runs on $1"
+    kill -9 "$pid"
+}
 
 # stop_run DIR HOST: SIGUSR1 to the mpirun of a host, once its run $job has trained some steps: saved,
 # exit code 75.

@@ -30,7 +30,7 @@ goes_on() {
 }
 
 train_on "n1 n2 n3" rank
-kill -9 "$(processes_on n2 dye)"
+kill_rank n2
 ended 30
 [ $code -ne 0 ] || die "the job ended well without one of its ranks"
 no_ranks n1 n2 n3 || die "ranks are left"
