@@ -3,12 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "launch/command.h"
-#include "launch/console.h"
 #include "launch/options.h"
 #include "launch/run_config.h"
 #include "launch/templates.h"
@@ -34,42 +32,41 @@ typedef struct {
 // ---- options ----------------------------------------------------------------------------------
 
 typedef struct {
-    const char *name;
-    size_t offset; // in Launch
-    int64_t least, most;
-    bool is_number;
+    const char *name, *kinds; // the launches that it means something to
+    size_t offset;            // in Launch
+    int64_t least, most;      // both 0: a text
 } Option;
 
-#define NUMBER(name, field, least, most)                                                           \
-    { name, offsetof(Launch, field), least, most, true }
-#define TEXT(name, field)                                                                          \
-    { name, offsetof(Launch, field), 0, 0, false }
+#define FIELD(name) offsetof(Launch, name)
 
 static const Option option_table[] = {
-    NUMBER("ranks", ranks, 1, 1 << 20),
-    NUMBER("nodes", nodes, 1, 1 << 20),
-    NUMBER("ranks-per-node", ranks_per_node, 1, 4096),
-    NUMBER("gpus-per-node", gpus, 1, 64),
-    NUMBER("cpus-per-rank", cpus, 1, 4096),
-    NUMBER("save-seconds", seconds, 10, 3600),
-    TEXT("hostfile", hostfile),
-    TEXT("interface", interface),
-    TEXT("time", time),
-    TEXT("partition", partition),
-    TEXT("account", account),
-    TEXT("qos", qos),
-    TEXT("constraint", constraint),
-    TEXT("mem", memory),
-    TEXT("modules", modules),
-    TEXT("setup", setup),
-    TEXT("local", local),
-    TEXT("mpi", mpi),
+    {"ranks", "local mpirun", FIELD(ranks), 1, 1 << 20},
+    {"hostfile", "mpirun", FIELD(hostfile), 0, 0},
+    {"interface", "mpirun slurm", FIELD(interface), 0, 0},
+    {"ranks-per-node", "mpirun slurm", FIELD(ranks_per_node), 1, 4096},
+    {"nodes", "slurm", FIELD(nodes), 1, 1 << 20},
+    {"gpus-per-node", "slurm", FIELD(gpus), 1, 64},
+    {"cpus-per-rank", "slurm", FIELD(cpus), 1, 4096},
+    {"save-seconds", "slurm", FIELD(seconds), 10, 3600},
+    {"time", "slurm", FIELD(time), 0, 0},
+    {"partition", "slurm", FIELD(partition), 0, 0},
+    {"account", "slurm", FIELD(account), 0, 0},
+    {"qos", "slurm", FIELD(qos), 0, 0},
+    {"constraint", "slurm", FIELD(constraint), 0, 0},
+    {"mem", "slurm", FIELD(memory), 0, 0},
+    {"modules", "slurm", FIELD(modules), 0, 0},
+    {"setup", "slurm", FIELD(setup), 0, 0},
+    {"local", "slurm", FIELD(local), 0, 0},
+    {"mpi", "slurm", FIELD(mpi), 0, 0},
 };
 enum { OPTIONS = sizeof option_table / sizeof *option_table };
 
-static Status option_set(const Option *option, const char *text, Launch *launch) {
+static Status option_set(const Option *option, const char *kind, const char *text, Launch *launch) {
     char *at = (char *)launch + option->offset, name[40];
-    if (!option->is_number) {
+    FAIL_IF(strstr(option->kinds, kind) == NULL, BAD_USAGE,
+            "--%s means nothing to dye launch %s; it is for: %s", option->name, kind,
+            option->kinds);
+    if (option->most == 0) {
         *(const char **)at = text;
         return STATUS_OK;
     }
@@ -77,7 +74,7 @@ static Status option_set(const Option *option, const char *text, Launch *launch)
     return option_i64(name, text, option->least, option->most, (int64_t *)at);
 }
 
-// Options may stand anywhere; the first other word is the configuration.
+// argv[0] is the kind. Options may stand anywhere; the first other word is the configuration.
 static Status parse(int argc, char **argv, Launch *launch) {
     struct option options[OPTIONS + 2] = {{"dry-run", no_argument, NULL, OPTIONS}};
     for (int i = 0; i < OPTIONS; ++i)
@@ -88,7 +85,7 @@ static Status parse(int argc, char **argv, Launch *launch) {
         if (found == OPTIONS)
             launch->dry_run = true;
         else
-            TRY(option_set(&option_table[found], optarg, launch));
+            TRY(option_set(&option_table[found], argv[0], optarg, launch));
     }
     FAIL_IF(optind >= argc, BAD_USAGE, "which configuration? %s", usage);
     launch->config = argv[optind];

@@ -53,7 +53,9 @@ run 78 0 launch slurm "${keys[@]}" --nodes 9 --dry-run
 said "9 ranks cannot share train.grains = 8: take at most 8" "too many ranks"
 run 78 0 launch slurm "${keys[@]}" optim.lrr=1 --nodes 2 --dry-run
 said "nearest: 'optim.lr'" "a wrong key"
-checked "refused: no kind, no nodes, no hosts, too many ranks, a wrong key"
+run 2 0 launch local "${keys[@]}" --nodes 2 --dry-run
+said "--nodes means nothing to dye launch local; it is for: slurm" "an option of another launch"
+checked "refused: no kind, no nodes, no hosts, too many ranks, a wrong key, another launch's option"
 
 # ---- the job script -----------------------------------------------------------------------------
 
