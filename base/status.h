@@ -27,6 +27,7 @@
     X(IO, 74, "the operating system refused to read or write")                                     \
     X(COMM, 76, "the ranks could not talk to each other")                                          \
     X(NUMERIC, 77, "a loss or gradient is not finite")                                             \
+    X(STALLED, 79, "a rank hung, was stopped, cut off or killed")                                  \
     X(BAD_CONFIG, 78, "the configuration is wrong")
 
 // A Status that nobody looks at is a mistake. gcc knows this attribute for functions only; the

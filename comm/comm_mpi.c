@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/journal.h"
 #include "comm/comm_impl.h"
 
 enum { PIECE_BYTES = 1 << 30 }; // MPI counts are int
@@ -73,12 +74,13 @@ static void rest(double waited) {
 }
 
 static Status wait_for(CommMpi *mpi, const Exchange *pending) {
+    journal_wait(pending->what);
     double start = clock_now(), alarm_at = mpi->comm.alarm_first;
     for (;;) {
         int done = 0;
         MPI_TRY(MPI_Testall(pending->count, pending->request, &done, MPI_STATUSES_IGNORE),
                 pending->what);
-        if (done) return STATUS_OK;
+        if (done) break;
         double waited = clock_now() - start;
         if (mpi->comm.alarm != NULL && waited >= alarm_at) {
             alarm_at = waited + mpi->comm.alarm_again;
@@ -87,6 +89,8 @@ static Status wait_for(CommMpi *mpi, const Exchange *pending) {
         }
         rest(waited);
     }
+    journal_proceed();
+    return STATUS_OK;
 }
 
 // Waits for a collective that was started with this result.

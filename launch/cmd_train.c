@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/control.h"
 #include "launch/cores.h"
+#include "launch/drill.h"
 #include "launch/lock.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
@@ -55,6 +57,16 @@ static Status read_config(TrainCommand *command, Comm *comm) {
     return run_config_format(&command->settings, &command->config_text);
 }
 
+static void show_progress(const char *line) {
+    control_progress(line);
+    console_progress(line);
+}
+
+static void note_checkpoint(const char *path) {
+    control_good_checkpoint(path);
+    signals_good_checkpoint(path);
+}
+
 static Status start(void *context, Comm *comm) {
     TrainCommand *command = context;
     TRY(read_config(command, comm));
@@ -66,6 +78,8 @@ static Status start(void *context, Comm *comm) {
         int speaker;
         TRY(comm_agree(comm, status, &speaker));
     }
+    TRY(control_open(comm, settings));
+    drill_open(comm_rank(comm));
     TRY(cores_choose(comm, settings->device.threads, &command->cores));
     TRY(signals_open(comm_rank(comm) == 0));
     command->facts = version_facts();
@@ -87,14 +101,16 @@ static Status start(void *context, Comm *comm) {
         .fresh = command->fresh,
         .say = console_say,
         .warn = console_warn,
-        .progress = console_progress,
+        .progress = show_progress,
         .signals = signals_pending,
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
-        .good_checkpoint = signals_good_checkpoint,
+        .good_checkpoint = note_checkpoint,
         .draw = picture_write,
     };
-    return trainer_open(settings, &run, &command->trainer);
+    TRY(trainer_open(settings, &run, &command->trainer));
+    control_own_run();
+    return STATUS_OK;
 }
 
 static Status run(void *context, Comm *comm) {

@@ -15,3 +15,5 @@ Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
 Status cmd_launch(int argc, char **argv);
+Status cmd_status(int argc, char **argv);
+Status cmd_forensics(int argc, char **argv);

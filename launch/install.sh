@@ -9,7 +9,7 @@ set -euo pipefail
 
 # The one list. Debian 12 names.
 build=(gcc libc6-dev make cmake pkg-config openmpi-bin libopenmpi-dev libdnnl-dev
-    libzstd-dev libyaml-dev libjansson-dev libxxhash-dev libpng-dev zlib1g-dev)
+    libzstd-dev libyaml-dev libjansson-dev libxxhash-dev libpng-dev zlib1g-dev libzmq3-dev)
 tests=(python3 python3-numpy clang libclang-rt-14-dev clang-format universal-ctags zstd procps
     diffutils dataset-fashion-mnist bible-kjv-text
     slurm-wlm munge iproute2 util-linux iputils-ping)

@@ -38,6 +38,9 @@ static const CommandRow commands[] = {
      " [--setup FILE] [--local DIR] [--mpi pmix|mpirun] [--save-seconds S] [--dry-run]",
      "train here, over the hosts of a file, or as a SLURM job that goes back into the queue until"
      " it is done"},
+    {"status", cmd_status, "RUN [--json]", "what a run is doing, from any shell"},
+    {"forensics", cmd_forensics, "RUN [--rank R] [--events N]",
+     "how a run ended: what was found, and what each rank was doing last"},
     {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},
 };
 
@@ -47,12 +50,14 @@ static void print_help(FILE *out) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; ++i)
         fprintf(out, "  dye %s %s\n      %s\n", commands[i].name, commands[i].usage,
                 commands[i].help);
-    fputs("  dye help [config]\n      this text, or every configuration key\n"
-          "  dye --version\n      versions of dye and of its libraries\n\n"
-          "train, eval and bench run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
-          "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
-          "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 2 wrong usage.\n",
-          out);
+    fputs(
+        "  dye help [config]\n      this text, or every configuration key\n"
+        "  dye --version\n      versions of dye and of its libraries\n\n"
+        "train, eval and bench run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+        "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
+        "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 79 a rank hung or was\n"
+        "lost, 2 wrong usage.\n",
+        out);
 }
 
 static const CommandRow *find_command(const char *name) {

@@ -98,6 +98,13 @@ static const SchemaRow rows[] = {
     TEXT(device.backend, "cpu", FREE, "where the arithmetic runs: cpu"),
     NUMBER(device.threads, "0", 0, 1024, NONE, FREE,
            "threads of a rank; 0: its share of the cores that it may use"),
+
+    NUMBER(control.port, "0", 0, 64000, NONE, FREE,
+           "TCP port of the watch over the ranks, plus a rank's number on its host; 0: any"),
+    NUMBER(control.patience, "10", 1, 1e6, SECONDS, FREE,
+           "a rank that others wait for is named after this time at the earliest"),
+    NUMBER(control.grace, "120", 0, 1e9, SECONDS, FREE,
+           "time from naming a rank that hangs to the end of the job; 0: never"),
 };
 
 static const Schema schema = SCHEMA(RunSettings, rows);

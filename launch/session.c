@@ -4,15 +4,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/journal.h"
 #include "launch/console.h"
+#include "launch/control.h"
 
 static Comm *open_comm; // for the bug hook
 
 // A wait that takes long is told by every rank that waits: together the lines name the rank that
 // does not.
+// Of a job that is watched the controller speaks for all.
 static void tell_wait(void *context, const char *what, double seconds, const int *missing,
                       int count) {
     const Comm *comm = context;
+    if (control_is_watched()) return;
     char line[1024];
     int used = snprintf(line, sizeof line, "waiting for %.0f s in %s", seconds, what);
     for (int i = 0; i < count && used < (int)sizeof line - 80; ++i)
@@ -34,6 +38,9 @@ static bool has_text(void) {
 // Every rank leaves with the same status; the lowest one that knows why prints.
 static Status leave(Comm *comm, Status mine) {
     int speaker, ignored;
+    JournalEntry last = {0};
+    (void)journal_last(journal_mine(), &last);
+    journal_enter(PHASE_END, last.step);
     Status agreed = comm_agree(comm, mine, &ignored);
     if (agreed != STATUS_OK &&
         comm_agree(comm, has_text() ? mine : STATUS_OK, &speaker) != STATUS_OK &&
@@ -47,11 +54,13 @@ static Status leave(Comm *comm, Status mine) {
     open_comm = NULL;
     console_open(NULL);
     comm_close(comm);
+    control_close();
     return agreed;
 }
 
 Status session_run(const char *comm_kind, const Session *session) {
     Comm *comm;
+    journal_enter(PHASE_START, 0);
     TRY(comm_open(comm_kind, &comm));
     open_comm = comm;
     error_set_bug_hook(abort_job);

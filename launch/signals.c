@@ -2,6 +2,7 @@
 #include "launch/signals.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,10 @@ static volatile double continued_at, killed_at; // clock_now() values; 0: never
 static bool is_speaker;
 
 // Two buffers, so that the handler never reads one that is being written.
-static char message[2][1200];
+static char message[2][2000];
 static volatile sig_atomic_t message_now;
+static char good[1024], cause[512]; // what it is made of
+static pthread_mutex_t message_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void on_continue(int signal) {
     (void)signal;
@@ -70,16 +73,32 @@ int signals_pending(double *seconds_left) {
     return ACTION_STOP;
 }
 
-void signals_good_checkpoint(const char *path) {
+static void prepare_message(void) {
     int other = 1 - message_now;
-    if (path[0] == '\0')
+    const char *cause_end = cause[0] != '\0' ? "\n" : "";
+    if (good[0] == '\0')
         snprintf(message[other], sizeof message[other],
-                 "\nmpirun ends the job in 1 s and nothing has been saved yet; send SIGUSR1 to"
-                 " mpirun to save and stop\n");
+                 "\n%s%smpirun ends the job in 1 s and nothing has been saved yet; send SIGUSR1 to"
+                 " mpirun to save and stop\n",
+                 cause, cause_end);
     else
         snprintf(message[other], sizeof message[other],
-                 "\nmpirun ends the job in 1 s; the last good checkpoint is %s (send SIGUSR1 to"
+                 "\n%s%smpirun ends the job in 1 s; the last good checkpoint is %s (send SIGUSR1 to"
                  " mpirun to save and stop)\n",
-                 path);
+                 cause, cause_end, good);
     message_now = other;
+}
+
+void signals_good_checkpoint(const char *path) {
+    pthread_mutex_lock(&message_mutex);
+    snprintf(good, sizeof good, "%s", path);
+    prepare_message();
+    pthread_mutex_unlock(&message_mutex);
+}
+
+void signals_cause(const char *text) {
+    pthread_mutex_lock(&message_mutex);
+    snprintf(cause, sizeof cause, "%.*s", (int)strcspn(text, "\n"), text);
+    prepare_message();
+    pthread_mutex_unlock(&message_mutex);
 }

@@ -12,4 +12,7 @@
 Status signals_open(bool speaker); // speaker: the rank that names the last good checkpoint
 // Actions (trainer.h) that signals ask for; *seconds_left until SIGKILL, 0 when there is no limit.
 int signals_pending(double *seconds_left);
-void signals_good_checkpoint(const char *path); // what the handler names; "" when there is none
+// What the handler names: the last good checkpoint ("": none), and why the job ends, if anybody
+// knows. Each may be called by another thread.
+void signals_good_checkpoint(const char *path);
+void signals_cause(const char *text);

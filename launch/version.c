@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/schema.h"
 #include "data/png.h"
+#include "launch/wire.h"
 
 typedef struct {
     const char *library;
@@ -12,10 +13,8 @@ typedef struct {
 } LibraryRow;
 
 static const LibraryRow libraries[] = {
-    {"zstd", codec_version},
-    {"libyaml", schema_version},
-    {"jansson", json_version},
-    {"libpng", png_version},
+    {"zstd", codec_version}, {"libyaml", schema_version}, {"jansson", json_version},
+    {"libpng", png_version}, {"ZeroMQ", wire_version},
 };
 
 const char *version_text(void) {

@@ -30,6 +30,7 @@ VENDOR_HOMES = {
     "png.h": ["data/png.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
+    "zmq.h": ["launch/wire.c"],
     "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],
 }
 SWITCH_HOMES = ["model/backend.c"]
@@ -271,12 +272,13 @@ class House:
             self.notes.append(f"{bare} prototypes have no comment near them")
 
     def core_size(self):
-        lines = sum(self.text[f].count("\n") for f in self.sources
-                    if self.name(f).split("/")[0] in CORE)
-        self.notes.append(f"core (base, model, comm, trainer): {lines} lines, "
-                          f"at most {CORE_LINES}")
+        core = [f for f in self.sources if self.name(f).split("/")[0] in CORE]
+        lines = sum(bool(line.strip()) for f in core for line in self.code[f])
+        whole = sum(self.text[f].count("\n") for f in core)
+        self.notes.append(f"core (base, model, comm, trainer): {lines} lines of code, at most "
+                          f"{CORE_LINES}; {whole} with comments and blank lines")
         if lines > CORE_LINES:
-            self.found.append(f"base:1: the core has {lines} lines, at most {CORE_LINES}")
+            self.found.append(f"base:1: the core has {lines} lines of code, at most {CORE_LINES}")
 
 
 def blank(text):
@@ -361,7 +363,7 @@ def self_test():
             root = Path(folder)
             plant(root, CLEAN)
             if name == "base/big.c":
-                plant(root, {f"base/big{i}.c": GOOD + "\n" * 500 for i in range(30)})
+                plant(root, {f"base/big{i}.c": GOOD + "int x;\n" * 500 for i in range(30)})
             elif name:
                 plant(root, {name: text})
             found = House(root).check()

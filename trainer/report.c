@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/journal.h"
 
 void report_say(const Trainer *t, const char *format, ...) {
     char line[1024];
@@ -119,6 +120,7 @@ static Status write_held_out(const Trainer *t, const HeldOutLoss *result) {
 Status report_held_out(Trainer *t) {
     double started = t->last_eval = clock_now();
     if (t->held_out == NULL) return STATUS_OK;
+    journal_enter(PHASE_EVALUATE, t->step);
     TRY(state_gather_average(t, STATE_EMA_0));
     EvalRequest request = {.data = t->held_out,
                            .length = t->settings.data.length,
@@ -146,6 +148,7 @@ Status report_held_out(Trainer *t) {
 Status report_samples(Trainer *t) {
     double started = t->last_sample = clock_now();
     const SampleConfig *config = &t->settings.sample;
+    journal_enter(PHASE_SAMPLE, t->step);
     TRY(state_gather_average(t, STATE_EMA_0));
     const DatasetInfo *info = dataset_info(t->data);
     GenerateRequest request = {.sampler = t->sampler,

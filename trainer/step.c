@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/journal.h"
 #include "trainer/schedule.h"
 
 // ---- grains -----------------------------------------------------------------------------------
@@ -255,12 +256,15 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
 Status step_run(Trainer *t) {
     Batch batch;
     double waited = loader_wait_seconds(t->loader), started = clock_now();
+    journal_enter(PHASE_DATA, t->step + 1);
     TRY(loader_next(t->loader, &batch));
     REQUIRE(batch.step == t->step);
+    journal_enter(PHASE_COMPUTE, t->step + 1);
     TRY(run_grains(t, &batch));
     double arrival = clock_now() - started;
 
     float *gradient;
+    journal_enter(PHASE_REDUCE, t->step + 1);
     TRY(reduce_gradients(t, &gradient));
     memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
     put_losses(t);
@@ -273,6 +277,7 @@ Status step_run(Trainer *t) {
     mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));
 
+    journal_enter(PHASE_UPDATE, t->step + 1);
     StepResult result = read_board(t);
     if (result.finite) {
         t->skips_in_row = 0;

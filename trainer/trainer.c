@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/journal.h"
 
 enum { SAVE_RETRY_SECONDS = 30 };
 
@@ -160,6 +161,7 @@ static Status open_all(Trainer *t) {
     TRY(check_same(t));
     double opened = clock_now();
     bool found;
+    journal_enter(PHASE_LOAD, 0);
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
     if (t->step > 0) TRY(open_loader(t, t->step));
@@ -243,6 +245,7 @@ static bool save_fits(const Trainer *t) {
 // A save on the way that fails because the disk does (the same on all ranks) ends no run: older
 // checkpoints are intact, the reason is told, and it is tried again.
 static Status save_on_the_way(Trainer *t, Status (*half)(Trainer *t)) {
+    journal_enter(PHASE_SAVE, t->step);
     Status status = half(t);
     t->save_failed_at = status == STATUS_IO ? clock_now() : 0;
     if (status != STATUS_IO) return status;
@@ -261,6 +264,7 @@ static Status finish_save(Trainer *t) {
 
 static Status save_now(Trainer *t) {
     TRY(finish_save(t));
+    journal_enter(PHASE_SAVE, t->step);
     t->save_is_live = true;
     TRY(state_save_start(t));
     TRY(state_save_finish(t));
@@ -286,6 +290,7 @@ static Status stop_early(Trainer *t) {
 static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
+    journal_enter(PHASE_LOG, t->step);
     TRY(report_step(t, last));
     if (last) TRY(save_now(t));
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);

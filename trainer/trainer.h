@@ -67,6 +67,12 @@ typedef struct {
     int32_t threads; // per rank; 0: this rank's share of the cores that it may use
 } ComputeConfig;
 
+// How ranks are watched (launch/control.h).
+typedef struct {
+    int32_t port;           // on each host, plus the rank's number there; 0: any
+    double patience, grace; // seconds: least deadline of work; from an alarm to the end, 0: never
+} ControlConfig;
+
 // Everything that a run is made of, without pointers: it can be copied, compared and broadcast.
 typedef struct {
     struct {
@@ -83,6 +89,7 @@ typedef struct {
     SampleConfig sample;
     SamplerConfig sampler;
     ComputeConfig device;
+    ControlConfig control;
 } RunSettings;
 
 // What the outside world gives to a run. All pointers are borrowed.

@@ -1,0 +1,95 @@
+// dye status: what a run is doing, from any shell that sees its folder.
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "launch/command.h"
+
+enum { STATUS_BYTES_MOST = 4 << 20, STALE_SECONDS = 15, RANKS_PRINTED = 64 };
+
+static const char usage[] = "usage: dye status RUN [--json]";
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static double number_of(const json_t *object, const char *key) {
+    return json_number_value(json_object_get(object, key));
+}
+
+static void print_rank(const json_t *rank) {
+    const char *waits_in = text_of(rank, "waits_in");
+    char age[32], silent[64] = "";
+    clock_format(number_of(rank, "seconds"), age, sizeof age);
+    if (number_of(rank, "silent") > 4)
+        snprintf(silent, sizeof silent, ", silent for %.0f s", number_of(rank, "silent"));
+    printf("  %5.0f  %-16s %7.0f  %8.0f  %s%s%s%s for %s%s\n", number_of(rank, "rank"),
+           text_of(rank, "host"), number_of(rank, "pid"), number_of(rank, "step"),
+           text_of(rank, "phase"), waits_in[0] != '\0' ? ", waits in " : "", waits_in,
+           waits_in[0] != '\0' ? "" : ",", age, silent);
+}
+
+static void print_state(const char *run_dir, const json_t *status) {
+    char age[32];
+    double seconds = fmax(clock_wall() - number_of(status, "written"), 0);
+    bool ended = json_is_true(json_object_get(status, "ended"));
+    bool runs = !ended && seconds < STALE_SECONDS;
+    clock_format(seconds, age, sizeof age);
+    printf("%s: %s; %.0f ranks, told by rank %.0f on %s %s ago\n", run_dir,
+           ended  ? "ended politely"
+           : runs ? "running"
+                  : "not running any more, or cut off",
+           number_of(status, "world"), number_of(status, "speaker"), text_of(status, "host"), age);
+    if (text_of(status, "line")[0] != '\0') printf("  %s\n", text_of(status, "line"));
+    if (text_of(status, "good_checkpoint")[0] != '\0')
+        printf("  last good checkpoint: %s\n", text_of(status, "good_checkpoint"));
+    if (text_of(status, "cause")[0] != '\0') printf("  ALARM: %s\n", text_of(status, "cause"));
+    if (!ended && !runs) printf("  how it ended: dye forensics %s\n", run_dir);
+    if (!runs) return;
+    const json_t *rank;
+    size_t i;
+    printf("   rank  host                 pid      step  doing\n");
+    json_array_foreach(json_object_get(status, "ranks"), i, rank) {
+        if (i < RANKS_PRINTED) print_rank(rank);
+    }
+}
+
+static Status parse(int argc, char **argv, bool *as_json, const char **run_dir) {
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        FAIL_IF(option != 'j', BAD_USAGE, "%s", usage);
+        *as_json = true;
+    }
+    FAIL_IF(optind != argc - 1, BAD_USAGE, "%s", usage);
+    *run_dir = argv[optind];
+    return STATUS_OK;
+}
+
+Status cmd_status(int argc, char **argv) {
+    bool as_json = false;
+    const char *run_dir = NULL;
+    char path[PATH_BYTES], *text;
+    size_t bytes;
+    TRY(parse(argc, argv, &as_json, &run_dir));
+    TRY(path_format(path, "%s/status.json", run_dir));
+    FAIL_IF(!file_exists(path), NOT_FOUND,
+            "%s holds no status.json: nothing has been trained there yet", run_dir);
+    TRY(file_read(path, STATUS_BYTES_MOST, &text, &bytes));
+    json_t *status = NULL;
+    Status parsed = json_parse(text, bytes, path, &status);
+    if (parsed == STATUS_OK && as_json)
+        fputs(text, stdout);
+    else if (parsed == STATUS_OK)
+        print_state(run_dir, status);
+    json_decref(status);
+    free(text);
+    return parsed;
+}

@@ -1,0 +1,63 @@
+// Faults on demand behind launch/drill.h.
+#include "launch/drill.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/journal.h"
+
+const char *drill_word(const char *name) {
+    static char text[256];
+    const char *words = getenv("DYE_DRILL");
+    size_t length = strlen(name);
+    while (words != NULL && *words != '\0') {
+        size_t bytes = strcspn(words, ";");
+        if (strncmp(words, name, length) == 0 && words[length] == '=') {
+            snprintf(text, sizeof text, "%.*s", (int)(bytes - length - 1), words + length + 1);
+            return text;
+        }
+        words += bytes + (words[bytes] == ';');
+    }
+    return NULL;
+}
+
+// ---- phases -------------------------------------------------------------------------------------
+
+typedef struct {
+    bool armed;
+    char phase[16];
+    int64_t step;
+} PhaseDrill;
+
+static PhaseDrill stop_drill, hang_drill;
+
+static void arm(PhaseDrill *drill, const char *name, int rank) {
+    const char *text = drill_word(name);
+    int whose;
+    drill->armed = text != NULL &&
+                   sscanf(text, "%d@%15[a-z]:%" SCNd64, &whose, drill->phase, &drill->step) == 3 &&
+                   whose == rank;
+}
+
+static bool strikes(PhaseDrill *drill, Phase phase, int64_t step) {
+    if (!drill->armed || step < drill->step || strcmp(drill->phase, phase_word(phase)) != 0)
+        return false;
+    drill->armed = false;
+    return true;
+}
+
+static void on_phase(Phase phase, int64_t step) {
+    if (strikes(&stop_drill, phase, step)) raise(SIGSTOP);
+    if (strikes(&hang_drill, phase, step))
+        for (;;) pause();
+}
+
+void drill_open(int rank) {
+    arm(&stop_drill, "stop", rank);
+    arm(&hang_drill, "hang", rank);
+    if (stop_drill.armed || hang_drill.armed) journal_set_hook(on_phase);
+}

@@ -1,0 +1,13 @@
+// What the kernel tells of a process that does not speak for itself.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// 'R', 'S', 'D', 'T', 't', 'Z' of /proc/PID/stat; 0: there is no such process (a zombie is none).
+char process_state(int pid);
+// "sleeps in the kernel (D, nfs_wait_bit_killable), in read of /data/train-00003.zst": of the main
+// thread. Never blocks. Returns `out`.
+const char *process_describe(int pid, char *out, int bytes);
+// Kills for want of memory in this process's control group, -1 if that cannot be told.
+int64_t memory_kills(void);
