@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Fetches data sets from Debian packages and packs them below data-packed/.
 #
-#   launch/get-data.sh NAME...|all
+#   launch/get-data.sh [--no-install] NAME...|all
 #
 #   fashion-mnist   60,000 + 10,000 grey pictures of articles, 10 classes (dataset-fashion-mnist)
 #   kjv             the King James Bible as 27 letters (bible-kjv-text)
 #   swiss-roll      50,000 points on a spiral in the plane (made up)
 #
 # A set that is there and passes `dye verify` is left alone. Missing packages are installed with
-# apt-get, which needs root or sudo. DYE names the program (default: build/dye). Exit codes: 2 wrong
-# arguments, 69 a package or the program is missing, otherwise that of `dye pack`.
+# apt-get, which needs root or sudo; where there is neither, or with --no-install, it tells where to get
+# the files: unpack the packages into any folder, and let DEBIAN_ROOT name it. DYE names the program
+# (default: build/dye). Exit codes: 2 wrong arguments, 69 a package or the program is missing, otherwise
+# that of `dye pack`.
 set -euo pipefail
 
 say() { echo "get-data: $*"; }
@@ -20,17 +22,30 @@ stop() {
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dye=$(realpath -m "${DYE:-$root/build/dye}")
+debian=${DEBIAN_ROOT:+$(realpath -m "$DEBIAN_ROOT")}
 cd "$root"
+
+# get_by_hand PACKAGE FILE: how to, and the end.
+get_by_hand() {
+    cat >&2 <<END
+get-data: $2 is missing; it is in Debian's package $1. As root:
+  apt-get install --no-install-recommends $1
+or without: fetch $1_*_all.deb into a folder from
+  https://packages.debian.org/bookworm/all/$1/download
+and there:
+  ar x $1_*_all.deb && tar xf data.tar.*
+  DEBIAN_ROOT=\$PWD $root/launch/get-data.sh $name
+END
+    exit 69
+}
 
 # install PACKAGE FILE: the package, unless the file it brings is there.
 install() {
     local sudo=()
     [ ! -e "$2" ] || return 0
-    command -v apt-get >/dev/null ||
-        stop 69 "$2 is missing and there is no apt-get; it is in Debian's package $1"
+    [ $may_install -eq 1 ] && [ -z "$debian" ] && command -v apt-get >/dev/null || get_by_hand "$@"
     if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null ||
-            stop 69 "as root: apt-get install --no-install-recommends $1"
+        command -v sudo >/dev/null || get_by_hand "$@"
         sudo=(sudo)
     fi
     say "installing the package $1 (it holds $2)"
@@ -62,6 +77,8 @@ get() {
     "$dye" verify "$out"
 }
 
+may_install=1
+if [ "${1:-}" = --no-install ]; then may_install=0 && shift; fi
 [ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh fashion-mnist, kjv, swiss-roll or all"
 [ "$*" != all ] || set -- fashion-mnist kjv swiss-roll
 for name in "$@"; do
@@ -73,8 +90,8 @@ done
 [ -x "$dye" ] || stop 69 "$dye is not there: build it first, or set DYE"
 for name in "$@"; do
     case $name in
-    fashion-mnist) get "$name" dataset-fashion-mnist /usr/share/datasets/fashion-mnist ;;
-    kjv) get "$name" bible-kjv-text /usr/lib/bible.data --form letters27 ;;
+    fashion-mnist) get "$name" dataset-fashion-mnist "$debian/usr/share/datasets/fashion-mnist" ;;
+    kjv) get "$name" bible-kjv-text "$debian/usr/lib/bible.data" --form letters27 ;;
     swiss-roll) get "$name" - swiss-roll ;;
     esac
 done

@@ -3,20 +3,37 @@
 #
 #   launch/install.sh [--tests] [--no-install]
 #
-# Nothing is asked of the network when nothing is missing. --no-install names what is missing and
-# stops with exit code 69. Needs root or sudo for what is missing.
+# Nothing is asked of the network when nothing is missing. Needs root or sudo for what is missing.
+# --no-install, for machines without either: looks for the compiler, the tools and the libraries
+# themselves, on any distribution, also below CMAKE_PREFIX_PATH and PKG_CONFIG_PATH; tells how modules
+# or Spack supply what is missing, and stops with exit code 69.
 set -euo pipefail
 
-# The one list. Debian 12 names.
-build=(gcc libc6-dev make cmake pkg-config openmpi-bin libopenmpi-dev libdnnl-dev
-    libzstd-dev libyaml-dev libjansson-dev libxxhash-dev libpng-dev zlib1g-dev libzmq3-dev)
+# The one list of what a build needs: Debian 12's package, how found() looks for it, Spack's name.
+needs=(
+    "gcc            compiler     gcc@11:"
+    "libc6-dev      compiler     gcc@11:"
+    "make           make         gmake"
+    "cmake          cmake3.25    cmake@3.25:"
+    "pkg-config     pkg-config   pkgconf"
+    "openmpi-bin    mpirun       openmpi"
+    "libopenmpi-dev mpi.h        openmpi"
+    "libdnnl-dev    dnnl2.h      onednn@2.7"
+    "libzstd-dev    pc:libzstd   zstd"
+    "libyaml-dev    pc:yaml-0.1  libyaml"
+    "libjansson-dev pc:jansson   jansson"
+    "libxxhash-dev  pc:libxxhash xxhash"
+    "libpng-dev     pc:libpng    libpng"
+    "zlib1g-dev     pc:zlib      zlib"
+    "libzmq3-dev    pc:libzmq    libzmq"
+)
 tests=(python3 python3-numpy clang libclang-rt-14-dev clang-format universal-ctags zstd procps
     diffutils dataset-fashion-mnist bible-kjv-text
     slurm-wlm munge iproute2 util-linux iputils-ping)
 # Of these the tests start what they need by themselves: the machine gets no services from them.
 services=(munge slurmctld slurmd)
 
-wanted=("${build[@]}")
+wanted=("${needs[@]%% *}")
 install=1
 for argument in "$@"; do
     case $argument in
@@ -37,9 +54,111 @@ missing() {
     done
 }
 
+# ---- without root: what is there, whoever brought it ----------------------------------------------
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix_flags=()
+# CMake searches below these as well, for pkg-config too.
+search_prefixes() {
+    local prefix folder prefixes
+    IFS=':;' read -ra prefixes <<<"${CMAKE_PREFIX_PATH:-}"
+    for prefix in "${prefixes[@]}"; do
+        prefix_flags+=("-I$prefix/include" "-L$prefix/lib" "-L$prefix/lib64")
+        for folder in lib lib64 share; do
+            PKG_CONFIG_PATH=$prefix/$folder/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+        done
+    done
+    export PKG_CONFIG_PATH=${PKG_CONFIG_PATH:-}
+}
+
+# builds COMPILER CODE FLAG...: whether a program of this code can be made.
+builds() {
+    "$1" -x c - -o "$scratch/program" "${@:3}" <<<"$2" >/dev/null 2>&1
+}
+
+# found WHAT, of the second column of needs.
+found() {
+    local version
+    case $1 in
+    compiler)
+        builds "${CC:-cc}" '#include <math.h>
+int main(int n, char **a) { (void)a; return (int)sqrt(n); }' \
+            -std=gnu17 -march=x86-64-v4 -mavx512bf16 -mamx-tile -mamx-bf16 -lm -lgomp
+        ;;
+    cmake3.25)
+        version=$(cmake --version 2>/dev/null | sed -n '1s/[^0-9]*//p') && [ -n "$version" ] &&
+            printf '3.25\n%s\n' "$version" | sort -CV
+        ;;
+    mpi.h)
+        builds mpicc '#include <mpi.h>
+int main(void) { return MPI_Init(0, 0); }'
+        ;;
+    dnnl2.h)
+        builds "${CC:-cc}" '#include <oneapi/dnnl/dnnl.h>
+int main(void) { return dnnl_matmul_desc_init(0, 0, 0, 0, 0); }' \
+            -Werror=implicit-function-declaration "${prefix_flags[@]}" -ldnnl
+        ;;
+    pc:*) "${PKG_CONFIG:-pkg-config}" --exists "${1#pc:}" 2>/dev/null ;;
+    pkg-config) command -v "${PKG_CONFIG:-pkg-config}" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# What a name of the second column means to a reader.
+meaning() {
+    case $1 in
+    compiler) echo "a C compiler that knows C17, AMX and libgomp: gcc 11 or newer" ;;
+    cmake3.25) echo "cmake 3.25 or newer" ;;
+    mpi.h) echo "mpicc that finds mpi.h: Open MPI" ;;
+    dnnl2.h) echo "oneDNN 2: oneapi/dnnl/dnnl.h and libdnnl (3 has another interface)" ;;
+    pc:*) echo "the library that pkg-config calls ${1#pc:}" ;;
+    *) echo "the program $1" ;;
+    esac
+}
+
+# look_for_needs: says what is missing and ends with 69, or says that nothing is.
+look_for_needs() {
+    local line package how spec name told="" debian=() specs=() names=()
+    search_prefixes
+    for line in "${needs[@]}"; do
+        read -r package how spec <<<"$line"
+        ! found "$how" || continue
+        debian+=("$package")
+        [[ $told != *" $how "* ]] || continue
+        told+=" $how "
+        name=${spec%@*}
+        if [[ " ${names[*]} " != *" $name "* ]]; then specs+=("$spec") && names+=("$name"); fi
+        [ ${#told} -gt $((${#how} + 2)) ] || echo "missing here:" >&2
+        printf '  %s\n      module load %s, or: spack install %s && spack load %s\n' \
+            "$(meaning "$how")" "$name" "$spec" "$name" >&2
+    done
+    if [ ${#debian[@]} -eq 0 ]; then
+        echo "all that a build needs is here"
+        return 0
+    fi
+    case $told in *" pkg-config "*) echo "without pkg-config no library is found: get it first" >&2 ;; esac
+    cat >&2 <<END
+all of it with Spack:
+  spack install ${specs[*]} && spack load ${names[*]}
+or on Debian, as root:
+  apt-get install --no-install-recommends ${debian[*]}
+what lies elsewhere is found through CMAKE_PREFIX_PATH and PKG_CONFIG_PATH; then run this again
+END
+    exit 69
+}
+
+if [ $install -eq 0 ]; then
+    look_for_needs
+    wanted=("${wanted[@]:${#needs[@]}}")
+    [ ${#wanted[@]} -gt 0 ] || exit 0
+fi
+
+# ---- Debian ------------------------------------------------------------------------------------
+
 if ! command -v dpkg-query >/dev/null; then
-    echo "install.sh: this is no Debian system; install by hand what these packages hold:" \
-        "${wanted[*]}" >&2
+    echo "install.sh: this is no Debian system; launch/install.sh --no-install looks for what is" \
+        "missing; tests need what these packages hold: ${tests[*]}" >&2
     exit 69
 fi
 mapfile -t absent < <(missing)
@@ -62,11 +181,11 @@ else
     exit 69
 fi
 echo "installing ${absent[*]}"
-log=$(mktemp)
+log=$scratch/log
 policy=/usr/sbin/policy-rc.d
 own_policy=0
 clean_up() {
-    rm -f "$log"
+    rm -rf "$scratch"
     [ $own_policy -eq 0 ] || "${sudo[@]}" rm -f $policy
 }
 trap clean_up EXIT
