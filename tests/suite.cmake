@@ -9,7 +9,10 @@ if(PYTHON3)
   add_test(NAME house/rules COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/check_house.py)
   add_test(NAME house/rules-find
            COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/check_house.py --self-test)
-  set_tests_properties(house/rules house/rules-find PROPERTIES TIMEOUT 60 LABELS house)
+  add_test(NAME house/scaling
+           COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/controller_load.py
+                   --check ${CMAKE_SOURCE_DIR}/docs/scaling.md)
+  set_tests_properties(house/rules house/rules-find house/scaling PROPERTIES TIMEOUT 60 LABELS house)
 endif()
 if(CLANG_FORMAT)
   add_test(NAME house/format
