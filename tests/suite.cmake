@@ -42,6 +42,7 @@ dye_run_test(bench bench.sh 240 "run;mpi")
 dye_run_test(launch launch.sh 240 "run;mpi")
 dye_run_test(watch watch.sh 400 "run;mpi")
 dye_run_test(no_install no_install.sh 60 "run")
+dye_run_test(apptainer apptainer.sh 60 "run")
 dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
 dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
 
