@@ -203,14 +203,18 @@ static const CommOps mpi_ops = {
     .exchange_wait = mpi_exchange_wait,
 };
 
-// Under `srun` without a PMI that this MPI speaks, N processes each believe to be alone.
+// Started by a launcher that this MPI does not understand, N processes each believe to be alone.
 static Status check_launch(int world) {
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    bool alone = world == 1 && getenv("OMPI_COMM_WORLD_SIZE") == NULL;
-    FAIL_IF(alone && tasks != NULL && atoi(tasks) > 1, COMM,
-            "SLURM started %s tasks, but MPI knows of this one alone: srun gave it no PMI. "
-            "Start with 'srun --mpi=pmix' ('srun --mpi=list' shows what there is), or with mpirun",
-            tasks);
+    const char *ranks = getenv("OMPI_COMM_WORLD_SIZE"), *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    const char *why = ranks != NULL                ? "mpirun belongs to another MPI"
+                      : getenv("PMI_RANK") != NULL ? "the launcher speaks PMI-2, this MPI PMIx"
+                                                   : "srun gave it no PMI";
+    if (ranks == NULL) ranks = tasks != NULL ? tasks : getenv("PMI_SIZE");
+    FAIL_IF(world == 1 && ranks != NULL && atoi(ranks) > 1, COMM,
+            "%s ranks were started, but MPI knows of this one alone: %s. Start with 'srun"
+            " --mpi=pmix' ('srun --mpi=list' shows what there is), or with the mpirun of the MPI"
+            " that dye was built with",
+            ranks, why);
     return STATUS_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "launch/bench.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/doctor.h"
 #include "launch/options.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
@@ -31,6 +32,8 @@ typedef struct {
     const char *config_path, *json_path;
     char **overrides;
     int override_count;
+    char **words; // the whole command line
+    int word_count;
     bool chosen[PHASES];
     double seconds;
     Bench bench;
@@ -100,6 +103,11 @@ static Status start(void *context, Comm *comm) {
     TRY(comm_agree(comm, status, &speaker));
     TRY(comm_broadcast(comm, &bench->settings, sizeof bench->settings, 0));
     TRY(cores_choose(comm, bench->settings.device.threads, &bench->cores));
+    TRY(doctor_admit(&(Setup){.comm = comm,
+                              .settings = &bench->settings,
+                              .cores = &bench->cores,
+                              .words = command->words,
+                              .word_count = command->word_count}));
     TRY(signals_open(false)); // there is no checkpoint to name
     return bench_open(bench);
 }
@@ -135,7 +143,10 @@ static void finish(void *context) {
 }
 
 Status cmd_bench(int argc, char **argv) {
-    BenchCommand command = {.seconds = 35, .bench = {.started = clock_process_start()}};
+    BenchCommand command = {.seconds = 35,
+                            .words = argv,
+                            .word_count = argc,
+                            .bench = {.started = clock_process_start()}};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

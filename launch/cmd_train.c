@@ -9,6 +9,7 @@
 #include "launch/control.h"
 #include "launch/cores.h"
 #include "launch/drill.h"
+#include "launch/doctor.h"
 #include "launch/lock.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
@@ -21,6 +22,8 @@ typedef struct {
     const char *config_path;
     char **overrides;
     int override_count;
+    char **words; // the whole command line
+    int word_count;
     bool fresh;
     double started;
     RunSettings settings;
@@ -81,6 +84,11 @@ static Status start(void *context, Comm *comm) {
     TRY(control_open(comm, settings));
     drill_open(comm_rank(comm));
     TRY(cores_choose(comm, settings->device.threads, &command->cores));
+    TRY(doctor_admit(&(Setup){.comm = comm,
+                              .settings = settings,
+                              .cores = &command->cores,
+                              .words = command->words,
+                              .word_count = command->word_count}));
     TRY(signals_open(comm_rank(comm) == 0));
     command->facts = version_facts();
     if (comm_rank(comm) == 0) {
@@ -128,7 +136,7 @@ static void finish(void *context) {
 }
 
 Status cmd_train(int argc, char **argv) {
-    TrainCommand command = {.started = clock_process_start()};
+    TrainCommand command = {.started = clock_process_start(), .words = argv, .word_count = argc};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

@@ -14,6 +14,7 @@ Status cmd_sample(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
+Status cmd_doctor(int argc, char **argv);
 Status cmd_launch(int argc, char **argv);
 Status cmd_status(int argc, char **argv);
 Status cmd_forensics(int argc, char **argv);

@@ -3,6 +3,7 @@
 //
 //   stop=RANK@PHASE:STEP   the rank stops itself (SIGSTOP) when it enters the phase at that step or
 //                          later, once; PHASE as in base/journal.h: data, compute, save ...
+//   gpu=UUID               it believes to have this GPU (launch/doctor.h)
 //   hang=RANK@PHASE:STEP   it sleeps there for ever, though its control thread lives
 #pragma once
 

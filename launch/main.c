@@ -31,6 +31,8 @@ static const CommandRow commands[] = {
     {"bench", cmd_bench,
      "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",
      "measure each phase of training on this machine against its limit"},
+    {"doctor", cmd_doctor, "[CONFIG.yaml [key=value ...]] [--json] [--seconds S]",
+     "is this set-up fit to train? Ranks, hosts, files, memory, network"},
     {"launch", cmd_launch,
      "local|mpirun|slurm CONFIG.yaml [key=value ...] [--ranks N] [--hostfile FILE] [--interface IF]"
      " [--nodes N] [--ranks-per-node R] [--cpus-per-rank C] [--gpus-per-node G] [--time T]"
@@ -57,6 +59,9 @@ static void print_help(FILE *out) {
         "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
         "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 79 a rank hung or was\n"
         "lost, 2 wrong usage.\n",
+        "train, eval, bench and doctor run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+        "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
+        "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 2 wrong usage.\n",
         out);
 }
 

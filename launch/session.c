@@ -7,6 +7,7 @@
 #include "base/journal.h"
 #include "launch/console.h"
 #include "launch/control.h"
+#include "launch/program.h"
 
 static Comm *open_comm; // for the bug hook
 
@@ -68,7 +69,9 @@ Status session_run(const char *comm_kind, const Session *session) {
     comm_set_alarm(comm, tell_wait, comm);
 
     int speaker;
-    Status status = session->start(session->context, comm);
+    Status status = program_check(comm);
+    if (status != STATUS_OK) return leave(comm, status);
+    status = session->start(session->context, comm);
     if (comm_agree(comm, status, &speaker) != STATUS_OK) {
         session->finish(session->context);
         return leave(comm, status);

@@ -1,5 +1,5 @@
-// A command under mpirun or alone: opens the ranks, runs the body, ends politely only when all
-// ranks agree, and aborts the job when one rank fails alone.
+// A command under mpirun or alone: opens the ranks, sees that all run the same program, runs the
+// body, ends politely only when all ranks agree, and aborts the job when one rank fails alone.
 #pragma once
 
 #include "comm/comm.h"

@@ -43,8 +43,12 @@ foreach(ranks 1 2 4)
 endforeach()
 dye_end_test(early 3 7 "")
 
-# No mpirun: MPI comes up as a world of one inside a SLURM step of four tasks.
-add_test(NAME comm/end-slurm
-         COMMAND ${CMAKE_CURRENT_LIST_DIR}/comm/expect_exit.sh 76 20 "srun --mpi=pmix"
-                 $<TARGET_FILE:mpi_end> slurm)
-dye_ranks_properties(comm/end-slurm 1)
+# A launcher of another kind: MPI comes up as a world of one among four processes.
+function(dye_alone_test how text)
+  add_test(NAME comm/end-${how}
+           COMMAND ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/comm/expect_exit.sh 76 20 "${text}"
+                   $<TARGET_FILE:mpi_end> ${how})
+  dye_ranks_properties(comm/end-${how} 1)
+endfunction()
+dye_alone_test(slurm "srun gave it no PMI. Start with 'srun --mpi=pmix'")
+dye_alone_test(pmi2 "the launcher speaks PMI-2, this MPI PMIx. Start with 'srun --mpi=pmix'")

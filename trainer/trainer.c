@@ -77,35 +77,6 @@ static Status open_loader(Trainer *t, int64_t step) {
     return loader_open(&config, &t->loader);
 }
 
-// Two ranks with other kernels, data or settings would break the promise of equal bits in silence.
-static Status check_same(Trainer *t) {
-    typedef struct {
-        uint64_t config, data;
-        char device[160];
-    } Facts;
-    Comm *comm = t->context.comm;
-    Facts mine = {.config = t->context.fixed_hash, .data = dataset_info(t->data)->identity};
-    snprintf(mine.device, sizeof mine.device, "%s", t->engine.device->description);
-    Facts *all = calloc((size_t)comm_world(comm), sizeof *all);
-    FAIL_IF(all == NULL, NO_MEMORY, "no memory to compare the ranks");
-    Status status = comm_gather(comm, &mine, sizeof mine, all);
-    for (int rank = 1; rank < comm_world(comm) && status == STATUS_OK; ++rank) {
-        const char *what = all[rank].config != all[0].config ? "configuration"
-                           : all[rank].data != all[0].data   ? "data set"
-                           : strcmp(all[rank].device, all[0].device) != 0
-                               ? "instruction set or matrix library"
-                               : NULL;
-        if (what == NULL) continue;
-        status = error_raise(STATUS_BAD_CONFIG, __FILE__, __LINE__, __func__,
-                             "rank %d on %s has another %s than rank 0 on %s (%s, %s): equal bits"
-                             " are impossible",
-                             rank, comm_host_of(comm, rank), what, comm_host_of(comm, 0),
-                             all[rank].device, all[0].device);
-    }
-    free(all);
-    return status;
-}
-
 // Rank 0 only: folder, its lock, and with --fresh the old checkpoints out of the way.
 static Status prepare_folder(Trainer *t) {
     const char *run_dir = t->settings.run.dir;
@@ -158,7 +129,6 @@ static Status open_all(Trainer *t) {
     TRY(open_engine(t));
     TRY(open_loader(t, 0));
     TRY(state_open(t));
-    TRY(check_same(t));
     double opened = clock_now();
     bool found;
     journal_enter(PHASE_LOAD, 0);

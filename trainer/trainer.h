@@ -121,8 +121,10 @@ enum { ACTION_STOP = 1, ACTION_SAVE = 2, ACTION_EVAL = 4, ACTION_SAMPLE = 8 };
 typedef struct Trainer Trainer;
 
 // Opens data, network, process, memory, and resumes from the newest good checkpoint, or starts at
-// step 0 where the run folder holds none. Called by all ranks; errors are this rank's own and must
-// be agreed by the caller (comm_agree) before anybody leaves.
+// step 0 where the run folder holds none. Called by all ranks, after their settings, data sets and
+// devices have been compared (launch/doctor.h): others would break the promise of equal bits in
+// silence. Errors are this rank's own and must be agreed by the caller (comm_agree) before anybody
+// leaves.
 Status trainer_open(const RunSettings *settings, const RunContext *context, Trainer **out);
 void trainer_close(Trainer *trainer);
 

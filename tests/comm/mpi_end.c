@@ -4,6 +4,7 @@
 //   bug      the last rank breaks a REQUIRE with the hook of launch/: exit code 70
 //   agree    the last rank fails at a quiet point: all agree on its code, close and return it
 //   slurm    started without a launcher inside a SLURM step of several tasks
+//   pmi2     the same by a launcher that speaks PMI-2
 #include "comm/comm.h"
 #include "tests/test.h"
 
@@ -44,7 +45,9 @@ static int fail_together(void) {
 
 int main(int argc, char **argv) {
     const char *how = argc > 1 ? argv[1] : "";
-    if (strcmp(how, "slurm") == 0) setenv("SLURM_STEP_NUM_TASKS", "4", 1);
+    bool pmi2 = strcmp(how, "pmi2") == 0;
+    if (pmi2 || strcmp(how, "slurm") == 0) setenv("SLURM_STEP_NUM_TASKS", "4", 1);
+    if (pmi2) setenv("PMI_RANK", "0", 1);
     Status status = comm_open("auto", &comm);
     if (status != STATUS_OK) {
         fprintf(stderr, "%s: %s\n", status_info(status)->name, error_get()->text);
