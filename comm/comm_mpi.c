@@ -285,6 +285,9 @@ Status comm_mpi_open(Comm **out) {
     int started = 0, provided = MPI_THREAD_SINGLE;
     MPI_Initialized(&started);
     FAIL_IF(started, COMM, "MPI can be started only once in a process");
+    bool mute = getenv("PMIX_RANK") == NULL && getenv("PMI_RANK") == NULL;
+    // Inside a SLURM step MPI would end the process, with a page about its own build.
+    if (mute && getenv("OMPI_COMM_WORLD_SIZE") == NULL) TRY(check_launch(1));
     double start = clock_now();
     MPI_TRY(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "start of MPI");
     double seconds = clock_now() - start;

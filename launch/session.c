@@ -2,6 +2,8 @@
 #include "launch/session.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/journal.h"
@@ -59,9 +61,20 @@ static Status leave(Comm *comm, Status mine) {
     return agreed;
 }
 
+// Most builds of Open MPI end the process where srun speaks PMI-2 alone; a few understand it.
+static void tell_pmi(void) {
+    const char *task = getenv("SLURM_PROCID"), *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    bool by_srun = task != NULL && tasks != NULL && getenv("OMPI_COMM_WORLD_SIZE") == NULL;
+    if (by_srun && strcmp(task, "0") == 0 && atoi(tasks) > 1 && getenv("PMI_RANK") != NULL &&
+        getenv("PMIX_RANK") == NULL)
+        console_warn("srun speaks PMI-2 and not PMIx: if MPI does not start now, start with 'srun"
+                     " --mpi=pmix' ('srun --mpi=list' shows what there is), or with mpirun");
+}
+
 Status session_run(const char *comm_kind, const Session *session) {
     Comm *comm;
     journal_enter(PHASE_START, 0);
+    tell_pmi();
     TRY(comm_open(comm_kind, &comm));
     open_comm = comm;
     error_set_bug_hook(abort_job);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The cluster tests alone: run.sh [NAME...] (lab, mpirun, slurm, launch, faults). DYE names the program
+# The cluster tests alone: run.sh [NAME...] (lab, mpirun, slurm, launch, doctor, faults). DYE names the program
 # (default: build/dye). Exit code 0: none failed; a test that cannot run here is skipped, and says why.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-[ $# -gt 0 ] || set -- lab mpirun slurm launch faults
+[ $# -gt 0 ] || set -- lab mpirun slurm launch doctor faults
 failed=0
 for name; do
     [ -f "test_$name.sh" ] || {
