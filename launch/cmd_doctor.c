@@ -95,8 +95,8 @@ static void tell_exchange(DoctorCommand *command) {
     double step = rank->step_flops / (threads * FLOPS_OF_THREAD * 1e9);
     bool fine = seconds < step;
     finding_add(&command->findings, fine ? FINDING_OK : FINDING_WARN, "all at once",
-                "%.2f GB/s a rank, both ways: a step's exchange of %.3g MB takes %.2g ms, its"
-                " arithmetic about %.2g ms (at %d GFLOP/s a thread): %s",
+                "%.2f GB/s a rank, both ways: a step's exchange of %.3g MB takes %.3g ms, its"
+                " arithmetic about %.3g ms (at %d GFLOP/s a thread): %s",
                 probe->ring / 1e9, bytes / 1e6, 1e3 * seconds, 1e3 * step, FLOPS_OF_THREAD,
                 fine ? "fine for this model"
                      : "too slow for this model: take fewer ranks, or a larger train.batch");
