@@ -57,7 +57,7 @@ echo >>other
 for command in "train ${small[*]}" "${doctor[*]}"; do
     # shellcheck disable=SC2086 # no blanks in these words
     unlike 78 "$dye" $command : ./other $command
-    said "rank 1 on .* runs another program .*/other of .*copy the same file to all" "program"
+    said "rank 1 on .* runs another program .*/other of .* than the others .*copy the same file to all" "program"
     same "$(grep -c 'another program' "$log")" 1 "times that it is told"
 done
 unlike 78 "$dye" train "${small[@]}" : "$dye" train "${small[@]}" optim.lr=1
