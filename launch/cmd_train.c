@@ -72,6 +72,8 @@ static void note_checkpoint(const char *path) {
 
 static Status start(void *context, Comm *comm) {
     TrainCommand *command = context;
+    // First: srun ends the other ranks when one has left, and they should leave with its exit code.
+    TRY(signals_open(comm_rank(comm) == 0));
     TRY(read_config(command, comm));
     const RunSettings *settings = &command->settings;
     console_set_plain_seconds(settings->log.plain_seconds);
@@ -89,7 +91,6 @@ static Status start(void *context, Comm *comm) {
                               .cores = &command->cores,
                               .words = command->words,
                               .word_count = command->word_count}));
-    TRY(signals_open(comm_rank(comm) == 0));
     command->facts = version_facts();
     if (comm_rank(comm) == 0) {
         char line[512];
