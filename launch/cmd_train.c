@@ -83,14 +83,14 @@ static Status start(void *context, Comm *comm) {
         int speaker;
         TRY(comm_agree(comm, status, &speaker));
     }
-    TRY(control_open(comm, settings));
-    drill_open(comm_rank(comm));
     TRY(cores_choose(comm, settings->device.threads, &command->cores));
     TRY(doctor_admit(&(Setup){.comm = comm,
                               .settings = settings,
                               .cores = &command->cores,
                               .words = command->words,
                               .word_count = command->word_count}));
+    TRY(control_open(comm, settings));
+    drill_open(comm_rank(comm));
     command->facts = version_facts();
     if (comm_rank(comm) == 0) {
         char line[512];

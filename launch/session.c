@@ -14,8 +14,7 @@
 static Comm *open_comm; // for the bug hook
 
 // A wait that takes long is told by every rank that waits: together the lines name the rank that
-// does not.
-// Of a job that is watched the controller speaks for all.
+// does not. Of a job that is watched the controller speaks for all.
 static void tell_wait(void *context, const char *what, double seconds, const int *missing,
                       int count) {
     const Comm *comm = context;
