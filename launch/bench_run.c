@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "launch/bench_replay.h"
 #include "launch/bench_resident.h"
+#include "launch/metrics.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "launch/signals.h"
@@ -18,7 +19,7 @@ enum { WATCH_STEPS = 1 << 16, WATCH_SAVES = 64, SUMS_MOST = 64 };
 
 // What the hooks of the one trainer see: hooks have no context.
 static struct {
-    bool rank_0, interrupted;
+    bool rank_0;
     StretchRequest request;
     double began, last, saving; // clock_now(); saving: when the save under way began, or 0
     int64_t steps;
@@ -29,6 +30,7 @@ static struct {
     Status status;     // of the recording
     bool saved_before; // the last step asked for a save
 } watch;
+static bool asked_to_stop;
 
 static void watch_period(double period) {
     if (watch.saved_before && watch.save_periods < WATCH_SAVES)
@@ -42,16 +44,17 @@ static void watch_period(double period) {
 static int hear_step(double *seconds_left) {
     double now = clock_now();
     int actions = signals_pending(seconds_left);
+    *seconds_left = 0; // nothing is to be saved before an end
     if (watch.steps++ > 0) watch_period(now - watch.last);
     watch.last = now;
     // The grains are done, the update is not queued yet.
     if (watch.request.recording != NULL && watch.steps == 1)
         watch.status = recording_end(watch.request.recording);
     watch.saved_before = false;
-    watch.interrupted = watch.interrupted || (actions & ACTION_STOP);
+    asked_to_stop = asked_to_stop || (actions & ACTION_STOP);
     const StretchRequest *request = &watch.request;
     bool over = now - watch.began >= request->seconds && watch.steps >= request->steps;
-    if (watch.interrupted || (watch.rank_0 && over && watch.saving == 0)) {
+    if (asked_to_stop || (watch.rank_0 && over && watch.saving == 0)) {
         *seconds_left = 1e-6; // too little for a save: the state is of no use
         return ACTION_STOP;
     }
@@ -99,7 +102,8 @@ Status bench_sum(Bench *bench, double *values, int count) {
 
 bool bench_asked(void) {
     double left;
-    return watch.interrupted || signals_pending(&left) != 0;
+    asked_to_stop = signals_pending(&left) != 0 || asked_to_stop;
+    return asked_to_stop;
 }
 
 Status bench_meet(Bench *bench) {
@@ -182,6 +186,9 @@ static Status open_trainer(Bench *bench) {
         .progress = hear_line,
         .signals = hear_step,
         .good_checkpoint = hear_saved,
+        .records_open = process_metrics_open,
+        .record = process_metrics_record,
+        .record_held_out = process_metrics_held_out,
         .draw = picture_write,
     };
     double started = clock_now();
@@ -225,6 +232,7 @@ void bench_clean(const Bench *bench) {
 void bench_close(Bench *bench) {
     recording_close(bench->recording);
     trainer_close(bench->trainer);
+    process_metrics_close();
     json_decref(bench->facts);
     free(bench->config_text);
     bench_clean(bench);

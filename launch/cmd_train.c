@@ -11,6 +11,7 @@
 #include "launch/drill.h"
 #include "launch/doctor.h"
 #include "launch/lock.h"
+#include "launch/metrics.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
@@ -115,6 +116,9 @@ static Status start(void *context, Comm *comm) {
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
         .good_checkpoint = note_checkpoint,
+        .records_open = process_metrics_open,
+        .record = process_metrics_record,
+        .record_held_out = process_metrics_held_out,
         .draw = picture_write,
     };
     TRY(trainer_open(settings, &run, &command->trainer));
@@ -131,6 +135,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     TrainCommand *command = context;
     trainer_close(command->trainer);
+    process_metrics_close();
     process_lock_release();
     json_decref(command->facts);
     free(command->config_text);

@@ -34,6 +34,8 @@ typedef struct {
 } PhaseDrill;
 
 static PhaseDrill stop_drill, hang_drill;
+static char slow_phase[16];
+static int slow_ms;
 
 static void arm(PhaseDrill *drill, const char *name, int rank) {
     const char *text = drill_word(name);
@@ -51,6 +53,8 @@ static bool strikes(PhaseDrill *drill, Phase phase, int64_t step) {
 }
 
 static void on_phase(Phase phase, int64_t step) {
+    if (slow_ms > 0 && strcmp(slow_phase, phase_word(phase)) == 0)
+        usleep((useconds_t)slow_ms * 1000);
     if (strikes(&stop_drill, phase, step)) raise(SIGSTOP);
     if (strikes(&hang_drill, phase, step))
         for (;;) pause();
@@ -59,5 +63,10 @@ static void on_phase(Phase phase, int64_t step) {
 void drill_open(int rank) {
     arm(&stop_drill, "stop", rank);
     arm(&hang_drill, "hang", rank);
-    if (stop_drill.armed || hang_drill.armed) journal_set_hook(on_phase);
+    const char *slow = drill_word("slow");
+    int whose, ms;
+    if (slow != NULL && sscanf(slow, "%d@%15[a-z]:%d", &whose, slow_phase, &ms) == 3 &&
+        whose == rank)
+        slow_ms = ms;
+    if (stop_drill.armed || hang_drill.armed || slow_ms > 0) journal_set_hook(on_phase);
 }

@@ -3,8 +3,9 @@
 //
 //   stop=RANK@PHASE:STEP   the rank stops itself (SIGSTOP) when it enters the phase at that step or
 //                          later, once; PHASE as in base/journal.h: data, compute, save ...
-//   gpu=UUID               it believes to have this GPU (launch/doctor.h)
 //   hang=RANK@PHASE:STEP   it sleeps there for ever, though its control thread lives
+//   slow=RANK@PHASE:MS     it sleeps so long each time it enters the phase
+//   gpu=UUID               a rank believes to have this GPU (launch/doctor.h)
 #pragma once
 
 // The text behind "NAME=" in DYE_DRILL, up to its ';'; NULL: there is no such word. Valid until the

@@ -35,6 +35,7 @@ struct RunLock {
     char candidate[PATH_BYTES]; // our file under its first name
     char guard[PATH_BYTES];     // held while a stale lock is being replaced
     int fd;                     // our file, under whatever name
+    ino_t inode;                // and its number, should a server forget the open file
     double created;             // by the clock of the file system
     bool renewing;
     pthread_t thread;
@@ -118,6 +119,7 @@ static Status make_candidate(RunLock *lock, const char *run_dir) {
     json_decref(me);
     FAIL_IF(!written, IO, "cannot write %s: %s", lock->candidate, strerror(errno));
     lock->created = file_time(&info);
+    lock->inode = info.st_ino;
     return STATUS_OK;
 }
 
@@ -185,8 +187,8 @@ static Status judge(const RunLock *lock, const char *path, Verdict *verdict) {
 
 static bool is_ours(const RunLock *lock, const char *path) {
     struct stat ours, there;
-    return fstat(lock->fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
-           ours.st_dev == there.st_dev;
+    if (stat(path, &there) != 0 || there.st_ino != lock->inode) return false;
+    return fstat(lock->fd, &ours) != 0 || ours.st_dev == there.st_dev;
 }
 
 // *done: our file has this name now. Over NFS link() may say that it failed although it did not.
@@ -285,7 +287,9 @@ static void *renew(void *context) {
     const RunLock *lock = context;
     for (;;) {
         sleep(RENEW_SECONDS); // run_lock_release cancels it here
-        futimens(lock->fd, NULL);
+        // What a full or read-only disk refuses now, it takes at another time.
+        if (futimens(lock->fd, NULL) != 0 && errno == ESTALE && is_ours(lock, lock->path))
+            utimensat(AT_FDCWD, lock->path, NULL, 0);
     }
     return NULL;
 }
@@ -319,9 +323,18 @@ Status run_lock_take(const char *run_dir, void (*notice)(const char *message), R
 
 Status run_lock_check(const RunLock *lock) {
     if (is_ours(lock, lock->path)) return STATUS_OK;
+    struct stat info;
+    int failed = stat(lock->path, &info) != 0 ? errno : 0;
+    FAIL_IF(failed != 0 && failed != ENOENT, IO, "%s cannot be reached: %s", lock->path,
+            strerror(failed));
+    // Our file has a name still, but not in what is mounted here now.
+    FAIL_IF(failed == ENOENT && fstat(lock->fd, &info) == 0 && info.st_nlink > 0, IO,
+            "%s is not there any more, nor is it removed: was its file system unmounted?",
+            lock->path);
     Verdict verdict;
     Status status = judge(lock, lock->path, &verdict);
     FAIL_IF(status == STATUS_OK, BUSY, "%s was taken over by %s", lock->path, verdict.text);
+    if (status != STATUS_NOT_FOUND) return error_trail(status, __FILE__, __LINE__, __func__);
     FAIL(BUSY, "%s was removed while this run held it", lock->path);
 }
 

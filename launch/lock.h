@@ -12,6 +12,8 @@ typedef struct RunLock RunLock;
 // `notice` is told (NULL: nobody). Ages are told by the clock of the file system, not of the hosts.
 Status run_lock_take(const char *run_dir, void (*notice)(const char *message), RunLock **out);
 // BUSY if another process has taken the lock over: this one was stopped for too long, or cut off.
+// IO if that cannot be told now: the run folder is away. A renewal that the disk refuses is no
+// failure.
 Status run_lock_check(const RunLock *lock);
 void run_lock_release(RunLock *lock); // removes its own lock only; NULL is fine
 

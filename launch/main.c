@@ -55,13 +55,10 @@ static void print_help(FILE *out) {
     fputs(
         "  dye help [config]\n      this text, or every configuration key\n"
         "  dye --version\n      versions of dye and of its libraries\n\n"
-        "train, eval and bench run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+        "train, eval, bench and doctor run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
         "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
         "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 79 a rank hung or was\n"
         "lost, 2 wrong usage.\n",
-        "train, eval, bench and doctor run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
-        "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
-        "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 2 wrong usage.\n",
         out);
 }
 

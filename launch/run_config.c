@@ -72,6 +72,8 @@ static const SchemaRow rows[] = {
 
     INTERVAL(checkpoint.every, "10m", FREE, "when to save: steps, or time"),
     NUMBER(checkpoint.keep, "3", 1, 1000000, NONE, FREE, "checkpoints that are kept"),
+    NUMBER(checkpoint.retry, "30s", 0.1, 86400, SECONDS, FREE,
+           "time between tries to save while the disk refuses"),
 
     NUMBER(log.every, "10", 0, 1e15, NONE, FREE, "steps between records in metrics.jsonl"),
     NUMBER(log.fingerprint_every, "100", 0, 1e15, NONE, FREE,

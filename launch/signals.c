@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,12 @@
 
 // From mpirun's SIGTERM to its SIGKILL, less a margin for what follows a save.
 static const double seconds_to_kill = 0.9, continue_window = 1.5;
+static const double seconds_to_leave = 2; // before the end of a job, behind a save
 
 static bool under_mpirun; // SLURM's SIGCONT and SIGTERM leave half a minute
 static volatile sig_atomic_t stop_wanted;
 static volatile double continued_at, killed_at; // clock_now() values; 0: never
+static double job_ends_at;                      // clock_wall() value; 0: not known
 static bool is_speaker;
 
 // Two buffers, so that the handler never reads one that is being written.
@@ -55,6 +58,10 @@ static Status handle(int signal, void (*handler)(int)) {
 Status signals_open(bool speaker) {
     is_speaker = speaker;
     under_mpirun = getenv("OMPI_COMM_WORLD_RANK") != NULL;
+    const char *end = getenv("DYE_END_TIME");
+    if (end == NULL) end = getenv("SLURM_JOB_END_TIME");
+    job_ends_at = end != NULL ? strtod(end, NULL) : 0;
+    if (job_ends_at < clock_wall()) job_ends_at = 0; // that of another job
     signals_good_checkpoint("");
     TRY(handle(SIGCONT, on_continue));
     TRY(handle(SIGUSR1, on_stop));
@@ -63,14 +70,13 @@ Status signals_open(bool speaker) {
 }
 
 int signals_pending(double *seconds_left) {
-    *seconds_left = 0;
-    if (!stop_wanted) return 0;
-    double deadline = killed_at;
-    if (deadline > 0) {
-        double left = deadline - clock_now();
-        *seconds_left = left > 1e-3 ? left : 1e-3;
-    }
-    return ACTION_STOP;
+    double left = INFINITY;
+    if (job_ends_at > 0) left = job_ends_at - seconds_to_leave - clock_wall();
+    if (killed_at > 0) left = fmin(left, killed_at - clock_now());
+    *seconds_left = isinf(left) ? 0 : fmax(left, 1e-3);
+    int actions = stop_wanted ? ACTION_STOP : 0;
+    if (actions != 0) stop_wanted = 0; // what comes between these lines asks for the same
+    return actions;
 }
 
 static void prepare_message(void) {

@@ -5,12 +5,16 @@
 //   mpirun's own end (SIGTERM or SIGINT to mpirun): it sends SIGCONT at once, SIGTERM a second
 //       later and SIGKILL a second after that. A SIGTERM within 1.5 s of a SIGCONT is taken for it:
 //       rank 0 names the last good checkpoint at once, and a save is made only if it fits.
+//
+// The end of the job, in UNIX seconds, is DYE_END_TIME or SLURM_JOB_END_TIME, if one is set: the
+// trainer saves and stops before it by itself.
 #pragma once
 
 #include "base/status.h"
 
 Status signals_open(bool speaker); // speaker: the rank that names the last good checkpoint
-// Actions (trainer.h) that signals ask for; *seconds_left until SIGKILL, 0 when there is no limit.
+// Actions (trainer.h) that signals asked for since the last call; *seconds_left until SIGKILL or
+// the end of the job, 0 when there is no limit.
 int signals_pending(double *seconds_left);
 // What the handler names: the last good checkpoint ("": none), and why the job ends, if anybody
 // knows. Each may be called by another thread.

@@ -20,9 +20,9 @@ void report_say(const Trainer *t, const char *format, ...) {
 }
 
 void report_reset(Trainer *t) {
-    double *arrival = t->totals.arrival, *sorted = t->totals.sorted;
-    memset(arrival, 0, (size_t)comm_world(t->context.comm) * sizeof *arrival);
-    t->totals = (StepTotals){.started = clock_now(), .arrival = arrival, .sorted = sorted};
+    double *time = t->totals.time, *sorted = t->totals.sorted;
+    memset(time, 0, (size_t)comm_world(t->context.comm) * SLOW_CAUSES * sizeof *time);
+    t->totals = (StepTotals){.started = clock_now(), .time = time, .sorted = sorted};
 }
 
 // ---- metrics and the live line ----------------------------------------------------------------
@@ -32,17 +32,40 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// The rank that arrives last at the reduction, and by how much over the median, per step.
-static int slowest_rank(const Trainer *t, double *excess) {
-    int world = comm_world(t->context.comm), slowest = 0;
-    for (int i = 0; i < world; ++i) {
-        t->totals.sorted[i] = t->totals.arrival[i];
-        if (t->totals.arrival[i] > t->totals.arrival[slowest]) slowest = i;
-    }
+const char *slow_cause_name(SlowCause cause) {
+    static const char *const names[SLOW_CAUSES] = {"data", "compute", "save"};
+    return names[cause];
+}
+
+// Seconds a step of a rank for one cause, or for all of them (SLOW_CAUSES).
+static double time_of(const Trainer *t, int rank, int cause) {
+    const double *time = t->totals.time + rank * SLOW_CAUSES;
+    double sum = cause < SLOW_CAUSES ? time[cause] : time[0] + time[1] + time[2];
+    return sum / (double)t->totals.steps;
+}
+
+static double median_time(const Trainer *t, int cause) {
+    int world = comm_world(t->context.comm);
+    for (int i = 0; i < world; ++i) t->totals.sorted[i] = time_of(t, i, cause);
     qsort(t->totals.sorted, (size_t)world, sizeof *t->totals.sorted, compare_doubles);
-    *excess = t->totals.arrival[slowest] - t->totals.sorted[(world - 1) / 2];
-    *excess /= (double)t->totals.steps;
-    return slowest;
+    return t->totals.sorted[(world - 1) / 2];
+}
+
+// The rank that arrives last at the reduction, by how much over the median rank, and why.
+static void find_slowest(const Trainer *t, MetricsRecord *record) {
+    int slowest = 0;
+    double most = -1;
+    for (int i = 1; i < comm_world(t->context.comm); ++i)
+        if (time_of(t, i, SLOW_CAUSES) > time_of(t, slowest, SLOW_CAUSES)) slowest = i;
+    record->arrival_s = median_time(t, SLOW_CAUSES);
+    record->compute_s = median_time(t, SLOW_COMPUTE);
+    record->slowest_rank = slowest;
+    record->slowest_host = comm_host_of(t->context.comm, slowest);
+    record->slowest_excess_s = time_of(t, slowest, SLOW_CAUSES) - record->arrival_s;
+    for (int i = 0; i < SLOW_CAUSES; ++i) {
+        double excess = time_of(t, slowest, i) - median_time(t, i);
+        if (excess > most) most = excess, record->slowest_cause = (SlowCause)i;
+    }
 }
 
 // "step 1200 of 5000, 307200 samples, 24 %, ETA 3 min 20 s | 512 samples/s | loss 0.0412 ..."
@@ -50,7 +73,7 @@ static void format_progress(const Trainer *t, const MetricsRecord *record, char 
                             size_t bytes) {
     int64_t steps = t->settings.train.steps;
     double seconds = (double)((steps - t->step) * t->settings.train.batch);
-    char eta[32], saved[48] = "no checkpoint yet", slow[48] = "";
+    char eta[32], saved[48] = "no checkpoint yet", slow[160] = "";
     clock_format(record->samples_per_s > 0 ? seconds / record->samples_per_s : 0, eta, sizeof eta);
     if (t->saved_step > 0 || t->step == 0) {
         char age[32];
@@ -58,8 +81,9 @@ static void format_progress(const Trainer *t, const MetricsRecord *record, char 
         snprintf(saved, sizeof saved, "saved %s ago", age);
     }
     if (comm_world(t->context.comm) > 1)
-        snprintf(slow, sizeof slow, " | slowest rank %d +%.0f ms", record->slowest_rank,
-                 record->slowest_excess_s * 1e3);
+        snprintf(slow, sizeof slow, " | slowest rank %d on %s +%.0f ms (%s)", record->slowest_rank,
+                 record->slowest_host, record->slowest_excess_s * 1e3,
+                 slow_cause_name(record->slowest_cause));
     snprintf(out, bytes,
              "step %" PRId64 " of %" PRId64 ", %" PRId64
              " samples, %.1f %%, ETA %s | %.0f samples/s"
@@ -80,7 +104,7 @@ static MetricsRecord make_record(const Trainer *t) {
     };
     double seconds = clock_now() - t->totals.started;
     record.samples_per_s = (double)(t->totals.steps * t->settings.train.batch) / seconds;
-    record.slowest_rank = slowest_rank(t, &record.slowest_excess_s);
+    find_slowest(t, &record);
     return record;
 }
 
@@ -98,24 +122,13 @@ Status report_step(Trainer *t, bool last) {
         char line[512];
         format_progress(t, &record, line, sizeof line);
         t->context.progress(line);
-        if (logged) TRY(metrics_write(t->metrics, &t->engine.params, &record));
+        if (logged) t->context.record(&record, &t->engine.params);
     }
     if (logged) report_reset(t);
     return STATUS_OK;
 }
 
 // ---- held-out loss ----------------------------------------------------------------------------
-
-static Status write_held_out(const Trainer *t, const HeldOutLoss *result) {
-    fprintf(t->eval_log, "{\"step\": %" PRId64 ", \"samples\": %" PRId64 ", \"loss\": %.9g, ",
-            t->step, result->samples, result->loss);
-    fputs("\"loss_by_level\": [", t->eval_log);
-    for (int level = 0; level < EVAL_LEVELS; ++level)
-        fprintf(t->eval_log, "%s%.9g", level == 0 ? "" : ", ", result->level_loss[level]);
-    fputs("]}\n", t->eval_log);
-    FAIL_IF(fflush(t->eval_log) != 0, IO, "cannot write %s/eval.jsonl", t->settings.run.dir);
-    return STATUS_OK;
-}
 
 Status report_held_out(Trainer *t) {
     double started = t->last_eval = clock_now();
@@ -130,7 +143,7 @@ Status report_held_out(Trainer *t) {
                            .weights = t->average};
     HeldOutLoss result;
     TRY(evaluate_loss(&t->engine, t->context.comm, &request, &result));
-    if (is_rank_0(t)) TRY(write_held_out(t, &result));
+    if (is_rank_0(t)) t->context.record_held_out(t->step, &result);
     char levels[EVAL_LEVELS * 12];
     int used = 0;
     for (int level = 0; level < EVAL_LEVELS; ++level)
@@ -166,6 +179,11 @@ Status report_samples(Trainer *t) {
     if (is_rank_0(t))
         status = t->context.draw(info, &t->engine.shape, samples, config->count, path);
     free(samples);
+    if (is_of_disk(status)) {
+        t->context.warn(error_get()->text); // a picture is not worth a run
+        error_clear();
+        return STATUS_OK;
+    }
     TRY(status);
     report_say(t, "%d samples in %s (%.1f s)", config->count, path, clock_now() - started);
     return STATUS_OK;

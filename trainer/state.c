@@ -52,7 +52,7 @@ static void place_board(Trainer *t, Bump *host) {
     int grains = t->settings.train.grains, parts = t->engine.params.parts;
     int world = comm_world(t->context.comm);
     t->totals.sorted = bump_take(host, world, sizeof(double));
-    t->totals.arrival = bump_take(host, world, sizeof(double));
+    t->totals.time = bump_take(host, world * SLOW_CAUSES, sizeof(double));
     t->board.count = grains + parts + world * BOARD_RANK_FIELDS;
     double *values = t->board.values = bump_take(host, t->board.count, sizeof(double));
     if (values == NULL) return;
@@ -249,7 +249,9 @@ Status state_save_start(Trainer *t) {
     t->save_step = t->step;
     TRY(check_lock(t));
     TRY(state_fingerprint(t));
+    double began = clock_now();
     if (!t->save_is_live) TRY(take_snapshot(t));
+    t->save_held += clock_now() - began;
     CheckpointRun run = checkpoint_run(t);
     char fixed[17];
     snprintf(fixed, sizeof fixed, "%016" PRIx64, t->context.fixed_hash);
@@ -267,11 +269,15 @@ Status state_save_start(Trainer *t) {
 }
 
 Status state_save_finish(Trainer *t) {
-    double written = checkpoint_save_wait(t->save), went_on = clock_now();
-    TRY(check_lock(t));
+    double began = clock_now(), written = checkpoint_save_wait(t->save), went_on = clock_now();
+    t->save_held += went_on - began;
     CheckpointSave *save = t->save;
     t->save = NULL;
+    Status status = check_lock(t);
+    if (status != STATUS_OK) checkpoint_save_abandon(save);
+    TRY(status);
     TRY(checkpoint_save_finish(save));
+    t->save_failed_at = t->save_failures = 0;
     t->saved_step = t->save_step;
     t->last_save = t->save_started;
     t->save_seconds = written - t->save_started + clock_now() - went_on;

@@ -170,8 +170,9 @@ static StepResult read_board(Trainer *t) {
         t->agreed |= (int)fields[BOARD_ACTIONS];
         double left = fields[BOARD_SECONDS_LEFT];
         if (left > 0 && (t->seconds_left == 0 || left < t->seconds_left)) t->seconds_left = left;
-        t->totals.arrival[rank] += fields[BOARD_ARRIVAL];
-        if (fields[BOARD_DATA_WAIT] > wait) wait = fields[BOARD_DATA_WAIT];
+        const double *time = fields + BOARD_TIME;
+        for (int i = 0; i < SLOW_CAUSES; ++i) t->totals.time[rank * SLOW_CAUSES + i] += time[i];
+        if (time[SLOW_DATA] > wait) wait = time[SLOW_DATA];
         if (fields[BOARD_SAVE_SECONDS] > t->save_seconds)
             t->save_seconds = fields[BOARD_SAVE_SECONDS];
         t->written = t->written && fields[BOARD_WRITTEN] > 0;
@@ -255,13 +256,14 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
 
 Status step_run(Trainer *t) {
     Batch batch;
-    double waited = loader_wait_seconds(t->loader), started = clock_now();
+    double started = clock_now();
     journal_enter(PHASE_DATA, t->step + 1);
     TRY(loader_next(t->loader, &batch));
     REQUIRE(batch.step == t->step);
+    double loaded = clock_now();
     journal_enter(PHASE_COMPUTE, t->step + 1);
     TRY(run_grains(t, &batch));
-    double arrival = clock_now() - started;
+    double arrived = clock_now();
 
     float *gradient;
     journal_enter(PHASE_REDUCE, t->step + 1);
@@ -270,9 +272,13 @@ Status step_run(Trainer *t) {
     put_losses(t);
     TRY(put_norms(t, gradient));
     double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
-    mine[BOARD_ACTIONS] = t->context.signals(&mine[BOARD_SECONDS_LEFT]) | t->due;
-    mine[BOARD_ARRIVAL] = arrival;
-    mine[BOARD_DATA_WAIT] = loader_wait_seconds(t->loader) - waited;
+    int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);
+    actions |= due_actions(t, mine[BOARD_SECONDS_LEFT], clock_now() - started);
+    mine[BOARD_ACTIONS] = actions;
+    mine[BOARD_TIME + SLOW_DATA] = loaded - started;
+    mine[BOARD_TIME + SLOW_COMPUTE] = arrived - loaded;
+    mine[BOARD_TIME + SLOW_SAVE] = t->save_held;
+    t->save_held = 0;
     mine[BOARD_SAVE_SECONDS] = t->save_seconds;
     mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));

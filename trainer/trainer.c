@@ -5,11 +5,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/journal.h"
 
-enum { SAVE_RETRY_SECONDS = 30 };
+// While training pauses: how often the ranks agree on going on, how often people are told, and how
+// long the copies of one signal may take to reach all ranks.
+static const double pause_nap = 0.25, pause_tell = 60, pause_grace = 2;
 
 // ---- opening ----------------------------------------------------------------------------------
 
@@ -95,9 +98,10 @@ static Status write_records(Trainer *t) {
     TRY(file_write_atomic(path, t->context.config_text, strlen(t->context.config_text)));
     TRY(path_format(path, "%s/run.json", run_dir));
     json_object_set_new(t->context.facts, "device", json_string(t->engine.device->description));
-    TRY(json_write(path, t->context.facts));
-    TRY(metrics_open(run_dir, "metrics.jsonl", t->step, &t->metrics));
-    return metrics_open(run_dir, "eval.jsonl", t->step, &t->eval_log);
+    Status status = json_write(path, t->context.facts);
+    if (is_of_disk(status)) t->context.warn(error_get()->text); // nobody reads it to go on
+    if (!is_of_disk(status)) TRY(status);
+    return t->context.records_open(run_dir, t->step);
 }
 
 // A step that rank 0 alone takes: its failure becomes everybody's.
@@ -157,8 +161,6 @@ Status trainer_open(const RunSettings *settings, const RunContext *context, Trai
 
 void trainer_close(Trainer *t) {
     if (t == NULL) return;
-    if (t->metrics != NULL) fclose(t->metrics);
-    if (t->eval_log != NULL) fclose(t->eval_log);
     loader_close(t->loader);
     state_close(t);
     sampler_close(t->sampler);
@@ -192,24 +194,37 @@ static bool is_due(Interval every, double last) {
     return every.seconds > 0 && clock_now() - last >= every.seconds;
 }
 
-static int propose(const Trainer *t) {
-    if (!is_rank_0(t)) return 0;
-    const RunSettings *s = &t->settings;
-    bool save = t->save != NULL         ? false
-                : t->save_failed_at > 0 ? clock_now() - t->save_failed_at >= SAVE_RETRY_SECONDS
-                                        : is_due(s->checkpoint.every, t->last_save);
-    return (save ? ACTION_SAVE : 0) | (is_due(s->eval.every, t->last_eval) ? ACTION_EVAL : 0) |
-           (is_due(s->sample.every, t->last_sample) ? ACTION_SAMPLE : 0);
-}
-
-// mpirun leaves two seconds between its own SIGTERM and the end: is that enough for a save, after
-// the one that is under way?
-static bool save_fits(const Trainer *t) {
+// Seconds to allow for a save, after the one that is under way.
+static double save_allowance(const Trainer *t) {
     double raw = (double)t->engine.params.size * STATE_KINDS * sizeof(float);
     // Never measured: a slow disk's rate.
     double seconds = t->save_seconds > 0 ? 2 * t->save_seconds : raw / 100e6;
-    if (t->save != NULL) seconds *= 2;
-    return t->seconds_left == 0 || seconds < t->seconds_left;
+    return t->save != NULL ? 2 * seconds : seconds;
+}
+
+static bool save_fits(const Trainer *t) {
+    return t->seconds_left == 0 || save_allowance(t) < t->seconds_left;
+}
+
+// Twice the interval has passed since the last good save, and trying again did not help.
+static bool is_overdue(const Trainer *t) {
+    Interval every = t->settings.checkpoint.every;
+    return t->save == NULL && t->save_failures >= 2 &&
+           (every.steps > 0 ? t->step + 1 - t->saved_step >= 2 * every.steps
+                            : is_due((Interval){.seconds = 2 * every.seconds}, t->last_save));
+}
+
+int due_actions(const Trainer *t, double seconds_left, double step_seconds) {
+    bool ends = seconds_left > 0 && seconds_left < save_allowance(t) + 2 * step_seconds;
+    int actions = ends ? ACTION_STOP : 0;
+    if (!is_rank_0(t)) return actions;
+    const RunSettings *s = &t->settings;
+    bool save = t->save != NULL         ? false
+                : t->save_failed_at > 0 ? clock_now() - t->save_failed_at >= s->checkpoint.retry
+                                        : is_due(s->checkpoint.every, t->last_save);
+    return actions | (save ? ACTION_SAVE : 0) | (is_overdue(t) ? ACTION_PAUSE : 0) |
+           (is_due(s->eval.every, t->last_eval) ? ACTION_EVAL : 0) |
+           (is_due(s->sample.every, t->last_sample) ? ACTION_SAMPLE : 0);
 }
 
 // A save on the way that fails because the disk does (the same on all ranks) ends no run: older
@@ -217,13 +232,14 @@ static bool save_fits(const Trainer *t) {
 static Status save_on_the_way(Trainer *t, Status (*half)(Trainer *t)) {
     journal_enter(PHASE_SAVE, t->step);
     Status status = half(t);
-    t->save_failed_at = status == STATUS_IO ? clock_now() : 0;
-    if (status != STATUS_IO) return status;
+    if (!is_of_disk(status)) return status;
+    t->save_failed_at = clock_now();
+    ++t->save_failures;
     if (is_rank_0(t)) t->context.warn(error_get()->text);
     report_say(t,
                "step %" PRId64 " could not be saved; the last good checkpoint is step %" PRId64
-               "; training goes on, next try in %d s",
-               t->save_step, t->saved_step, SAVE_RETRY_SECONDS);
+               "; training goes on, next try in %.3g s",
+               t->save_step, t->saved_step, t->settings.checkpoint.retry);
     error_clear();
     return STATUS_OK;
 }
@@ -232,14 +248,65 @@ static Status finish_save(Trainer *t) {
     return t->save == NULL ? STATUS_OK : save_on_the_way(t, state_save_finish);
 }
 
+static Status save_live(Trainer *t) {
+    t->save_is_live = true;
+    Status status = state_save_start(t);
+    if (status == STATUS_OK) status = state_save_finish(t);
+    t->save_is_live = false;
+    return status;
+}
+
+static void say_pause(const Trainer *t, double seconds) {
+    char line[ERROR_TEXT_BYTES + 256], passed[32];
+    clock_format(seconds, passed, sizeof passed);
+    snprintf(line, sizeof line,
+             "paused at step %" PRId64
+             "%s%s: %s; goes on by itself once it can be saved, tried each"
+             " %.3g s; SIGUSR1 stops the job, the last good checkpoint is step %" PRId64,
+             t->step, seconds < pause_tell ? "" : " since ", seconds < pause_tell ? "" : passed,
+             error_get()->text, t->settings.checkpoint.retry, t->saved_step);
+    if (is_rank_0(t)) t->context.warn(line);
+}
+
+// All ranks wait together for the next try. *over: somebody was asked to stop, or the end is near.
+static Status wait_to_retry(Trainer *t, double since, bool *over) {
+    double retry = t->settings.checkpoint.retry, nap = fmin(retry, pause_nap);
+    for (double waited = 0; waited < retry && !*over; waited += nap) {
+        double left;
+        int speaker;
+        nanosleep(&(struct timespec){0, (long)(nap * 1e9)}, NULL);
+        bool stop = (t->context.signals(&left) & ACTION_STOP) != 0;
+        if ((t->agreed & ACTION_STOP) && clock_now() - since < pause_grace) stop = false;
+        stop = stop || (left > 0 && left < save_allowance(t) + pause_nap);
+        Status status = comm_agree(t->context.comm, stop ? STATUS_UNFINISHED : STATUS_OK, &speaker);
+        *over = status == STATUS_UNFINISHED;
+        if (!*over) TRY(status);
+    }
+    return STATUS_OK;
+}
+
+// Training waits for this save. A disk that refuses it pauses the run until it does not, or until
+// somebody wants to stop: then it is tried a last time.
 static Status save_now(Trainer *t) {
     TRY(finish_save(t));
+    double since = clock_now(), told = 0;
     journal_enter(PHASE_SAVE, t->step);
-    t->save_is_live = true;
-    TRY(state_save_start(t));
-    TRY(state_save_finish(t));
-    t->save_is_live = false;
-    return STATUS_OK;
+    for (bool over = false;;) {
+        Status status = save_live(t);
+        if (status == STATUS_OK && told > 0)
+            report_say(t, "step %" PRId64 " is saved: the pause is over", t->step);
+        if (!is_of_disk(status)) return status;
+        FAIL_IF(over, UNFINISHED,
+                "stopped at step %" PRId64 " without a save: %s; the last good checkpoint is step"
+                " %" PRId64,
+                t->step, error_get()->text, t->saved_step);
+        if (told == 0 || clock_now() - told >= pause_tell) {
+            told = clock_now();
+            say_pause(t, told - since);
+        }
+        error_clear();
+        TRY(wait_to_retry(t, since, &over));
+    }
 }
 
 static Status stop_early(Trainer *t) {
@@ -262,14 +329,24 @@ static Status after_step(Trainer *t) {
     bool last = t->step == s->train.steps;
     journal_enter(PHASE_LOG, t->step);
     TRY(report_step(t, last));
-    if (last) TRY(save_now(t));
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
+    if (last || (t->agreed & ACTION_PAUSE)) TRY(save_now(t));
     bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
     if (t->written || due) TRY(finish_save(t));
-    if (due && !last) TRY(save_on_the_way(t, state_save_start));
+    if (due && t->saved_step != t->step) TRY(save_on_the_way(t, state_save_start));
     if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));
     if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every)) TRY(report_samples(t));
     return STATUS_OK;
+}
+
+static void warn_of_end(const Trainer *t) {
+    char line[160], left[32];
+    if (t->seconds_left == 0 || t->seconds_left > 3 * save_allowance(t)) return;
+    clock_format(t->seconds_left, left, sizeof left);
+    snprintf(line, sizeof line,
+             "this job ends in %s, and a save may take %.1f s: ask for more time", left,
+             save_allowance(t));
+    if (is_rank_0(t)) t->context.warn(line);
 }
 
 Status trainer_run(Trainer *t) {
@@ -283,9 +360,9 @@ Status trainer_run(Trainer *t) {
         return STATUS_OK;
     }
     report_reset(t);
-    while (t->step < steps) {
-        t->due = propose(t);
+    for (int64_t first = t->step; t->step < steps;) {
         TRY(step_run(t));
+        if (t->step == first + 1) warn_of_end(t);
         TRY(after_step(t));
     }
     report_say(t, "finished: %" PRId64 " steps, fingerprint %016" PRIx64, t->step, t->fingerprint);

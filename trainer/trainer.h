@@ -14,6 +14,7 @@
 #include "model/process.h"
 #include "trainer/checkpoint.h"
 #include "trainer/engine.h"
+#include "trainer/evaluate.h"
 
 typedef struct {
     char path[512];
@@ -44,6 +45,7 @@ typedef struct {
 typedef struct {
     Interval every;
     int32_t keep;
+    double retry; // seconds between tries to save while the disk refuses
 } CheckpointConfig;
 
 typedef struct {
@@ -92,6 +94,25 @@ typedef struct {
     ControlConfig control;
 } RunSettings;
 
+// A record of metrics.jsonl: the steps since the one before. A rank's time to arrive at the
+// reduction is what it spent in reading data, computing, and saving since the last step.
+typedef enum { SLOW_DATA, SLOW_COMPUTE, SLOW_SAVE, SLOW_CAUSES } SlowCause;
+const char *slow_cause_name(SlowCause cause); // "data", "compute", "save"
+typedef struct {
+    int64_t step, samples;
+    double loss, grad_norm, lr, samples_per_s;
+    double data_wait_s;          // waited for data in all, by the last rank of each step
+    double arrival_s, compute_s; // of the median rank, per step: to arrive; computing alone
+    int slowest_rank;            // by time to arrive
+    const char *slowest_host;
+    double slowest_excess_s; // over the median rank, per step
+    SlowCause slowest_cause; // most of the excess
+    int64_t skipped;         // non-finite steps so far
+    bool has_fingerprint;
+    uint64_t fingerprint;
+    const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint
+} MetricsRecord;
+
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
@@ -110,13 +131,20 @@ typedef struct {
     Status (*folder_take)(const char *run_dir);
     Status (*folder_check)(void);
     void (*good_checkpoint)(const char *path); // after each save and load: the last good one
+    // What is written down, rank 0: metrics.jsonl and eval.jsonl, cut back to `step` at first. What
+    // the disk refuses is for the callee to bear.
+    Status (*records_open)(const char *run_dir, int64_t step);
+    void (*record)(const MetricsRecord *record, const Params *params);
+    void (*record_held_out)(int64_t step, const HeldOutLoss *result);
     // Writes a picture or text of samples[count]; rank 0.
     Status (*draw)(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                    int64_t count, const char *path);
 } RunContext;
 
-// Actions, proposed by any rank and agreed through the step's board.
-enum { ACTION_STOP = 1, ACTION_SAVE = 2, ACTION_EVAL = 4, ACTION_SAMPLE = 8 };
+// Actions, proposed by any rank and agreed through the step's board. RunContext.signals tells each
+// once, and the seconds until this rank is ended (0: not known), whether it was asked to stop or
+// not. PAUSE: no further step before a save has succeeded.
+enum { ACTION_STOP = 1, ACTION_SAVE = 2, ACTION_EVAL = 4, ACTION_SAMPLE = 8, ACTION_PAUSE = 16 };
 
 typedef struct Trainer Trainer;
 
@@ -129,7 +157,8 @@ Status trainer_open(const RunSettings *settings, const RunContext *context, Trai
 void trainer_close(Trainer *trainer);
 
 // Runs to train.steps or to an agreed stop. OK: finished. UNFINISHED: saved (or named the last good
-// checkpoint) and stopped early. Any other status is this rank's own: abort the job.
+// checkpoint) and stopped early. Any other status is this rank's own: abort the job. While the disk
+// refuses the last save, that of a stop, or one that is overdue, training pauses and tries again.
 Status trainer_run(Trainer *trainer);
 
 int64_t trainer_step(const Trainer *trainer); // completed steps

@@ -4,9 +4,7 @@
 #include "comm/reduce.h"
 #include "data/loader.h"
 #include "trainer/engine.h"
-#include "trainer/evaluate.h"
 #include "trainer/generate.h"
-#include "trainer/metrics.h"
 #include "trainer/trainer.h"
 
 // A run of one tensor inside one of this rank's parts: the unit of the optimizer and fingerprint.
@@ -34,9 +32,8 @@ typedef struct {
 enum {
     BOARD_ACTIONS,
     BOARD_SECONDS_LEFT,
-    BOARD_ARRIVAL,
-    BOARD_DATA_WAIT,
-    BOARD_SAVE_SECONDS,
+    BOARD_TIME, // [SLOW_CAUSES] until this rank arrived at the reduction
+    BOARD_SAVE_SECONDS = BOARD_TIME + SLOW_CAUSES,
     BOARD_WRITTEN, // 1: this rank's parts of the save under way
     BOARD_RANK_FIELDS
 };
@@ -45,7 +42,7 @@ enum {
 typedef struct {
     int64_t steps, finite_steps;
     double loss_sum, grad_norm, started, data_wait;
-    double *arrival, *sorted; // [world]
+    double *time, *sorted; // [world][SLOW_CAUSES], [world]
 } StepTotals;
 
 struct Trainer {
@@ -83,8 +80,7 @@ struct Trainer {
 
     Board board;
     StepTotals totals;
-    FILE *metrics, *eval_log; // rank 0
-    int64_t step;             // completed
+    int64_t step; // completed
     int64_t skipped;
     int skips_in_row;
     double last_lr;
@@ -92,12 +88,13 @@ struct Trainer {
     double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
     int64_t saved_step;
     double save_failed_at; // clock_now() of a failed save that is to be tried again; 0: none
+    int save_failures;     // since the last good one
+    double save_held;      // seconds that saving held up this rank alone since the last step
     CheckpointSave *save;  // under way, on all ranks or none
     bool save_is_live;     // it reads the state itself, because training waits for it
     int64_t save_step;     // of the last one that was tried
     double save_started;   // clock_now() of it
     bool written;          // agreed in the last step: all ranks have written their parts
-    int due;               // actions that this rank proposes by the clock (rank 0)
     int agreed;            // actions agreed in the last step
     double seconds_left;   // least over ranks, 0: no deadline
 };
@@ -105,6 +102,16 @@ struct Trainer {
 static inline bool is_rank_0(const Trainer *t) {
     return comm_rank(t->context.comm) == 0;
 }
+
+// The disk refuses: full, read-only, or not where it was.
+static inline bool is_of_disk(Status status) {
+    return status == STATUS_IO || status == STATUS_NOT_FOUND;
+}
+
+// ---- trainer.c ----
+// Actions that this rank proposes by the clock; seconds_left as from RunContext.signals,
+// step_seconds of this step.
+int due_actions(const Trainer *t, double seconds_left, double step_seconds);
 
 // ---- state.c ----
 Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan

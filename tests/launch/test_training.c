@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "data/pack.h"
 #include "launch/lock.h"
+#include "launch/metrics.h"
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "tests/model/support_late.h"
@@ -80,6 +81,9 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
         .good_checkpoint = hear_good,
+        .records_open = process_metrics_open,
+        .record = process_metrics_record,
+        .record_held_out = process_metrics_held_out,
         .draw = picture_write,
     };
     signals_asked = 0;
@@ -92,6 +96,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
     if (outcome.status != STATUS_OK && outcome.status != STATUS_UNFINISHED)
         fprintf(stderr, "  %s\n", error_get()->text);
     trainer_close(trainer);
+    process_metrics_close();
     process_lock_release();
     json_decref(facts);
     comm_close(comm);

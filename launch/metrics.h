@@ -1,0 +1,19 @@
+// What a run writes down: metrics.jsonl and eval.jsonl, one object a line, rank 0 only. A disk that
+// takes no line ends no run: launch/lines.h.
+#pragma once
+
+#include "launch/lines.h"
+#include "model/params.h"
+#include "trainer/trainer.h"
+
+// Opens RUN/NAME for appending after removing every line whose "step" is beyond `step` and any
+// half-written last line: a resumed run has no doubled points. The rewrite is atomic.
+Status metrics_open(const char *run_dir, const char *name, int64_t step,
+                    void (*warn)(const char *message), Lines **out);
+void metrics_write(Lines *lines, const Params *params, const MetricsRecord *record);
+
+// Those of this process, for RunContext, with console_warn. Opening again begins anew at `step`.
+Status process_metrics_open(const char *run_dir, int64_t step);
+void process_metrics_record(const MetricsRecord *record, const Params *params);
+void process_metrics_held_out(int64_t step, const HeldOutLoss *result);
+void process_metrics_close(void); // fine if none are open

@@ -1,0 +1,70 @@
+// The watch behind launch/stragglers.h: one suspect at a time, the slowest rank of a record.
+#include "launch/stragglers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { RANKS_MOST = 4096 }; // ranks beyond are told each time
+static const double least_share = 0.2, least_seconds = 5e-3;
+
+static struct {
+    int rank, records; // of the suspect: records in a row
+    SlowCause cause;
+    bool is_told;  // the suspect was told, and it is not over
+    int quiet;     // records in a row without it, since it was told
+    char host[64]; // of the one that was told
+    bool told[RANKS_MOST][SLOW_CAUSES];
+} watch;
+
+static bool is_slow(const MetricsRecord *record) {
+    double step = (double)record->samples / (double)record->step / record->samples_per_s;
+    return record->slowest_excess_s > least_seconds &&
+           record->slowest_excess_s > least_share * step;
+}
+
+static void tell(const MetricsRecord *record, void (*warn)(const char *message)) {
+    static const char *const hints[SLOW_CAUSES] = {
+        [SLOW_DATA] = "look at the storage that it reads, and at what else decodes on its cores",
+        [SLOW_COMPUTE] = "look for another program on its host, its clocks, and the cores it has",
+        [SLOW_SAVE] = "look at the disk that it saves to"};
+    char message[256];
+    snprintf(message, sizeof message,
+             "rank %d on %s makes all others wait: +%.0f ms a step (%s); %s", record->slowest_rank,
+             record->slowest_host, record->slowest_excess_s * 1e3,
+             slow_cause_name(record->slowest_cause), hints[record->slowest_cause]);
+    warn(message);
+}
+
+static void tell_over(void (*warn)(const char *message)) {
+    char message[256];
+    snprintf(message, sizeof message, "rank %d on %s is no longer slow (%s)", watch.rank,
+             watch.host, slow_cause_name(watch.cause));
+    warn(message);
+}
+
+static void suspect(const MetricsRecord *record, void (*warn)(const char *message)) {
+    ++watch.records;
+    watch.quiet = 0;
+    if (watch.records < STRAGGLER_RECORDS || watch.is_told) return;
+    if (watch.rank < RANKS_MOST && watch.told[watch.rank][watch.cause]) return;
+    if (watch.rank < RANKS_MOST) watch.told[watch.rank][watch.cause] = true;
+    watch.is_told = true;
+    snprintf(watch.host, sizeof watch.host, "%s", record->slowest_host);
+    tell(record, warn);
+}
+
+void stragglers_watch(const MetricsRecord *record, void (*warn)(const char *message)) {
+    bool slow = is_slow(record),
+         same = record->slowest_rank == watch.rank && record->slowest_cause == watch.cause;
+    if (slow && same) {
+        suspect(record, warn);
+        return;
+    }
+    watch.records = 0;
+    if (watch.is_told && ++watch.quiet < STRAGGLER_RECORDS) return;
+    if (watch.is_told) tell_over(warn);
+    watch.is_told = false;
+    watch.rank = record->slowest_rank;
+    watch.cause = record->slowest_cause;
+    if (slow) suspect(record, warn);
+}

@@ -1,0 +1,11 @@
+// Ranks that all others wait for, step after step: told once for a rank and cause, with where to
+// look, and again when it is over.
+#pragma once
+
+#include "trainer/trainer.h"
+
+enum { STRAGGLER_RECORDS = 3 };
+
+// Reads each record of metrics.jsonl. Slow is a rank whose excess over the median rank is more than
+// 5 ms and a fifth of a step; it is told after STRAGGLER_RECORDS records in a row.
+void stragglers_watch(const MetricsRecord *record, void (*warn)(const char *message));
