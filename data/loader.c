@@ -13,10 +13,11 @@
 enum { DEPTH_MOST = 1024 };
 
 typedef struct {
-    int64_t step, count;
+    int64_t step, count, left_outs;
     void *x; // [share, item] of 4 bytes
     int32_t *label;
     uint64_t *sample, *index;
+    uint8_t *left_out;
 } RingSlot;
 
 struct Loader {
@@ -88,17 +89,47 @@ static int64_t sample_at(Loader *loader, uint64_t position) {
     return (int64_t)order_at(&loader->order, position % samples);
 }
 
+// Those of a global batch that are left out: each is looked for where the epochs of the batch have
+// it.
+static int64_t count_left_out(const Loader *loader, int64_t step) {
+    const SampleSet *set = loader->config.left_out;
+    uint64_t samples = (uint64_t)loader->samples, batch = (uint64_t)loader->config.batch;
+    uint64_t begin = (uint64_t)step * batch, end = begin + batch;
+    int64_t count = 0;
+    if (set == NULL || set->count == 0) return 0;
+    for (uint64_t epoch = begin / samples; epoch * samples < end; ++epoch) {
+        Order order;
+        order_init(&order, samples, loader->seed, epoch);
+        for (int64_t i = 0; i < set->count; ++i) {
+            uint64_t position = epoch * samples + order_where(&order, set->number[i]);
+            count += position >= begin && position < end;
+        }
+    }
+    return count;
+}
+
+// Nothing of a left-out sample is looked at: its bytes may be what is wrong with it.
+static Status fill_row(Loader *loader, RingSlot *slot, int64_t row, int64_t index) {
+    const SampleSet *set = loader->config.left_out;
+    slot->left_out[row] = set != NULL && sample_set_has(set, (uint64_t)index);
+    if (!slot->left_out[row]) return read_sample(loader, slot, row, index);
+    memset((float *)slot->x + row * loader->item, 0, (size_t)loader->item * sizeof(float));
+    slot->label[row] = 0;
+    return STATUS_OK;
+}
+
 static Status fill_slot(Loader *loader, RingSlot *slot, int64_t step) {
     const LoaderConfig *config = &loader->config;
     slot->step = step;
     slot->count = 0;
+    slot->left_outs = count_left_out(loader, step);
     for (int64_t row = 0; row < loader->share; ++row) {
         int64_t position = step * config->batch + config->share_begin + row;
         if (config->in_order && position >= loader->samples) break;
         int64_t index = sample_at(loader, (uint64_t)position);
         slot->sample[row] = (uint64_t)position;
         slot->index[row] = (uint64_t)index;
-        TRY(read_sample(loader, slot, row, index));
+        TRY(fill_row(loader, slot, row, index));
         ++slot->count;
     }
     return STATUS_OK;
@@ -149,6 +180,13 @@ static Status check_config(const LoaderConfig *config) {
             "reading %d batches ahead is not possible; choose 1 to %d", config->depth, DEPTH_MOST);
     REQUIRE(config->share_begin >= 0 && config->share_begin <= config->share_end);
     REQUIRE(config->share_end <= config->batch);
+    const SampleSet *left_out = config->left_out;
+    FAIL_IF(left_out != NULL && left_out->count > 0 &&
+                left_out->number[left_out->count - 1] >=
+                    (uint64_t)loader_samples(info, config->length),
+            BAD_DATA, "sample %llu is to be left out, but set \"%s\" has only %lld",
+            (unsigned long long)left_out->number[left_out->count - 1], info->name,
+            (long long)loader_samples(info, config->length));
     FAIL_IF(config->step < 0 || config->step > INT64_MAX / 4 / config->batch, BAD_CONFIG,
             "step %lld is out of range", (long long)config->step);
     return STATUS_OK;
@@ -174,8 +212,9 @@ static Status take_ring(Loader *loader) {
         slot->label = take(loader, share, sizeof *slot->label);
         slot->sample = take(loader, share, sizeof *slot->sample);
         slot->index = take(loader, share, sizeof *slot->index);
-        enough =
-            slot->x != NULL && slot->label != NULL && slot->sample != NULL && slot->index != NULL;
+        slot->left_out = take(loader, share, sizeof *slot->left_out);
+        enough = slot->x != NULL && slot->label != NULL && slot->sample != NULL &&
+                 slot->index != NULL && slot->left_out != NULL;
     }
     FAIL_IF(!enough, NO_MEMORY, "no memory for %d batches of %lld samples; lower data.prefetch",
             loader->slots, (long long)loader->share);
@@ -230,6 +269,7 @@ void loader_close(Loader *loader) {
         free(loader->ring[i].label);
         free(loader->ring[i].sample);
         free(loader->ring[i].index);
+        free(loader->ring[i].left_out);
     }
     pthread_mutex_destroy(&loader->mutex);
     pthread_cond_destroy(&loader->filled_one);
@@ -271,7 +311,9 @@ Status loader_next(Loader *loader, Batch *out) {
                    .x = slot->x,
                    .label = slot->label,
                    .sample = slot->sample,
-                   .index = slot->index};
+                   .index = slot->index,
+                   .left_out = slot->left_out,
+                   .left_outs = slot->left_outs};
     return STATUS_OK;
 }
 

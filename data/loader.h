@@ -4,6 +4,7 @@
 #pragma once
 
 #include "data/dataset.h"
+#include "data/sample_set.h"
 
 typedef struct {
     Dataset *dataset; // borrowed; read by the loader's thread alone from now on
@@ -13,7 +14,8 @@ typedef struct {
     int64_t share_begin, share_end; // this rank's samples within the batch
     int64_t step;                   // first step to deliver
     int depth;                      // batches read ahead
-    bool in_order; // evaluation: sample p itself, one pass, the last batch may be short
+    const SampleSet *left_out; // samples that are not read; borrowed, stays as it is; NULL: none
+    bool in_order;             // evaluation: sample p itself, one pass, the last batch may be short
 } LoaderConfig;
 
 typedef struct {
@@ -23,6 +25,8 @@ typedef struct {
     const int32_t *label; // [count]; 0 where the set has no labels
     const uint64_t *sample; // [count] position p: the global sample number that keys noise
     const uint64_t *index; // [count] which sample of the data set (text: symbols from index*length)
+    const uint8_t *left_out; // [count] 1: one of config.left_out; its x and label are 0
+    int64_t left_outs;       // of these in the global batch
 } Batch;
 
 typedef struct Loader Loader;

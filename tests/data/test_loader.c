@@ -2,6 +2,7 @@
 #include "tests/test.h"
 
 #include "base/file.h"
+#include "base/mix.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "data/pack.h"
@@ -143,6 +144,61 @@ static void test_epochs(void) {
     EXPECT(streams_equal(&stream, 0, &other));
     free(other.x);
     free(stream.x);
+}
+
+// Left-out samples are zeros wherever they stand, counted in every batch, and the others as before.
+static void check_left_out(int64_t batch_size, int64_t step, const SampleSet *set) {
+    LoaderConfig config = {.dataset = open_set(images, "train", 0),
+                           .seed = 3,
+                           .batch = batch_size,
+                           .share_end = batch_size,
+                           .step = step,
+                           .depth = 1};
+    Loader *plain = NULL, *loader = NULL;
+    Batch whole, batch;
+    EXPECT_OK(loader_open(&config, &plain));
+    Dataset *first = config.dataset;
+    config.dataset = open_set(images, "train", 0);
+    config.left_out = set;
+    EXPECT_OK(loader_open(&config, &loader));
+    EXPECT_OK(loader_next(plain, &whole));
+    EXPECT_OK(loader_next(loader, &batch));
+    int64_t wrong = 0, count = 0;
+    for (int64_t row = 0; row < batch.count; ++row) {
+        const float *x = (const float *)batch.x + row * SUPPORT_PIXELS;
+        bool is_out = sample_set_has(set, batch.index[row]);
+        count += is_out;
+        wrong += batch.index[row] != whole.index[row] || batch.left_out[row] != is_out;
+        wrong += batch.label[row] != (is_out ? 0 : whole.label[row]) || whole.left_out[row];
+        for (int64_t k = 0; k < SUPPORT_PIXELS; ++k)
+            wrong += x[k] != (is_out ? 0 : ((const float *)whole.x)[row * SUPPORT_PIXELS + k]);
+    }
+    EXPECT_EQ(wrong, 0);
+    EXPECT(count > 0);
+    EXPECT_EQ(batch.left_outs, count);
+    EXPECT_EQ(whole.left_outs, 0);
+    loader_close(plain);
+    loader_close(loader);
+    dataset_close(first);
+    dataset_close(config.dataset);
+}
+
+static void test_left_out(void) {
+    SampleSet set = {0};
+    for (uint64_t i = 0; i < 100; ++i) EXPECT_OK(sample_set_add(&set, mix64(i) % 1000));
+    check_left_out(96, 0, &set);
+    check_left_out(96, 10, &set); // spans two epochs
+    check_left_out(2500, 1, &set);
+    EXPECT_OK(sample_set_add(&set, 1000));
+    LoaderConfig config = {.dataset = open_set(images, "train", 0),
+                           .batch = 10,
+                           .share_end = 10,
+                           .depth = 1,
+                           .left_out = &set};
+    Loader *loader = NULL;
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_DATA, "sample 1000 is to be left out");
+    dataset_close(config.dataset);
+    sample_set_clear(&set);
 }
 
 static void test_resume_at_any_step(void) {
@@ -330,6 +386,7 @@ int main(void) {
     RUN(test_any_number_of_ranks);
     RUN(test_values);
     RUN(test_epochs);
+    RUN(test_left_out);
     RUN(test_resume_at_any_step);
     RUN(test_text);
     RUN(test_in_order);
