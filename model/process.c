@@ -216,6 +216,15 @@ void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t sa
     process->family->loss(process, stream, pass, samples, gradient);
 }
 
+void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row) {
+    static const float zeros[1024];
+    int64_t item = network_out_item(network), most = sizeof zeros / sizeof *zeros;
+    stream_upload(stream, pass->loss + row, zeros, sizeof *zeros);
+    for (int64_t at = 0; at < item; at += most)
+        stream_upload(stream, pass->dout + row * item + at, zeros,
+                      (size_t)(item - at < most ? item - at : most) * sizeof *zeros);
+}
+
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
     process->family->bound_terms(process, stream, pass, samples);
 }

@@ -81,6 +81,8 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
 // process_loss_items()) and their gradient into pass->dout.
 void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                   bool gradient);
+// Row `row` contributes nothing: after process_loss, its loss and gradient become 0.
+void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row);
 // Summed terms of one sample's numerator: dims or tokens, which the bound is divided by, too.
 int64_t process_loss_items(const Process *process);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
