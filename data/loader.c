@@ -28,6 +28,7 @@ struct Loader {
     uint64_t seed; // of the order: the run's and the data's
     Order order;   // of `epoch`
     uint64_t epoch;
+    SampleSet left_out;
     uint8_t *raw;   // one sample as stored
     RingSlot *ring; // one more than `depth`: the batch that is lent
     int slots;
@@ -92,11 +93,11 @@ static int64_t sample_at(Loader *loader, uint64_t position) {
 // Those of a global batch that are left out: each is looked for where the epochs of the batch have
 // it.
 static int64_t count_left_out(const Loader *loader, int64_t step) {
-    const SampleSet *set = loader->config.left_out;
+    const SampleSet *set = &loader->left_out;
     uint64_t samples = (uint64_t)loader->samples, batch = (uint64_t)loader->config.batch;
     uint64_t begin = (uint64_t)step * batch, end = begin + batch;
     int64_t count = 0;
-    if (set == NULL || set->count == 0) return 0;
+    if (set->count == 0) return 0;
     for (uint64_t epoch = begin / samples; epoch * samples < end; ++epoch) {
         Order order;
         order_init(&order, samples, loader->seed, epoch);
@@ -110,8 +111,7 @@ static int64_t count_left_out(const Loader *loader, int64_t step) {
 
 // Nothing of a left-out sample is looked at: its bytes may be what is wrong with it.
 static Status fill_row(Loader *loader, RingSlot *slot, int64_t row, int64_t index) {
-    const SampleSet *set = loader->config.left_out;
-    slot->left_out[row] = set != NULL && sample_set_has(set, (uint64_t)index);
+    slot->left_out[row] = sample_set_has(&loader->left_out, (uint64_t)index);
     if (!slot->left_out[row]) return read_sample(loader, slot, row, index);
     memset((float *)slot->x + row * loader->item, 0, (size_t)loader->item * sizeof(float));
     slot->label[row] = 0;
@@ -246,6 +246,8 @@ Status loader_open(const LoaderConfig *config, Loader **out) {
     loader->seed = mix64(config->seed ^ mix64(info->identity + MIX_GOLDEN));
     order_init(&loader->order, (uint64_t)loader->samples, loader->seed, 0);
     loader->bytes = sizeof *loader;
+    if (config->left_out != NULL)
+        TRY_OR(fail, status, sample_set_join(&loader->left_out, config->left_out));
     TRY_OR(fail, status, take_ring(loader));
     TRY_OR(fail, status, start_reader(loader));
     *out = loader;
@@ -274,6 +276,7 @@ void loader_close(Loader *loader) {
     pthread_mutex_destroy(&loader->mutex);
     pthread_cond_destroy(&loader->filled_one);
     pthread_cond_destroy(&loader->freed_one);
+    sample_set_clear(&loader->left_out);
     free(loader->ring);
     free(loader->raw);
     free(loader);

@@ -14,8 +14,8 @@ typedef struct {
     int64_t share_begin, share_end; // this rank's samples within the batch
     int64_t step;                   // first step to deliver
     int depth;                      // batches read ahead
-    const SampleSet *left_out; // samples that are not read; borrowed, stays as it is; NULL: none
-    bool in_order;             // evaluation: sample p itself, one pass, the last batch may be short
+    const SampleSet *left_out;      // samples that are not read; copied; NULL: none
+    bool in_order; // evaluation: sample p itself, one pass, the last batch may be short
 } LoaderConfig;
 
 typedef struct {

@@ -120,6 +120,7 @@ static Status start(void *context, Comm *comm) {
         .record = process_metrics_record,
         .record_held_out = process_metrics_held_out,
         .draw = picture_write,
+        .drill = drill_choose(),
     };
     TRY(trainer_open(settings, &run, &command->trainer));
     control_own_run();

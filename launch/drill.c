@@ -2,6 +2,7 @@
 #include "launch/drill.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,4 +70,57 @@ void drill_open(int rank) {
         whose == rank)
         slow_ms = ms;
     if (stop_drill.armed || hang_drill.armed || slow_ms > 0) journal_set_hook(on_phase);
+}
+
+// ---- numbers ------------------------------------------------------------------------------------
+
+static bool is_number(const char *word, int64_t number) {
+    const char *text = drill_word(word);
+    return text != NULL && strtoll(text, NULL, 10) == number;
+}
+
+static void plant_nan(const DrillPlace *place) {
+    static const float nan = NAN;
+    stream_upload(place->stream, place->number, &nan, sizeof nan);
+}
+
+static void flip_bit(const DrillPlace *place) {
+    uint32_t bits;
+    stream_download(place->stream, &bits, place->number, sizeof bits);
+    if (stream_wait(place->stream) != STATUS_OK) return;
+    bits ^= 1u << 12;
+    stream_upload(place->stream, place->number, &bits, sizeof bits);
+    (void)!stream_wait(place->stream);
+}
+
+static void drill(const DrillPlace *place) {
+    static bool is_done;
+    const char *once = drill_word("flip"), *always = drill_word("flips");
+    const char *text = once != NULL ? once : always;
+    int rank = -1;
+    int64_t step = -1;
+    switch (place->point) {
+    case DRILL_LOSS: break;
+    case DRILL_GRADIENT:
+        if (is_number("nan", (int64_t)place->sample)) plant_nan(place);
+        // Rank 0 is asked about the first grain first.
+        if (!is_done && place->rank == 0 && is_number("nan-step", place->step)) {
+            is_done = true;
+            plant_nan(place);
+        }
+        break;
+    case DRILL_WEIGHT:
+        if (text == NULL || sscanf(text, "%d@%" SCNd64, &rank, &step) != 2) return;
+        if (rank != place->rank || place->step < step || (text == once && is_done)) return;
+        is_done = true;
+        flip_bit(place);
+        break;
+    }
+}
+
+void (*drill_choose(void))(const DrillPlace *place) {
+    static const char *const words[] = {"nan", "nan-step", "flip", "flips"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; ++i)
+        if (drill_word(words[i]) != NULL) return drill;
+    return NULL;
 }

@@ -6,10 +6,21 @@
 //   hang=RANK@PHASE:STEP   it sleeps there for ever, though its control thread lives
 //   slow=RANK@PHASE:MS     it sleeps so long each time it enters the phase
 //   gpu=UUID               a rank believes to have this GPU (launch/doctor.h)
+//   nan=SAMPLE             the gradient of this sample's output is not finite, whenever it is
+//   trained
+//                          on
+//   nan-step=STEP          once that of the first sample of the step
+//   flip=RANK@STEP         once a bit of a weight that this rank does not own is flipped, just
+//   before
+//                          the fingerprint of the step; flips=RANK@STEP: of every step from then on
 #pragma once
+
+#include "trainer/trainer.h"
 
 // The text behind "NAME=" in DYE_DRILL, up to its ';'; NULL: there is no such word. Valid until the
 // next call.
 const char *drill_word(const char *name);
 // Sets up the drills of phases for this rank.
 void drill_open(int rank);
+// Those of numbers, for RunContext.drill; NULL where DYE_DRILL names none of them.
+void (*drill_choose(void))(const DrillPlace *place);

@@ -66,8 +66,10 @@ static const SchemaRow rows[] = {
                      UNIT_SAMPLES, SCHEMA_FIXED, "half-life of the second average"),
     NUMBER(optim.ema_ramp, "0.05", 0, 1, NONE, FIXED,
            "half-lives are at most this share of the samples seen; 0: no limit"),
-    NUMBER(optim.skips_most, "10", 0, 1e6, NONE, FREE,
-           "steps in a row that may be skipped because they were not finite"),
+    NUMBER(optim.skips_most, "10", 1, 1e6, NONE, FREE,
+           "steps in a row that are not finite until the run goes back and leaves samples out"),
+    NUMBER(optim.left_out_most, "1000", 0, 1e12, NONE, FREE,
+           "samples that may be left out because they gave steps that were not finite"),
     NUMBER(optim.bucket, "16M", 1, 0x1p31, BYTES, FREE, "gradient bytes reduced at a time"),
 
     INTERVAL(checkpoint.every, "10m", FREE, "when to save: steps, or time"),

@@ -96,11 +96,12 @@ static MetricsRecord make_record(const Trainer *t) {
     MetricsRecord record = {
         .step = t->step,
         .samples = t->step * t->settings.train.batch,
-        .loss = t->totals.loss_sum / ((double)t->totals.finite_steps * t->batch_items),
+        .loss = t->totals.loss_sum / t->totals.loss_items,
         .grad_norm = t->totals.grad_norm / (double)t->totals.steps,
         .lr = t->last_lr,
         .data_wait_s = t->totals.data_wait,
         .skipped = t->skipped,
+        .left_out = t->left_out.count,
     };
     double seconds = clock_now() - t->totals.started;
     record.samples_per_s = (double)(t->totals.steps * t->settings.train.batch) / seconds;

@@ -67,13 +67,16 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     t->weights = take(t, device, "weights", params->size, sizeof(float));
     for (StateKind kind = STATE_ADAM_M; kind < STATE_KINDS; ++kind)
         t->own[kind] = take(t, device, state_kind_name(kind), own, sizeof(float));
-    t->norm = take(t, device, "norms", own / PART_UNIT, sizeof(double));
+    int64_t norms = own / PART_UNIT, apart = t->engine.lanes * (int64_t)params->count;
+    if (norms < apart) norms = apart;
+    t->norm = take(t, device, "norms", norms, sizeof(double));
     t->print = take(t, device, "fingerprints", ranges, sizeof(uint64_t));
     t->own_slot = bump_take(host, params->parts, sizeof *t->own_slot);
     t->range = bump_take(host, ranges, sizeof *t->range);
-    t->host_norm = bump_take(host, own / PART_UNIT, sizeof(double));
+    t->host_norm = bump_take(host, norms, sizeof(double));
     t->host_print = bump_take(host, ranges, sizeof(uint64_t));
     t->tensor_print = bump_take(host, params->count, sizeof(uint64_t));
+    t->replica_print = bump_take(host, comm_world(t->context.comm), sizeof(uint64_t));
     t->host_part = bump_floats(host, params->part_size);
     t->snapshot = take(t, host, "snapshot", STATE_KINDS * own, sizeof(float));
     place_gradients(t, device, host);
@@ -108,6 +111,7 @@ static void list_ranges(Trainer *t) {
 }
 
 Status state_open(Trainer *t) {
+    t->print_step = -1;
     Comm *comm = t->context.comm;
     Engine *engine = &t->engine;
     int grains = t->settings.train.grains, rank = comm_rank(comm);
@@ -139,6 +143,8 @@ void state_close(Trainer *t) {
     reducer_close(t->reducer);
     device_release(t->engine.device, t->device_memory);
     free(t->host_memory);
+    sample_set_clear(&t->suspects);
+    sample_set_clear(&t->left_out);
 }
 
 // ---- one part, to and from the host -----------------------------------------------------------
@@ -207,12 +213,34 @@ Status state_draw(Trainer *t) {
         TRY(set_part(t, STATE_WEIGHT, part, t->host_part));
         TRY(set_part(t, STATE_EMA_0, part, t->host_part));
         TRY(set_part(t, STATE_EMA_1, part, t->host_part));
+        memset(t->host_part, 0, part_bytes(t, part));
+        TRY(set_part(t, STATE_ADAM_M, part, t->host_part));
+        TRY(set_part(t, STATE_ADAM_V, part, t->host_part));
     }
+    t->step = t->skipped = t->skips_in_row = 0;
+    t->print_step = -1;
+    sample_set_clear(&t->suspects);
     return reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream);
+}
+
+// Offers a weight that this rank does not own, if there is one.
+static void drill_weight(const Trainer *t) {
+    int part = 0;
+    int64_t begin, end;
+    while (part < t->engine.params.parts && t->own_slot[part] >= 0) ++part;
+    if (part == t->engine.params.parts) return;
+    params_part(&t->engine.params, part, &begin, &end);
+    t->context.drill(&(DrillPlace){.point = DRILL_WEIGHT,
+                                   .rank = comm_rank(t->context.comm),
+                                   .step = t->step,
+                                   .stream = t->engine.lane[0].stream,
+                                   .number = t->weights + begin});
 }
 
 Status state_fingerprint(Trainer *t) {
     const Params *params = &t->engine.params;
+    if (t->print_step == t->step) return STATUS_OK;
+    if (t->context.drill != NULL) drill_weight(t);
     for (int i = 0; i < t->ranges; ++i) {
         const OwnRange *range = &t->range[i];
         Stream *stream = t->engine.lane[i % t->engine.lanes].stream;
@@ -228,7 +256,8 @@ Status state_fingerprint(Trainer *t) {
     TRY(comm_sum_u64(t->context.comm, t->tensor_print, params->count));
     t->fingerprint = 0;
     for (int i = 0; i < params->count; ++i) t->fingerprint += t->tensor_print[i];
-    return STATUS_OK;
+    t->print_step = t->step;
+    return replica_check(t);
 }
 
 static Status tell_good(Trainer *t) {
@@ -244,24 +273,49 @@ static Status check_lock(Trainer *t) {
     return comm_share_status(t->context.comm, check != NULL ? check() : STATUS_OK);
 }
 
+static json_t *make_facts(const Trainer *t) {
+    return json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "config", json_hex64(t->context.fixed_hash), "data",
+        json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
+        "skips_in_row", (json_int_t)t->skips_in_row, "back_from", (json_int_t)t->back_from,
+        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out));
+}
+
+// A key that older checkpoints lack is 0 there.
+static Status read_count(const json_t *facts, const char *key, int64_t most, int64_t *out) {
+    *out = 0;
+    if (json_object_get(facts, key) == NULL) return STATUS_OK;
+    return json_get_i64(facts, key, "manifest.json", 0, most, out);
+}
+
+// Samples that are left out already stay so.
+static Status read_facts(Trainer *t, const json_t *facts, uint64_t *identity) {
+    int64_t in_row;
+    TRY(json_get_hex64(facts, "data", "manifest.json", identity));
+    TRY(json_get_i64(facts, "skipped", "manifest.json", 0, INT64_MAX, &t->skipped));
+    TRY(read_count(facts, "skips_in_row", INT32_MAX, &in_row));
+    TRY(read_count(facts, "back_from", INT64_MAX, &t->back_from));
+    t->skips_in_row = (int)in_row;
+    sample_set_clear(&t->suspects);
+    TRY(sample_set_read(facts, "suspects", "manifest.json", &t->suspects));
+    return sample_set_read(facts, "left_out", "manifest.json", &t->left_out);
+}
+
 Status state_save_start(Trainer *t) {
     t->save_started = clock_now();
     t->save_step = t->step;
     TRY(check_lock(t));
     TRY(state_fingerprint(t));
     double began = clock_now();
+    FAIL_IF(t->astray != 0, FAILED, "step %" PRId64 " is not saved: %s", t->step, t->astray_text);
     if (!t->save_is_live) TRY(take_snapshot(t));
     t->save_held += clock_now() - began;
     CheckpointRun run = checkpoint_run(t);
-    char fixed[17];
-    snprintf(fixed, sizeof fixed, "%016" PRIx64, t->context.fixed_hash);
     CheckpointMeta meta = {
         .step = t->step,
         .samples = t->step * t->settings.train.batch,
         .fingerprint = t->fingerprint,
-        .facts = json_pack("{s:s, s:o, s:I}", "config", fixed, "data",
-                           json_hex64(dataset_info(t->data)->identity), "skipped",
-                           (json_int_t)t->skipped),
+        .facts = make_facts(t),
     };
     Status status = checkpoint_save_start(&run, &meta, t->settings.checkpoint.keep, &t->save);
     json_decref(meta.facts);
@@ -289,11 +343,8 @@ Status state_resume(Trainer *t, bool *found) {
     CheckpointMeta meta = {0};
     TRY(checkpoint_load(&run, t->context.warn, &meta, found));
     if (!*found) return STATUS_OK;
-    int64_t skipped = 0;
     uint64_t identity = 0;
-    Status status = json_get_i64(meta.facts, "skipped", "manifest.json", 0, INT64_MAX, &skipped);
-    if (status == STATUS_OK)
-        status = json_get_hex64(meta.facts, "data", "manifest.json", &identity);
+    Status status = read_facts(t, meta.facts, &identity);
     json_decref(meta.facts);
     TRY(status);
     FAIL_IF(identity != dataset_info(t->data)->identity, BAD_DATA,
@@ -305,7 +356,7 @@ Status state_resume(Trainer *t, bool *found) {
             ", which does not fit train.batch = %" PRId64,
             meta.samples, meta.step, t->settings.train.batch);
     t->step = t->saved_step = meta.step;
-    t->skipped = skipped;
+    t->print_step = -1;
     TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
     TRY(state_fingerprint(t));
     FAIL_IF(t->fingerprint != meta.fingerprint, BAD_DATA,

@@ -1,9 +1,7 @@
 // One optimizer step: grains -> gradient -> ordered reduction -> board -> update -> gather.
 #include "trainer/trainer_impl.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -12,7 +10,7 @@
 
 // ---- grains -----------------------------------------------------------------------------------
 
-static float *buffer_of(const Trainer *t, int number) {
+float *step_buffer(const Trainer *t, int number) {
     return t->gradients + number * t->gradient_stride;
 }
 
@@ -20,16 +18,30 @@ static float *buffer_of(const Trainer *t, int number) {
 static void merge_buffers(Trainer *t, Stream *stream, int first_buffer, const TreeMerge *merge,
                           int merges, int64_t begin, int64_t end) {
     for (int i = 0; i < merges; ++i)
-        axpby(stream, (Axpby){.x = buffer_of(t, first_buffer + merge[i].from) + begin,
-                              .y = buffer_of(t, first_buffer + merge[i].to) + begin,
+        axpby(stream, (Axpby){.x = step_buffer(t, first_buffer + merge[i].from) + begin,
+                              .y = step_buffer(t, first_buffer + merge[i].to) + begin,
                               .n = end - begin,
                               .a = 1,
                               .b = 1});
 }
 
-static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch) {
+static void drill_sample(const Trainer *t, Stream *stream, const Batch *batch, int64_t row,
+                         const Pass *pass, int64_t pass_row) {
+    DrillPlace place = {.point = DRILL_LOSS,
+                        .rank = comm_rank(t->context.comm),
+                        .step = t->step + 1,
+                        .sample = batch->index[row],
+                        .stream = stream,
+                        .number = pass->loss + pass_row};
+    t->context.drill(&place);
+    place.point = DRILL_GRADIENT;
+    place.number = pass->dout + pass_row * network_out_item(t->engine.network);
+    t->context.drill(&place);
+}
+
+void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch, float *grads,
+                      bool add, int64_t only) {
     const Engine *engine = &t->engine;
-    GradLane *lane = &t->grad_lane[lane_index];
     Stream *stream = engine->lane[lane_index].stream;
     int local = grain - t->grain_begin;
     int64_t first = local * t->grain_samples;
@@ -49,14 +61,26 @@ static void queue_grain(Trainer *t, int lane_index, int grain, const Batch *batc
     NetworkMemory memory = engine_memory(engine, lane_index);
     network_forward(engine->network, stream, &memory, &input, pass->out);
     process_loss(engine->process, stream, pass, t->grain_samples, true);
+    for (int64_t i = 0; i < t->grain_samples; ++i) {
+        if (t->context.drill != NULL) drill_sample(t, stream, batch, first + i, pass, i);
+        if (batch->left_out[first + i] || (only >= 0 && i != only))
+            process_leave_out(engine->network, stream, pass, i);
+    }
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));
-    bool add;
-    float *grads = buffer_of(t, lane->first_buffer + tree_sum_leaf(&lane->sum, &add));
     network_backward(engine->network, stream, &memory, &input, pass->dout, grads, add, NULL);
+}
+
+static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
+    GradLane *lane = &t->grad_lane[lane_index];
+    Stream *stream = t->engine.lane[lane_index].stream;
+    bool add;
+    int grain = lane->sum.next;
+    float *grads = step_buffer(t, lane->first_buffer + tree_sum_leaf(&lane->sum, &add));
+    step_queue_grain(t, lane_index, grain, batch, grads, add, -1);
     TreeMerge merge[TREE_COVER_MOST];
     int merges = tree_sum_merge(&lane->sum, merge);
-    merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, engine->params.size);
+    merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, t->engine.params.size);
 }
 
 // Queues the grains of all streams in turn, so that every stream has work from the start.
@@ -70,8 +94,7 @@ static Status run_grains(Trainer *t, const Batch *batch) {
     }
     for (int k = 0; k < most; ++k)
         for (int i = 0; i < t->engine.lanes; ++i)
-            if (t->grad_lane[i].begin + k < t->grad_lane[i].end)
-                queue_grain(t, i, t->grad_lane[i].begin + k, batch);
+            if (t->grad_lane[i].begin + k < t->grad_lane[i].end) queue_next_grain(t, i, batch);
     return engine_wait(&t->engine);
 }
 
@@ -95,7 +118,7 @@ static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers)
                               size * (s + 1) / lanes);
         }
     }
-    for (int k = 0; k < count; ++k) cover[k] = buffer_of(t, number[k]);
+    for (int k = 0; k < count; ++k) cover[k] = step_buffer(t, number[k]);
     *covers = count;
     return engine_wait(&t->engine);
 }
@@ -152,15 +175,18 @@ static void put_losses(Trainer *t) {
 
 typedef struct {
     double loss_sum, grad_norm;
+    double items; // terms of the loss in the batch, over all ranks
     bool finite;
 } StepResult;
 
-static StepResult read_board(Trainer *t) {
-    StepResult result = {0};
+static StepResult read_board(Trainer *t, const Batch *batch) {
+    int64_t counted = t->settings.train.batch - batch->left_outs;
+    StepResult result = {
+        .items = (double)((counted > 0 ? counted : 1) * process_loss_items(t->engine.process))};
     double squares = 0, wait = 0;
     for (int i = 0; i < t->settings.train.grains; ++i) result.loss_sum += t->board.loss_sum[i];
     for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];
-    result.grad_norm = sqrt(squares) / t->batch_items;
+    result.grad_norm = sqrt(squares) / result.items;
     result.finite = isfinite(result.loss_sum) && isfinite(result.grad_norm);
     t->agreed = 0;
     t->written = t->save != NULL;
@@ -181,49 +207,10 @@ static StepResult read_board(Trainer *t) {
     return result;
 }
 
-// Names where a non-finite number came from: the grain and its samples, or the tensors.
-static void name_bad_grain(const Trainer *t, int grain, const Batch *batch) {
-    char line[1024];
-    int used = snprintf(line, sizeof line,
-                        "step %" PRId64 ": the loss of grain %d is not finite; its samples of the"
-                        " data set:",
-                        t->step + 1, grain);
-    int64_t first = (grain - t->grain_begin) * t->grain_samples;
-    for (int64_t i = 0; i < t->grain_samples && used < (int)sizeof line - 24; ++i)
-        used +=
-            snprintf(line + used, sizeof line - (size_t)used, " %" PRIu64, batch->index[first + i]);
-    t->context.warn(line);
-}
-
-static Status skip_step(Trainer *t, const Batch *batch) {
-    bool named = false;
-    for (int grain = 0; grain < t->settings.train.grains; ++grain) {
-        if (isfinite(t->board.loss_sum[grain])) continue;
-        named = true;
-        if (grain >= t->grain_begin && grain < t->grain_end) name_bad_grain(t, grain, batch);
-    }
-    for (int i = 0; i < t->ranges && !named; ++i) {
-        const OwnRange *range = &t->range[i];
-        if (isfinite(t->board.square_sum[range->part])) continue;
-        char line[256];
-        snprintf(line, sizeof line, "step %" PRId64 ": the gradient is not finite in or near %s",
-                 t->step + 1, t->engine.params.list[range->tensor].name);
-        t->context.warn(line);
-        break;
-    }
-    ++t->skipped;
-    FAIL_IF(++t->skips_in_row > t->settings.optim.skips_most, NUMERIC,
-            "%d steps in a row were not finite, up to step %" PRId64
-            "; lower optim.lr or optim.clip, or look at the samples named above (the limit is"
-            " optim.skips_most)",
-            t->skips_in_row, t->step + 1);
-    return STATUS_OK;
-}
-
 static void queue_update(Trainer *t, const float *gradient, const StepResult *result) {
     const OptimConfig *optim = &t->settings.optim;
     int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
-    double scale = 1 / t->batch_items;
+    double scale = 1 / result->items;
     if (optim->clip > 0 && result->grad_norm > optim->clip)
         scale *= optim->clip / result->grad_norm;
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
@@ -284,16 +271,20 @@ Status step_run(Trainer *t) {
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));
 
     journal_enter(PHASE_UPDATE, t->step + 1);
-    StepResult result = read_board(t);
+    StepResult result = read_board(t, &batch);
     if (result.finite) {
         t->skips_in_row = 0;
+        sample_set_clear(&t->suspects);
+        if (t->step + 1 >= t->back_from) t->back_from = 0;
         queue_update(t, gradient, &result);
         TRY(engine_wait(&t->engine));
         TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
         t->totals.loss_sum += result.loss_sum;
-        ++t->totals.finite_steps;
+        t->totals.loss_items += result.items;
     } else {
-        TRY(skip_step(t, &batch));
+        TRY(blame_samples(t, &batch));
+        ++t->skipped;
+        ++t->skips_in_row;
     }
     t->totals.grad_norm += result.grad_norm;
     ++t->totals.steps;

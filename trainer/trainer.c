@@ -2,7 +2,6 @@
 #include "trainer/trainer_impl.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -61,7 +60,6 @@ static Status open_engine(Trainer *t) {
     int grains = t->grain_end - t->grain_begin;
     if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
-    t->batch_items = (double)(s->train.batch * process_loss_items(t->engine.process));
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
@@ -76,7 +74,8 @@ static Status open_loader(Trainer *t, int64_t step) {
                            .share_begin = t->grain_begin * t->grain_samples,
                            .share_end = t->grain_end * t->grain_samples,
                            .step = step,
-                           .depth = s->data.read_ahead};
+                           .depth = s->data.read_ahead,
+                           .left_out = &t->left_out};
     return loader_open(&config, &t->loader);
 }
 
@@ -90,6 +89,10 @@ static Status prepare_folder(Trainer *t) {
     return t->context.fresh ? checkpoint_remove_all(run_dir) : STATUS_OK;
 }
 
+static Status open_logs(Trainer *t) {
+    return t->context.records_open(t->settings.run.dir, t->step);
+}
+
 // Rank 0 only, once the run is known to go on: what it is made of, and logs cut back to the step.
 static Status write_records(Trainer *t) {
     const char *run_dir = t->settings.run.dir;
@@ -101,7 +104,7 @@ static Status write_records(Trainer *t) {
     Status status = json_write(path, t->context.facts);
     if (is_of_disk(status)) t->context.warn(error_get()->text); // nobody reads it to go on
     if (!is_of_disk(status)) TRY(status);
-    return t->context.records_open(run_dir, t->step);
+    return open_logs(t);
 }
 
 // A step that rank 0 alone takes: its failure becomes everybody's.
@@ -138,7 +141,7 @@ static Status open_all(Trainer *t) {
     journal_enter(PHASE_LOAD, 0);
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
-    if (t->step > 0) TRY(open_loader(t, t->step));
+    if (t->step > 0 || t->left_out.count > 0) TRY(open_loader(t, t->step));
     TRY(on_rank_0(t, write_records));
     say_start(t, found, opened, clock_now());
     t->last_save = t->last_eval = t->last_sample = clock_now();
@@ -323,15 +326,74 @@ static Status stop_early(Trainer *t) {
          t->step, t->seconds_left, t->save_seconds, t->saved_step);
 }
 
+// ---- going back -------------------------------------------------------------------------------
+
+// To the last good checkpoint, or the start, as if nothing had been trained since.
+static Status go_back(Trainer *t) {
+    bool found;
+    TRY(finish_save(t));
+    TRY(state_resume(t, &found));
+    if (!found) TRY(state_draw(t));
+    TRY(open_loader(t, t->step));
+    TRY(on_rank_0(t, open_logs));
+    report_reset(t);
+    return STATUS_OK;
+}
+
+// The samples that are to blame are left out from the last good checkpoint on, which is saved again
+// with their numbers, so that every resume knows them.
+static Status leave_samples_out(Trainer *t) {
+    char blamed[256], what[128];
+    int64_t bad_step = t->step, most = t->settings.optim.left_out_most;
+    const char *advice = "lower optim.lr or optim.clip, or look at the samples (`dye inspect`); the"
+                         " limits are optim.skips_most and optim.left_out_most";
+    sample_set_text(&t->suspects, blamed, sizeof blamed);
+    snprintf(what, sizeof what, "%d step%s not finite", t->skips_in_row,
+             t->skips_in_row == 1 ? " was" : "s in a row were");
+    TRY(sample_set_join(&t->left_out, &t->suspects));
+    FAIL_IF(t->back_from > 0, NUMERIC,
+            "%s up to step %" PRId64 ", near %s (%s to blame), and going back from step %" PRId64
+            " has not helped; %s",
+            what, bad_step, t->bad_near, blamed, t->back_from, advice);
+    FAIL_IF(t->left_out.count > most, NUMERIC,
+            "%s up to step %" PRId64 ", near %s (%s to blame): %" PRId64
+            " samples would be left out, at most %" PRId64 " may be; %s",
+            what, bad_step, t->bad_near, blamed, t->left_out.count, most, advice);
+    TRY(go_back(t));
+    t->back_from = bad_step;
+    t->skips_in_row = 0;
+    sample_set_clear(&t->suspects);
+    report_say(t, "step %" PRId64 ": %s; back to step %" PRId64 "; %s left out from here", bad_step,
+               what, t->step, blamed);
+    return save_on_the_way(t, state_save_start);
+}
+
+static Status restore_replicas(Trainer *t) {
+    char text[sizeof t->astray_text];
+    int64_t step = t->step;
+    memcpy(text, t->astray_text, sizeof text);
+    FAIL_IF(t->astray == t->astray_before, FAILED,
+            "step %" PRId64 ": %s; for the second time: leave that host out and start again", step,
+            text);
+    t->astray_before = t->astray;
+    t->astray = 0;
+    TRY(go_back(t));
+    report_say(t, "step %" PRId64 ": %s; back to step %" PRId64, step, text, t->step);
+    return STATUS_OK;
+}
+
 // What follows a completed step, in the same order on all ranks.
 static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
     journal_enter(PHASE_LOG, t->step);
+    bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
+    if (t->skips_in_row >= s->optim.skips_most) return leave_samples_out(t);
+    if (due) TRY(state_fingerprint(t));
     TRY(report_step(t, last));
+    if (t->astray != 0) return restore_replicas(t);
     if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
     if (last || (t->agreed & ACTION_PAUSE)) TRY(save_now(t));
-    bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
     if (t->written || due) TRY(finish_save(t));
     if (due && t->saved_step != t->step) TRY(save_on_the_way(t, state_save_start));
     if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));

@@ -38,7 +38,8 @@ typedef struct {
     double clip;             // global gradient norm; 0: off
     int64_t ema_halflife[2]; // samples
     double ema_ramp;         // half-life is at most this share of the samples seen
-    int32_t skips_most;      // non-finite steps in a row before the run stops
+    int32_t skips_most;      // non-finite steps in a row before the run goes back
+    int64_t left_out_most;   // samples that may be left out before the run stops
     int64_t bucket;          // bytes of a reduction bucket
 } OptimConfig;
 
@@ -108,10 +109,22 @@ typedef struct {
     double slowest_excess_s; // over the median rank, per step
     SlowCause slowest_cause; // most of the excess
     int64_t skipped;         // non-finite steps so far
+    int64_t left_out;        // samples that count no more
     bool has_fingerprint;
     uint64_t fingerprint;
     const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint
 } MetricsRecord;
+// A place at which tests disturb a run.
+typedef enum { DRILL_LOSS, DRILL_GRADIENT, DRILL_WEIGHT } DrillPoint;
+typedef struct {
+    DrillPoint point;
+    int rank;
+    int64_t step;    // that is being made; of a weight: completed
+    uint64_t sample; // of the data set; not for a weight
+    Stream *stream;
+    float *number; // device: the sample's loss, the first number of its gradient, a weight that
+                   // this rank does not own
+} DrillPlace;
 
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
@@ -139,6 +152,7 @@ typedef struct {
     // Writes a picture or text of samples[count]; rank 0.
     Status (*draw)(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                    int64_t count, const char *path);
+    void (*drill)(const DrillPlace *place); // NULL, but in tests
 } RunContext;
 
 // Actions, proposed by any rank and agreed through the step's board. RunContext.signals tells each

@@ -40,8 +40,8 @@ enum {
 
 // Sums since the last metrics record.
 typedef struct {
-    int64_t steps, finite_steps;
-    double loss_sum, grad_norm, started, data_wait;
+    int64_t steps;
+    double loss_sum, loss_items, grad_norm, started, data_wait;
     double *time, *sorted; // [world][SLOW_CAUSES], [world]
 } StepTotals;
 
@@ -58,7 +58,6 @@ struct Trainer {
 
     int grain_begin, grain_end; // of this rank
     int64_t grain_samples;
-    double batch_items;                // terms of the loss in a batch, over all ranks
     void *device_memory, *host_memory; // all that follows lies in these two blocks
     GradLane *grad_lane;               // [streams]
     float *gradients;                  // device, buffers of gradient_stride, one behind the other
@@ -72,9 +71,10 @@ struct Trainer {
     int own_parts;
     OwnRange *range;
     int ranges;
-    double *norm, *host_norm;     // [own_parts * chunks in a part] sums of squares
+    double *norm, *host_norm;     // [own_parts * chunks in a part, or streams * tensors] squares
     uint64_t *print, *host_print; // [ranges]
     uint64_t *tensor_print;       // [tensors], all ranks
+    uint64_t *replica_print;      // [world]
     float *host_part;             // [part_size]
     float *snapshot;              // [STATE_KINDS][own_parts * part_size]: what is being saved
 
@@ -83,8 +83,15 @@ struct Trainer {
     int64_t step; // completed
     int64_t skipped;
     int skips_in_row;
+    SampleSet suspects;        // blamed for the skips in this row
+    SampleSet left_out;        // contribute nothing
+    int64_t back_from;         // step that the run went back from and has not passed yet; 0: none
+    const char *bad_near;      // tensor of the last bad gradient
+    int astray, astray_before; // 1 + rank that holds other weights, now and the last time; 0: none
+    char astray_text[512];
     double last_lr;
     uint64_t fingerprint;
+    int64_t print_step; // the step that `fingerprint` is of, -1: none
     double save_seconds, last_save, last_eval, last_sample; // clock_now() of the last ones
     int64_t saved_step;
     double save_failed_at; // clock_now() of a failed save that is to be tried again; 0: none
@@ -116,8 +123,9 @@ int due_actions(const Trainer *t, double seconds_left, double step_seconds);
 // ---- state.c ----
 Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
 void state_close(Trainer *t);
-Status state_draw(Trainer *t);        // initial weights and averages
-Status state_fingerprint(Trainer *t); // all ranks; fills fingerprint, tensor_print
+Status state_draw(Trainer *t); // step 0: initial weights and averages
+// All ranks, once a step: fills fingerprint, tensor_print, and compares the replicas (astray).
+Status state_fingerprint(Trainer *t);
 // A checkpoint of the completed step: what is to be saved is copied, the rest happens beside the
 // training until the second half is called. BUSY on all ranks: lock lost.
 Status state_save_start(Trainer *t);
@@ -132,5 +140,18 @@ Status report_step(Trainer *t, bool last); // progress line, metrics, fingerprin
 Status report_held_out(Trainer *t);        // evaluation of the first average, on all ranks
 Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all ranks
 
+// ---- replica.c ----
+// All ranks: does each hold the weights that the owners have? Fills astray, astray_text.
+Status replica_check(Trainer *t);
+
+// ---- blame.c ----
+// All ranks, after a step that is not finite: finds, names and agrees on the samples to blame.
+Status blame_samples(Trainer *t, const Batch *batch);
+
 // ---- step.c ----
-Status step_run(Trainer *t); // one optimizer step
+Status step_run(Trainer *t); // one optimizer step; one that is not finite changes nothing
+float *step_buffer(const Trainer *t, int number); // of gradients
+// Queues a grain on a stream, its gradient written or added to `grads`; only >= 0: this sample of
+// the grain alone.
+void step_queue_grain(Trainer *t, int lane, int grain, const Batch *batch, float *grads, bool add,
+                      int64_t only);

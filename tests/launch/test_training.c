@@ -54,10 +54,26 @@ static int raise_signal(double *seconds_left) {
     return ++signals_asked == signals_after ? ACTION_STOP : 0;
 }
 
+// A sample whose loss or gradient is made a number that is not finite, whenever it is trained on.
+static struct {
+    bool is_on;
+    DrillPoint point;
+    int64_t sample; // -1: the first of step 3
+} bad;
+
+static void disturb(const DrillPlace *place) {
+    static const float infinite = INFINITY;
+    if (bad.sample < 0 && place->step == 3) bad.sample = (int64_t)place->sample;
+    if (place->point == bad.point && (int64_t)place->sample == bad.sample)
+        stream_upload(place->stream, place->number, &infinite, sizeof infinite);
+}
+
 typedef struct {
     Status status;
     int64_t step;
     uint64_t fingerprint;
+    double items;
+    float loss[24]; // of the last step's first samples
 } Outcome;
 
 static Outcome run_settings(const RunSettings *settings, bool fresh) {
@@ -85,6 +101,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .record = process_metrics_record,
         .record_held_out = process_metrics_held_out,
         .draw = picture_write,
+        .drill = bad.is_on ? disturb : NULL,
     };
     signals_asked = 0;
     Outcome outcome = {.status = trainer_open(settings, &context, &trainer)};
@@ -92,6 +109,9 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         outcome.status = trainer_run(trainer);
         outcome.step = trainer_step(trainer);
         outcome.fingerprint = trainer->fingerprint;
+        outcome.items = (double)process_loss_items(trainer->engine.process);
+        for (int i = 0; i < 24 && i < settings->train.batch; ++i)
+            outcome.loss[i] = trainer->host_loss[i];
     }
     if (outcome.status != STATUS_OK && outcome.status != STATUS_UNFINISHED)
         fprintf(stderr, "  %s\n", error_get()->text);
@@ -235,6 +255,90 @@ static void test_lost_lock_ends_the_run(void) {
 
 // ---- not finite -------------------------------------------------------------------------------
 
+static json_t *read_last(const RunSettings *settings, const char *name) {
+    char path[PATH_BYTES], *text = NULL;
+    size_t bytes;
+    json_t *object = NULL;
+    EXPECT_OK(path_format(path, "%s/%s", settings->run.dir, name));
+    EXPECT_OK(file_read(path, 1 << 20, &text, &bytes));
+    char *last = text; // a whole file, or its last line
+    if (strstr(name, ".jsonl") != NULL) {
+        text[bytes - 1] = '\0';
+        last = strrchr(text, '\n') == NULL ? text : strrchr(text, '\n') + 1;
+    }
+    EXPECT_OK(json_parse(last, strlen(last), name, &object));
+    free(text);
+    return object;
+}
+
+// At step 3, in which the sample is first trained on: the mean is over the others, which lose as
+// much as they would without it.
+static void expect_mean_of_the_others(const char *name) {
+    static const char *const words[] = {"train.steps=3", "optim.skips_most=1"};
+    RunSettings settings = read_settings(name, words, 2);
+    bad.is_on = false;
+    Outcome plain = run_settings(&settings, true);
+    bad.is_on = true;
+    Outcome outcome = run_settings(&settings, true);
+    EXPECT(plain.status == STATUS_OK && outcome.status == STATUS_OK && outcome.step == 3);
+    double sum = 0;
+    for (int i = 0; i < 24; ++i) sum += (double)outcome.loss[i];
+    EXPECT(outcome.loss[0] == 0 && plain.loss[0] > 0);
+    EXPECT(memcmp(outcome.loss + 1, plain.loss + 1, 23 * sizeof *plain.loss) == 0);
+    json_t *record = read_last(&settings, "metrics.jsonl");
+    double loss = json_number_value(json_object_get(record, "loss"));
+    EXPECT_NEAR(loss, sum / (23 * outcome.items), 1e-8 * loss);
+    EXPECT_EQ(json_integer_value(json_object_get(record, "left_out")), 1);
+    EXPECT_EQ(json_integer_value(json_object_get(record, "skipped")), 0);
+    json_decref(record);
+}
+
+// Found by its loss or its gradient, on any number of streams: the same run without it. A resume
+// knows it from the checkpoint.
+static void expect_left_out(const char *name) {
+    static const char *const ways[][2] = {{"device.threads=1", "device.backend=cpu"},
+                                          {"device.threads=5", "device.backend=cpu"},
+                                          {"device.threads=2", "device.backend=late"}};
+    uint64_t expected = 0;
+    for (size_t i = 0; i < 3; ++i) {
+        const char *words[] = {ways[i][0], ways[i][1], "optim.skips_most=1"};
+        RunSettings settings = read_settings(name, words, 3);
+        bad.is_on = true;
+        bad.point = i == 0 ? DRILL_LOSS : DRILL_GRADIENT;
+        bad.sample = -1;
+        last_warning[0] = 0;
+        Outcome outcome = run_settings(&settings, true);
+        if (i == 0) expected = outcome.fingerprint;
+        EXPECT(outcome.status == STATUS_OK && outcome.step == 12);
+        EXPECT_EQ(outcome.fingerprint, expected);
+        EXPECT(strstr(last_warning, i == 0 ? "the loss of grain 0" : "the gradient of grain 0"));
+        char tail[32];
+        snprintf(tail, sizeof tail, "(at times): %" PRId64 " (", bad.sample);
+        EXPECT(strstr(last_warning, tail) != NULL); // and no other
+        json_t *manifest = read_last(&settings, "step-000000012/manifest.json"), *list = NULL;
+        EXPECT_OK(json_get_array(json_object_get(manifest, "facts"), "left_out", "", &list));
+        EXPECT_EQ(json_array_size(list), 1);
+        EXPECT_EQ(json_integer_value(json_array_get(list, 0)), bad.sample);
+        json_decref(manifest);
+        if (i > 0) continue;
+        signals_after = 8; // steps 1 to 3, and 1 to 5 again
+        outcome = run_settings(&settings, true);
+        signals_after = -1;
+        EXPECT(outcome.status == STATUS_UNFINISHED && outcome.step == 5);
+        bad.is_on = false;
+        EXPECT_EQ(run_settings(&settings, false).fingerprint, expected);
+    }
+    expect_mean_of_the_others(name);
+    bad.is_on = false;
+}
+
+static void test_bad_point_is_left_out(void) {
+    expect_left_out("points");
+}
+static void test_bad_text_is_left_out(void) {
+    expect_left_out("text");
+}
+
 // ---- a full disk ------------------------------------------------------------------------------
 
 static void test_full_disk_ends_no_run(void) {
@@ -332,6 +436,8 @@ int main(void) {
     RUN(test_saves_beside_the_training);
     RUN(test_lost_lock_ends_the_run);
     RUN(test_full_disk_ends_no_run);
+    RUN(test_bad_point_is_left_out);
+    RUN(test_bad_text_is_left_out);
     RUN(test_exploding_run_stops_with_a_reason);
     RUN(test_nothing_is_allocated_in_the_loop);
     return test_report();
