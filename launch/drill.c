@@ -12,16 +12,19 @@
 #include "base/journal.h"
 
 const char *drill_word(const char *name) {
-    static char text[256];
-    const char *words = getenv("DYE_DRILL");
+    static _Thread_local char value[256];
     size_t length = strlen(name);
-    while (words != NULL && *words != '\0') {
-        size_t bytes = strcspn(words, ";");
-        if (strncmp(words, name, length) == 0 && words[length] == '=') {
-            snprintf(text, sizeof text, "%.*s", (int)(bytes - length - 1), words + length + 1);
-            return text;
+    const char *at = getenv("DYE_DRILL");
+    while (at != NULL && *at != '\0') {
+        size_t word = strcspn(at, ";");
+        bool is_it = word >= length && strncmp(at, name, length) == 0 &&
+                     (word == length || at[length] == '=');
+        if (is_it) {
+            size_t skip = word == length ? length : length + 1;
+            snprintf(value, sizeof value, "%.*s", (int)(word - skip), at + skip);
+            return value;
         }
-        words += bytes + (words[bytes] == ';');
+        at += word + (at[word] == ';');
     }
     return NULL;
 }

@@ -17,8 +17,8 @@
 
 #include "trainer/trainer.h"
 
-// The text behind "NAME=" in DYE_DRILL, up to its ';'; NULL: there is no such word. Valid until the
-// next call.
+// What stands behind NAME= in DYE_DRILL, "" for a word without '='; NULL: no such word. Valid until
+// this thread's next call.
 const char *drill_word(const char *name);
 // Sets up the drills of phases for this rank.
 void drill_open(int rank);
