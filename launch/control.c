@@ -13,6 +13,7 @@
 #include "launch/alarm.h"
 #include "launch/blackbox.h"
 #include "launch/console.h"
+#include "launch/launcher.h"
 #include "launch/scribe.h"
 #include "launch/signals.h"
 #include "launch/suspect.h"
@@ -32,6 +33,7 @@ typedef struct {
     double every, report_at, alive_at; // seconds between reports; next ones
     double heard[WIRE_CENTRES], turned[WIRE_CENTRES], opened;
     bool told_unwatched;
+    int launcher; // on this host; 0: elsewhere
     pthread_t thread;
     bool has_thread;
     _Atomic bool stop, watched, owns_run;
@@ -82,6 +84,7 @@ static void end_now(Control *c, const char *why) {
         (void)error_raise(STATUS_STALLED, __FILE__, __LINE__, __func__, "%s", why);
         console_error();
     }
+    launcher_outlive(c->launcher, 10);
     scribe_collect(c->scribe, 1);
     if (why[0] == '\0') sleep(1);
     _exit(status_info(STATUS_STALLED)->exit_code);
@@ -309,6 +312,7 @@ Status control_open(Comm *comm, const RunSettings *settings) {
     c->settings = *settings;
     c->rank = comm_rank(comm);
     c->world = comm_world(comm);
+    c->launcher = launcher_find();
     pthread_mutex_init(&c->mutex, NULL);
     control = c;
     TRY(open_all(c, comm));
