@@ -219,7 +219,7 @@ AlarmAction alarm_check(Alarm *alarm, const char *good, double now,
         suspect(alarm, &verdict, now);
     if (!alarm_speaks(alarm, now)) return ALARM_QUIET;
     // Answers come within milliseconds, or not at all.
-    double patience = verdict.kind == VERDICT_GONE ? 0.2 : 0.6;
+    double patience = alarm->watch->hurries ? 0 : verdict.kind == VERDICT_GONE ? 0.2 : 0.6;
     if (alarm->told == 0)
         return now - alarm->suspected < patience ? ALARM_QUIET
                                                  : tell(alarm, &verdict, good, now, cause);

@@ -184,7 +184,9 @@ static void run_once(Control *c) {
         c->alive_at = now + 2;
     }
     if (c->wire != NULL) check_centres(c, now);
-    if (c->watch != NULL) handle_alarm(c, now);
+    if (c->watch == NULL) return;
+    c->watch->hurries = signals_launcher_ends();
+    handle_alarm(c, now);
 }
 
 static void *run(void *context) {

@@ -4,12 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/journal.h"
+#include "base/thread.h"
 #include "launch/console.h"
 #include "launch/control.h"
 #include "launch/program.h"
+
+enum { START_SECONDS = 15 };
 
 static Comm *open_comm; // for the bug hook
 
@@ -70,11 +74,54 @@ static void tell_pmi(void) {
                      " --mpi=pmix' ('srun --mpi=list' shows what there is), or with mpirun");
 }
 
+// ---- a start that hangs -------------------------------------------------------------------------
+
+// Nobody watches yet, and the main thread is inside MPI.
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool over;
+} mpi_start = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void *tell_slow_start(void *context) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += START_SECONDS;
+    pthread_mutex_lock(&mpi_start.mutex);
+    int waited = 0;
+    while (!mpi_start.over && waited == 0)
+        waited = pthread_cond_timedwait(&mpi_start.changed, &mpi_start.mutex, &until);
+    bool hangs = !mpi_start.over;
+    pthread_mutex_unlock(&mpi_start.mutex);
+    char line[512], host[64] = "this host";
+    gethostname(host, sizeof host - 1);
+    snprintf(
+        line, sizeof line,
+        "%s: MPI has not started for %d s: it waits for other ranks. Does every rank run dye, and"
+        " can the hosts reach each other? Several networks: mpirun --mca oob_tcp_if_include"
+        " SUBNET --mca btl_tcp_if_include SUBNET; srun: --mpi=pmix",
+        host, START_SECONDS);
+    if (hangs) console_warn(line);
+    return context;
+}
+
+static Status open_ranks(const char *kind, Comm **out) {
+    pthread_t thread;
+    bool watched = thread_start(&thread, tell_slow_start, NULL) == 0;
+    Status status = comm_open(kind, out);
+    pthread_mutex_lock(&mpi_start.mutex);
+    mpi_start.over = true;
+    pthread_cond_signal(&mpi_start.changed);
+    pthread_mutex_unlock(&mpi_start.mutex);
+    if (watched) pthread_join(thread, NULL);
+    return status;
+}
+
 Status session_run(const char *comm_kind, const Session *session) {
     Comm *comm;
     journal_enter(PHASE_START, 0);
     tell_pmi();
-    TRY(comm_open(comm_kind, &comm));
+    TRY(open_ranks(comm_kind, &comm));
     open_comm = comm;
     error_set_bug_hook(abort_job);
     console_open(comm);

@@ -102,6 +102,10 @@ void signals_good_checkpoint(const char *path) {
     pthread_mutex_unlock(&message_mutex);
 }
 
+bool signals_launcher_ends(void) {
+    return killed_at > 0;
+}
+
 void signals_cause(const char *text) {
     pthread_mutex_lock(&message_mutex);
     snprintf(cause, sizeof cause, "%.*s", (int)strcspn(text, "\n"), text);

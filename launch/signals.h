@@ -20,3 +20,4 @@ int signals_pending(double *seconds_left);
 // knows. Each may be called by another thread.
 void signals_good_checkpoint(const char *path);
 void signals_cause(const char *text);
+bool signals_launcher_ends(void); // mpirun has begun to end the job: a second is left

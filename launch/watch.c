@@ -22,7 +22,11 @@ Report watch_report(const Journal *journal, double now) {
 Watch *watch_open(int world, int me, const int *host, double silence, double patience, double now) {
     Watch *watch = calloc(1, sizeof *watch + (size_t)world * sizeof *watch->rank);
     if (watch == NULL) return NULL;
-    *watch = (Watch){world, me, silence, patience, (WatchedRank *)(watch + 1)};
+    *watch = (Watch){.world = world,
+                     .me = me,
+                     .silence = silence,
+                     .patience = patience,
+                     .rank = (WatchedRank *)(watch + 1)};
     for (int i = 0; i < world; ++i)
         watch->rank[i] = (WatchedRank){.host = host[i], .heard = now, .last.rank = i};
     return watch;
@@ -64,7 +68,7 @@ static double silent_for(const Watch *watch, int rank, double now) {
 }
 
 bool watch_is_quiet(const Watch *watch, int rank, double now) {
-    return silent_for(watch, rank, now) > watch->silence / 4;
+    return silent_for(watch, rank, now) > 0.15 * watch->silence;
 }
 
 // ---- judging ------------------------------------------------------------------------------------
@@ -113,9 +117,10 @@ static VerdictKind judge_silence(const Watch *watch, int rank, double now) {
     if (!is_judged(r)) return VERDICT_NONE;
     if (r->is_gone || (r->reach == REACH_REFUSED && watch_is_quiet(watch, rank, now)))
         return VERDICT_GONE;
-    if (seconds < watch->silence) return VERDICT_NONE;
+    bool hurries = watch->hurries && watch_is_quiet(watch, rank, now);
+    if (seconds < watch->silence && !hurries) return VERDICT_NONE;
     if (r->is_stopped) return VERDICT_STOPPED;
-    if (r->reach == REACH_NONE) return VERDICT_CUT;
+    if (r->reach == REACH_NONE || (hurries && r->reach == REACH_UNKNOWN)) return VERDICT_CUT;
     return r->reach == REACH_ACCEPTS || seconds > 2 * watch->silence ? VERDICT_SILENT
                                                                      : VERDICT_NONE;
 }
@@ -143,7 +148,7 @@ static Verdict judge_busy(const Watch *watch, double now) {
     double excess = 1;
     for (int i = 0; i < watch->world; ++i) {
         const WatchedRank *rank = &watch->rank[i];
-        if (waits(rank) || !is_judged(rank) || watch_is_quiet(watch, i, now)) continue;
+        if (waits(rank) || !is_judged(rank) || silent_for(watch, i, now) > watch->silence) continue;
         bool waited_for = rank->last.collective < most;
         double age = age_of(watch, i, now), deadline = watch_deadline(watch, rank->last.phase);
         double over = age / (waited_for ? deadline : 3 * deadline);
@@ -162,7 +167,7 @@ static Verdict judge_network(const Watch *watch, double now) {
         const WatchedRank *rank = &watch->rank[i];
         if (!is_judged(rank)) continue;
         bool stuck = waits(rank) && age_of(watch, i, now) >= watch->patience;
-        if (!stuck || watch_is_quiet(watch, i, now)) return (Verdict){0};
+        if (!stuck || silent_for(watch, i, now) > watch->silence / 2) return (Verdict){0};
         if (first < 0 || rank->last.collective < watch->rank[first].last.collective) first = i;
     }
     return first < 0 ? (Verdict){0}

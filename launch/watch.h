@@ -32,6 +32,7 @@ typedef struct {
 
 typedef struct {
     int world, me;
+    bool hurries;      // the launcher is ending the job: whoever is quiet is named now, or never
     double silence;    // seconds without a report that make a rank silent
     double patience;   // least deadline for work
     WatchedRank *rank; // [world]

@@ -127,10 +127,10 @@ static void tell_samples(const Blame *blame) {
     if (row == batch->count) return;
     int grain = (int)(row / t->grain_samples), tensor = blame->tensor[grain];
     int used = snprintf(line, sizeof line,
-                        "step %" PRId64 ": the %s of grain %d on rank %d, %s, is not finite%s%s;"
+                        "step %" PRId64 ": the %s of grain %d (rank %d on %s) is not finite%s%s;"
                         " samples of the data set (at times):",
                         t->step + 1, tensor < 0 ? "loss" : "gradient", t->grain_begin + grain,
-                        comm_rank(comm), comm_host(comm), tensor < 0 ? "" : " from the output to ",
+                        comm_rank(comm), comm_host(comm), tensor < 0 ? "" : ", first in ",
                         tensor < 0 ? "" : t->engine.params.list[tensor].name);
     for (; row < batch->count && used < (int)sizeof line - 48; ++row) {
         if (!is_row_blamed(blame, row)) continue;

@@ -388,11 +388,18 @@ static Status after_step(Trainer *t) {
     bool last = t->step == s->train.steps;
     journal_enter(PHASE_LOG, t->step);
     bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
-    if (t->skips_in_row >= s->optim.skips_most) return leave_samples_out(t);
+    bool stops = (t->agreed & ACTION_STOP) && !last;
+    if (t->skips_in_row >= s->optim.skips_most) {
+        TRY(leave_samples_out(t));
+        return stops ? stop_early(t) : STATUS_OK;
+    }
     if (due) TRY(state_fingerprint(t));
     TRY(report_step(t, last));
-    if (t->astray != 0) return restore_replicas(t);
-    if ((t->agreed & ACTION_STOP) && !last) return stop_early(t);
+    if (t->astray != 0) {
+        TRY(restore_replicas(t));
+        return stops ? stop_early(t) : STATUS_OK;
+    }
+    if (stops) return stop_early(t);
     if (last || (t->agreed & ACTION_PAUSE)) TRY(save_now(t));
     if (t->written || due) TRY(finish_save(t));
     if (due && t->saved_step != t->step) TRY(save_on_the_way(t, state_save_start));

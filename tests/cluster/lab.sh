@@ -328,7 +328,15 @@ kill_host() {
 signal() {
     case $2 in
     [0-9]*) kill "-$1" "$2" ;;
-    *) pids_of "$2" | while read -r pid; do kill "-$1" "$pid" 2>/dev/null || true; done ;;
+    *)
+        pids_of "$2" | while read -r pid; do
+            kill "-$1" "$pid" 2>/dev/null || true
+            # The nsenter that brought it in stops itself with it, and goes on by itself only if told.
+            parent=$(awk '/^PPid:/ { print $2 }' "/proc/$pid/status" 2>/dev/null || true)
+            [ "$1" != CONT ] || [ "$(cat "/proc/${parent:-0}/comm" 2>/dev/null)" != nsenter ] ||
+                kill -CONT "$parent" 2>/dev/null || true
+        done
+        ;;
     esac
 }
 

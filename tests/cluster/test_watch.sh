@@ -47,6 +47,20 @@ named "rank [0-9] on n2 \(pid [0-9]+\) says nothing since .*, though the host an
 kill -CONT "$victim"
 goes_on stopped
 
+train_on "n1 n2 n3" frozen
+lab freeze n2
+named "rank [0-9] on n2 \(pid [0-9]+\) says nothing since .*, though the host answers" "a host frozen"
+lab thaw n2
+goes_on frozen
+
+train_on "n1 n2 n3" dead
+lab kill n2
+named "rank [0-9] on n2 \(pid [0-9]+\) (ended without a word|cannot be reached)" "a host dead"
+ended 30
+[ $code -ne 0 ] || die "the job ended well without one of its hosts"
+resumed_on "n1 n3" 2 dead
+lab boot n2
+
 train_on "n1 n2 n3" cut
 lab cut n2
 named "rank [0-9] on n2 \(pid [0-9]+\) cannot be reached since" "a host cut off"

@@ -107,6 +107,12 @@ static void test_silent(void) {
     watch->rank[3].reach = REACH_REFUSED;
     EXPECT_VERDICT(105, GONE, 3);
 
+    // The launcher is ending the job: there is no time to find out more.
+    watch->rank[3].reach = REACH_UNKNOWN;
+    watch->hurries = true;
+    EXPECT_VERDICT(105, CUT, 3);
+    watch->hurries = false;
+
     // A neighbour saw more.
     watch->rank[3].reach = REACH_ACCEPTS;
     Report neighbour = usual_report(2);

@@ -16,7 +16,7 @@ plain=$(fingerprint "$work/plain")
 export DYE_DRILL="nan=500"
 for ranks in 1 2 3; do
     run 0 $ranks train "${small[@]}" optim.skips_most=1 run.dir="$work/bad"
-    said "step [0-9]+: the gradient of grain [0-7] on rank [0-2], $host, is not finite from the output to final_layer.linear.bias; .*: 500 \([0-9]+\)$" "the sample"
+    said "step [0-9]+: the gradient of grain [0-7] \\(rank [0-2] on $host\\) is not finite, first in final_layer.linear.bias; .*: 500 \([0-9]+\)$" "the sample"
     said "^step [0-9]+: 1 step was not finite; back to step [0-9]+; sample 500 is left out from here$" "going back"
     same "$(grep -c 'is not finite' "$log")" 1 "times that the sample disturbs"
     back=$(printf 'step-%09d' "$(sed -n 's/.*back to step \([0-9]*\);.*/\1/p' "$log")")

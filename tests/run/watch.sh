@@ -89,6 +89,14 @@ said "rank 1 on .* ended without a word" "the rank that was killed"
 grep -q "the last 3 events of rank 1" "$work/forensics" || die "events: $(cat "$work/forensics")"
 checked "killed: named by the others, its last events are there"
 
+# ---- a start that hangs ------------------------------------------------------------------------
+
+log=$work/start.log
+timeout -k 5 60 mpirun --oversubscribe -n 1 "$dye" train "${small[@]}" run.dir="$work/start" \
+    : -n 1 sleep 18 </dev/null >"$log" 2>&1 && die "a job of which half is no rank ended well"
+said "MPI has not started for 15 s: it waits for other ranks" "a start that hangs"
+checked "a start that hangs is told"
+
 # ---- the port -----------------------------------------------------------------------------------
 
 # Ports that nobody has by chance: below those that the kernel gives away.
