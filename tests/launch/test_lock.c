@@ -188,6 +188,23 @@ static void test_lost(void) {
     run_lock_release(other);
 }
 
+// A run folder that is away is not lost: it may come back.
+static void test_away(void) {
+    char run[PATH_BYTES], away[PATH_BYTES];
+    RunLock *lock;
+    EXPECT_OK(path_format(run, "%s", test_folder("lock")));
+    EXPECT_OK(path_format(away, "%s-away", run));
+    EXPECT_OK(run_lock_take(run, notice, &lock));
+    EXPECT_OK(file_rename(run, away));
+    EXPECT_FAIL(run_lock_check(lock), IO, "was its file system unmounted");
+    EXPECT_OK(file_write_atomic(run, "", 0)); // not even a folder
+    EXPECT_FAIL(run_lock_check(lock), IO, "cannot be reached");
+    EXPECT(unlink(run) == 0);
+    EXPECT_OK(file_rename(away, run));
+    EXPECT_OK(run_lock_check(lock));
+    run_lock_release(lock);
+}
+
 enum { RUNNERS = 6, ROUNDS = 15 };
 static pid_t runner[RUNNERS];
 
@@ -283,6 +300,7 @@ int main(void) {
     RUN(test_elsewhere);
     RUN(test_unreadable);
     RUN(test_lost);
+    RUN(test_away);
     RUN(test_litter);
     RUN(test_race);
     RUN(test_renewal);

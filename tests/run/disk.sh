@@ -62,13 +62,15 @@ said "step $step is saved: the pause is over" "the end of the pause"
 came_through full
 checked "completely full: paused at $step, $(step_number "$kept") good; the same end, no line lost"
 
-begin last checkpoint.every=1000000
+begin last checkpoint.every=1000000 sample.every=100 eval.every=100 eval.samples=50
 fill
 wait_for 60 grep -q "paused at step 600" "$log"
 free
 finish 0
 said "metrics.jsonl: cannot be written; lines wait in memory" "waiting lines"
 said "metrics.jsonl: is written again; no line is lost" "lines that waited"
+same "$(wc -l <"$disk/last/eval.jsonl")" 6 "lines of eval.jsonl"
+said "cannot write .*samples/step-000000[1-5]00" "a picture without room"
 came_through last
 checked "full until the last save, metrics too: waited for room"
 
@@ -105,6 +107,19 @@ run 0 1 train "${small[@]}" run.dir="$disk/given-up"
 said "resumed from .*$kept" "resume"
 came_through given-up
 checked "SIGUSR1 in a pause: exit 75, the last good checkpoint named, the same end after a resume"
+
+end=$(($(date +%s) + 8))
+DYE_END_TIME=$end begin ends
+wait_for 60 has_checkpoint ends
+fill
+finish 75
+[ "$(date +%s)" -lt $end ] || die "the pause outlasted the job"
+kept=$(newest "$disk/ends")
+said "without a save: .*no room.*; the last good checkpoint is step $(step_number "$kept")" "what is lost"
+free
+run 0 1 train "${small[@]}" run.dir="$disk/ends"
+came_through ends
+checked "the end of the job in a pause: exit 75, the last good checkpoint named, the same end"
 
 begin stop checkpoint.every=1000000
 fill

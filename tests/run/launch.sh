@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # dye launch: what it would run, what it refuses before anything waits in a queue, and the life of its
-# job script under stand-ins for SLURM's commands: finished, stopped by a signal and queued again,
-# given up after three starts without progress.
+# job script under stand-ins for SLURM's commands: finished, stopped by a signal or before the
+# job's end and queued again, given up after three starts without progress.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 make_points
@@ -108,6 +108,17 @@ queued 1
 script 0
 same "$(fingerprint "$job_run")" "$(fingerprint "$work/whole")" "over two starts of the job"
 checked "a signal before the limit: saved, queued again, the same end"
+
+# The script finds out when its job ends: without any signal saved in time, and queued again.
+stand_in squeue 'date +%Y-%m-%dT%H:%M:%S -d "6 seconds"'
+rm -rf "$job_run" requeued
+DYE_DRILL="slow=0@data:20" script 75
+said "stopped at step [0-9]+ of 2000, saved" "the stop"
+queued 1
+rm "$work/bin/squeue"
+script 0
+same "$(fingerprint "$job_run")" "$(fingerprint "$work/whole")" "after the end that was known"
+checked "the end of the job: saved in time, queued again, the same end"
 
 # A crash that no start gets past: three starts without a new checkpoint, then it gives up.
 stand_in srun 'case $1 in --mpi=list) echo pmix ;; *) exit 137 ;; esac'
