@@ -89,3 +89,8 @@ for place in $(seq 100 4000 $(($(stat -c %s "$shard") - 100))); do flip "$shard"
 run 65 2 train "${small[@]}" run.dir="$work/bad-data"
 said "$(basename "$shard")" "training on a damaged shard does not name it"
 checked "training on a damaged shard stops and names it"
+
+mv "$shard" "$work/away"
+run 65 2 train "${small[@]}" run.dir="$work/bad-data"
+said "$(basename "$shard")" "training without a shard does not name it"
+checked "training without a shard stops and names it"
