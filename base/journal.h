@@ -60,7 +60,7 @@ typedef struct {
 void journal_enter(Phase phase, int64_t step);
 // Around the wait for a collective or exchange, which all ranks enter in the same order.
 void journal_wait(const char *what);
-void journal_proceed(void);
+void journal_proceed(void); // also: long work has come one piece further
 
 // Called by the main thread at each journal_enter, behind the entry: for drills. NULL: nobody.
 void journal_set_hook(void (*hook)(Phase phase, int64_t step));

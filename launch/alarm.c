@@ -22,8 +22,9 @@ struct Alarm {
     Watch *watch;
     Wire *wire;
     const WirePeer *peers;
-    Verdict verdict;        // the present suspicion
-    double suspected, told; // clock_now() of it; told 0: not yet
+    Verdict verdict;              // the present suspicion
+    double cpu_seconds, io_bytes; // of it when that was told
+    double suspected, told;       // clock_now() of it; told 0: not yet
     char by_itself[LETTER_TEXT_BYTES], by_neighbour[LETTER_TEXT_BYTES];
     char cause[VERDICT_TEXT_BYTES]; // what was told; empty: nothing is wrong
     Probe probe[];                  // [world]
@@ -191,18 +192,55 @@ static AlarmAction relieve(Alarm *alarm, double now, char cause[VERDICT_TEXT_BYT
     return was_told && alarm_speaks(alarm, now) ? ALARM_TELL : ALARM_QUIET;
 }
 
+static void note_effort(Alarm *alarm, double now) {
+    const Report *last = &alarm->watch->rank[alarm->verdict.rank].last;
+    alarm->told = now;
+    alarm->cpu_seconds = last->cpu_seconds;
+    alarm->io_bytes = last->io_bytes;
+}
+
+// Work with files may take any time as long as something moves. The other work has a usual time.
+static bool is_with_files(int phase) {
+    return phase == PHASE_START || phase == PHASE_LOAD || phase == PHASE_DATA ||
+           phase == PHASE_LOG || phase == PHASE_SAVE || phase == PHASE_EVALUATE ||
+           phase == PHASE_SAMPLE;
+}
+
+// Slow, but no hang: the job goes on, and people are told again.
+static bool goes_on(Alarm *alarm, const Verdict *verdict, double now,
+                    char cause[VERDICT_TEXT_BYTES]) {
+    const Report *last = &alarm->watch->rank[verdict->rank].last;
+    double seconds = now - alarm->told;
+    double cpu = (last->cpu_seconds - alarm->cpu_seconds) / seconds;
+    double io = (last->io_bytes - alarm->io_bytes) / seconds;
+    bool works = cpu > 0.05 || io > 1e6;
+    if (verdict->kind != VERDICT_BUSY) return false;
+    if (verdict->waiting > 0 && !(works && is_with_files(last->phase))) return false;
+    char age[32];
+    clock_format(verdict->seconds, age, sizeof age);
+    snprintf(
+        cause, VERDICT_TEXT_BYTES,
+        "rank %d on %s is still %s since %s, with %.0f %% of a core and %.1f MB/s: %s, so the job"
+        " goes on",
+        verdict->rank, alarm->config.hosts[verdict->rank], phase_text(last->phase), age, 100 * cpu,
+        io / 1e6, works ? "it works" : "nobody waits for it");
+    note_effort(alarm, now);
+    return true;
+}
+
 static AlarmAction tell(Alarm *alarm, const Verdict *verdict, const char *good, double now,
                         char cause[VERDICT_TEXT_BYTES]) {
     VerdictFacts facts = facts_of(alarm);
     alarm->verdict = *verdict;
-    alarm->told = now;
+    note_effort(alarm, now);
     verdict_text(verdict, &facts, cause);
     memcpy(alarm->cause, cause, sizeof alarm->cause);
     size_t used = strlen(cause);
     if (alarm->config.grace > 0)
-        used += (size_t)snprintf(cause + used, VERDICT_TEXT_BYTES - used,
-                                 "\n  the job ends in %.0f s unless that passes (control.grace)",
-                                 grace_of(alarm));
+        used += (size_t)snprintf(
+            cause + used, VERDICT_TEXT_BYTES - used,
+            "\n  the job ends in %.0f s if nothing moves until then (control.grace)",
+            grace_of(alarm));
     if (used < VERDICT_TEXT_BYTES)
         snprintf(cause + used, VERDICT_TEXT_BYTES - used, "\n  last good checkpoint: %s",
                  good[0] != '\0' ? good : "none yet");
@@ -224,6 +262,7 @@ AlarmAction alarm_check(Alarm *alarm, const char *good, double now,
         return now - alarm->suspected < patience ? ALARM_QUIET
                                                  : tell(alarm, &verdict, good, now, cause);
     if (alarm->config.grace == 0 || now - alarm->told < grace_of(alarm)) return ALARM_QUIET;
+    if (goes_on(alarm, &verdict, now, cause)) return ALARM_TELL;
     memcpy(cause, alarm->cause, sizeof alarm->cause);
     return ALARM_END;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -65,6 +66,10 @@ static void report_now(Control *c, bool leaving) {
     letter.report = watch_report(journal_mine(), now);
     letter.report.rank = c->rank;
     letter.report.leaving = leaving;
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    letter.report.cpu_seconds = (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec;
+    letter.report.io_bytes = process_io_bytes();
     if (!leaving) look_around(c, &letter.report);
     if (c->watch != NULL) watch_hear(c->watch, &letter.report, now);
     for (int i = 0; i < WIRE_CENTRES && c->wire != NULL; ++i)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/journal.h"
 
 const char *drill_word(const char *name) {
@@ -37,7 +38,7 @@ typedef struct {
     int64_t step;
 } PhaseDrill;
 
-static PhaseDrill stop_drill, hang_drill;
+static PhaseDrill stop_drill, hang_drill, spin_drill;
 static char slow_phase[16];
 static int slow_ms;
 
@@ -60,6 +61,9 @@ static void on_phase(Phase phase, int64_t step) {
     if (slow_ms > 0 && strcmp(slow_phase, phase_word(phase)) == 0)
         usleep((useconds_t)slow_ms * 1000);
     if (strikes(&stop_drill, phase, step)) raise(SIGSTOP);
+    if (strikes(&spin_drill, phase, step))
+        for (double end = clock_now() + 28; clock_now() < end;) {
+        }
     if (strikes(&hang_drill, phase, step))
         for (;;) pause();
 }
@@ -67,12 +71,14 @@ static void on_phase(Phase phase, int64_t step) {
 void drill_open(int rank) {
     arm(&stop_drill, "stop", rank);
     arm(&hang_drill, "hang", rank);
+    arm(&spin_drill, "spin", rank);
     const char *slow = drill_word("slow");
     int whose, ms;
     if (slow != NULL && sscanf(slow, "%d@%15[a-z]:%d", &whose, slow_phase, &ms) == 3 &&
         whose == rank)
         slow_ms = ms;
-    if (stop_drill.armed || hang_drill.armed || slow_ms > 0) journal_set_hook(on_phase);
+    if (stop_drill.armed || hang_drill.armed || spin_drill.armed || slow_ms > 0)
+        journal_set_hook(on_phase);
 }
 
 // ---- numbers ------------------------------------------------------------------------------------

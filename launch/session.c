@@ -142,6 +142,7 @@ Status session_run(const char *comm_kind, const Session *session) {
             console_error();
         else
             sleep(1);
+        control_close(); // it has told its failure itself
         comm_abort(comm, status_info(status)->exit_code);
     }
     session->finish(session->context);

@@ -76,6 +76,17 @@ const char *process_describe(int pid, char *out, int bytes) {
     return out;
 }
 
+double process_io_bytes(void) {
+    double bytes = 0, value;
+    char line[64];
+    FILE *file = fopen("/proc/self/io", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "rchar: %lf", &value) == 1 || sscanf(line, "wchar: %lf", &value) == 1)
+            bytes += value;
+    if (file != NULL) fclose(file);
+    return bytes;
+}
+
 int64_t memory_kills(void) {
     char group[512], path[640], line[128];
     int64_t kills = -1;

@@ -9,5 +9,7 @@ char process_state(int pid);
 // "sleeps in the kernel (D, nfs_wait_bit_killable), in read of /data/train-00003.zst": of the main
 // thread. Never blocks. Returns `out`.
 const char *process_describe(int pid, char *out, int bytes);
+// Bytes that this process has read and written so far; 0 if that cannot be told.
+double process_io_bytes(void);
 // Kills for want of memory in this process's control group, -1 if that cannot be told.
 int64_t memory_kills(void);

@@ -40,7 +40,8 @@ void watch_close(Watch *watch) {
 
 void watch_hear(Watch *watch, const Report *report, double now) {
     bool good = report->rank >= 0 && report->rank < watch->world && report->phase >= 0 &&
-                report->phase < PHASE_COUNT && isfinite(report->age);
+                report->phase < PHASE_COUNT && isfinite(report->age) &&
+                isfinite(report->cpu_seconds) && isfinite(report->io_bytes);
     if (!good) return;
     WatchedRank *rank = &watch->rank[report->rank];
     rank->last = *report;

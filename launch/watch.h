@@ -9,11 +9,12 @@ typedef struct {
     int32_t rank, phase;
     int64_t step;
     uint64_t collective;
-    double age;                // seconds in this state
-    double usual[PHASE_COUNT]; // as Journal.usual
-    char what[28];             // waits in this collective; empty: works
-    int32_t gone, stopped;     // a neighbour on this host whose process is so; -1: none
-    int32_t leaving;           // the end is polite, and this the last report
+    double age;                   // seconds in this state
+    double usual[PHASE_COUNT];    // as Journal.usual
+    double cpu_seconds, io_bytes; // of the process so far: work that is slow differs from a hang
+    char what[28];                // waits in this collective; empty: works
+    int32_t gone, stopped;        // a neighbour on this host whose process is so; -1: none
+    int32_t leaving;              // the end is polite, and this the last report
 } Report;
 
 Report watch_report(const Journal *journal, double now); // of this process

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/journal.h"
 #include "comm/reduce.h"
 #include "data/loader.h"
 
@@ -102,6 +103,7 @@ static Status walk_share(const Walk *walk, Loader *loader) {
         int64_t last = (int64_t)batch.sample[batch.count - 1];
         if (last >= walk->total) batch.count -= last - walk->total + 1;
         TRY_OR(done, status, walk_batch(walk, &batch, work));
+        journal_proceed();
     }
 done:
     free(work);

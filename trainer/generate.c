@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/journal.h"
+
 static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
     int32_t classes = engine->shape.classes;
     if (classes == 0 || request->label == LABEL_NONE) return classes; // the null class
@@ -90,6 +92,7 @@ static Status run_groups(Engine *engine, const GenerateRequest *request, int64_t
     for (int step = 0; step < sampler_steps(request->sampler); ++step) {
         for (int i = 0; i < groups; ++i) queue_step(engine, &engine->lane[i], request, step);
         TRY(engine_wait(engine));
+        journal_proceed();
     }
     for (int i = 0; i < groups; ++i)
         end_group(engine, &engine->lane[i], request, group + i * world, out);

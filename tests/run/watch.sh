@@ -49,6 +49,8 @@ for phase in "${phases[@]}"; do ends_well "in-$phase"; done
 said "goes on after" "the end of the alarm"
 checked "stopped in ${phases[*]}: named with the phase; all go on to $expected"
 
+# Slow work is no hang: it is looked at while the rest of this test runs.
+launch "spin=1@save:60" slow control.grace=3
 launch "stop=0@compute:60" first
 wait_for 40 grep -q "is stopped since" "$log"
 said "^\[rank 1/3 .*rank 0 on .* is stopped since" "the deputy names rank 0"
@@ -88,6 +90,11 @@ said "rank 1 on .* ended without a word" "the rank that was killed"
 "$dye" forensics "$work/killed" --rank 1 --events 3 >"$work/forensics" || die "dye forensics"
 grep -q "the last 3 events of rank 1" "$work/forensics" || die "events: $(cat "$work/forensics")"
 checked "killed: named by the others, its last events are there"
+
+ends_well slow
+said "rank 1 on .* is saving at step .*2 of 3 ranks wait for it" "slow work"
+said "rank 1 on .* is still saving since .*it works, so the job goes on" "slow work that moves"
+checked "slow work is named, and not ended"
 
 # ---- a start that hangs ------------------------------------------------------------------------
 
