@@ -15,7 +15,7 @@
 
 // From mpirun's SIGTERM to its SIGKILL, less a margin for what follows a save.
 static const double seconds_to_kill = 0.9, continue_window = 1.5;
-static const double seconds_to_leave = 2; // before the end of a job, behind a save
+static const double seconds_to_leave = 4; // before the end of a job, behind a save
 
 static bool under_mpirun; // SLURM's SIGCONT and SIGTERM leave half a minute
 static volatile sig_atomic_t stop_wanted;
