@@ -51,9 +51,8 @@ typedef struct {
     int32_t rank, world, pid, ended; // ended: it left politely
     double wall;                     // clock_wall() - clock_now(): makes times comparable
     char host[64], run[512];
-    double
-        usual[PHASE_COUNT]; // seconds of work at a stretch in each phase, waits left out; 0: none
-    _Atomic uint64_t count; // events so far
+    double usual[PHASE_COUNT]; // seconds of work at a stretch, waits left out; 0: none yet
+    _Atomic uint64_t count;    // events so far
     JournalEntry entry[JOURNAL_ENTRIES];
 } Journal;
 

@@ -75,13 +75,19 @@ static void probe_rank(Alarm *alarm, int rank, double now) {
     }
     if (result == PROBE_PENDING && now - probe->started < PROBE_SECONDS) return;
     probe_cancel(&probe->fd);
-    alarm->watch->rank[rank].reach = result == PROBE_PENDING ? REACH_NONE : reach[result];
+    WatchedRank *watched = &alarm->watch->rank[rank];
+    watched->has_answered = watched->has_answered || result == PROBE_ACCEPTED;
+    if (watch_is_quiet(alarm->watch, rank, now))
+        watched->reach = result == PROBE_PENDING ? REACH_NONE : reach[result];
 }
 
 static void probe_silent(Alarm *alarm, double now) {
     for (int i = 0; i < alarm->watch->world; ++i) {
-        bool open = alarm->watch->rank[i].reach == REACH_UNKNOWN;
-        if (watch_is_quiet(alarm->watch, i, now) && open && alarm->peers[i].port != 0)
+        const WatchedRank *rank = &alarm->watch->rank[i];
+        bool quiet = watch_is_quiet(alarm->watch, i, now) && rank->reach == REACH_UNKNOWN;
+        bool first = rank->is_met && !rank->has_answered && i != alarm->watch->me;
+        bool has_door = alarm->peers[i].port != 0 && address_of(alarm, i) != 0;
+        if ((quiet || first) && has_door)
             probe_rank(alarm, i, now);
         else
             probe_cancel(&alarm->probe[i].fd);

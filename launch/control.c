@@ -228,7 +228,8 @@ static json_t *make_status(void *context) {
 
 static void number_hosts(Control *c) {
     for (int i = 0; i < c->world; ++i) {
-        int first = 0;
+        // Ranks of a host mostly follow each other.
+        int first = i > 0 && strcmp(c->hosts[i], c->hosts[i - 1]) == 0 ? c->host[i - 1] : 0;
         while (strcmp(c->hosts[first], c->hosts[i]) != 0) ++first;
         c->host[i] = first;
     }

@@ -15,7 +15,7 @@ enum { LETTER_TEXT_BYTES = 512 };
 
 // One size for all: what does not have it is no letter.
 typedef struct {
-    int32_t kind, from, about, unused;
+    int32_t kind, from, about;
     Report report;
     char text[LETTER_TEXT_BYTES];
 } Letter;

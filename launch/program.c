@@ -15,9 +15,10 @@
 static const char self[] = "/proc/self/exe";
 
 static uint64_t hash_self(void) {
+    static uint64_t hash; // asked for twice at a start
     char *content;
     size_t bytes;
-    uint64_t hash = 0;
+    if (hash != 0) return hash;
     if (file_read(self, (size_t)1 << 30, &content, &bytes) == STATUS_OK) {
         hash = codec_hash(content, bytes);
         free(content);

@@ -3,7 +3,6 @@
 #include "launch/suspect.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,18 +84,4 @@ double process_io_bytes(void) {
             bytes += value;
     if (file != NULL) fclose(file);
     return bytes;
-}
-
-int64_t memory_kills(void) {
-    char group[512], path[640], line[128];
-    int64_t kills = -1;
-    // Version 2 of control groups: "0::/some/group".
-    if (!read_line("/proc/self/cgroup", group, sizeof group) || strncmp(group, "0::", 3) != 0)
-        return -1;
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.events", group + 3);
-    FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "oom_kill %" SCNd64, &kills) == 1) break;
-    if (file != NULL) fclose(file);
-    return kills;
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <stdbool.h>
-#include <stdint.h>
 
 // 'R', 'S', 'D', 'T', 't', 'Z' of /proc/PID/stat; 0: there is no such process (a zombie is none).
 char process_state(int pid);
@@ -11,5 +10,3 @@ char process_state(int pid);
 const char *process_describe(int pid, char *out, int bytes);
 // Bytes that this process has read and written so far; 0 if that cannot be told.
 double process_io_bytes(void);
-// Kills for want of memory in this process's control group, -1 if that cannot be told.
-int64_t memory_kills(void);

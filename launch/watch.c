@@ -116,8 +116,9 @@ static VerdictKind judge_silence(const Watch *watch, int rank, double now) {
     const WatchedRank *r = &watch->rank[rank];
     double seconds = silent_for(watch, rank, now);
     if (!is_judged(r)) return VERDICT_NONE;
-    if (r->is_gone || (r->reach == REACH_REFUSED && watch_is_quiet(watch, rank, now)))
-        return VERDICT_GONE;
+    // A firewall refuses too.
+    bool refuses = r->reach == REACH_REFUSED && r->has_answered;
+    if (r->is_gone || (refuses && watch_is_quiet(watch, rank, now))) return VERDICT_GONE;
     bool hurries = watch->hurries && watch_is_quiet(watch, rank, now);
     if (seconds < watch->silence && !hurries) return VERDICT_NONE;
     if (r->is_stopped) return VERDICT_STOPPED;

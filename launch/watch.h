@@ -26,8 +26,9 @@ typedef struct {
     int host;     // number of its host
     double heard; // when the last report came
     Report last;
-    Reach reach; // probed since then
-    bool is_met; // it has reported; whoever never did is not judged: a firewall ends no job
+    Reach reach;       // probed since then
+    bool has_answered; // a probe was accepted once: only then a refusal means that it is gone
+    bool is_met;       // it has reported; whoever never did is not judged: a firewall ends no job
     bool is_gone, is_stopped, has_left;
 } WatchedRank;
 

@@ -104,7 +104,10 @@ static void test_silent(void) {
     EXPECT_VERDICT(105, SILENT, 3);
     watch->rank[3].reach = REACH_NONE;
     EXPECT_VERDICT(105, CUT, 3);
+    // A refusal where no door was ever open may be a firewall's.
     watch->rank[3].reach = REACH_REFUSED;
+    EXPECT_VERDICT(105, NONE, 0);
+    watch->rank[3].has_answered = true;
     EXPECT_VERDICT(105, GONE, 3);
 
     // The launcher is ending the job: there is no time to find out more.
