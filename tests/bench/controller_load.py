@@ -13,20 +13,22 @@ import sys
 # name, default, unit and meaning
 ASSUMPTIONS = [
     ("ranks-per-node", 8, "ranks of a node"),
-    ("period", 0.5, "s between two reports of a rank"),
-    ("report-bytes", 128, "bytes of a report"),
+    ("period", 0.25, "s between two reports of a rank, where that is not too many"),
+    ("reports-most", 2000, "reports a second that ranks then keep to, by longer periods"),
+    ("report-bytes", 704, "bytes of a report"),
     ("places", 2, "places that each report is sent to (rank 0 is one)"),
     ("frame-bytes", 80, "bytes around a report on the wire: ZMTP, TCP, IP and Ethernet, alone in a packet"),
     ("message-us", 5.0, "us of a core to receive a report and note it"),
-    ("entry-bytes", 256, "bytes of a rank in the table of ranks"),
-    ("hello-bytes", 256, "bytes of a rank in the exchange at the start"),
+    ("entry-bytes", 208, "bytes of a rank in the table of ranks"),
+    ("hello-bytes", 2404, "bytes of a rank in the exchange at the start"),
     ("connect-us", 100.0, "us of a core to accept a connection"),
     ("hop-us", 20.0, "us of one message from rank to rank, software included"),
     ("link-gb", 1.0, "GB/s of a node's link"),
     ("fan-out", 2, "children of a rank in a tree"),
-    ("status-bytes", 160, "bytes of a rank in the status file"),
+    ("status-bytes", 240, "bytes of a rank in the status file"),
+    ("status-ranks", 64, "ranks that it lists"),
     ("grains-per-rank", 2, "grains of a rank: numbers on the board of a step"),
-    ("board-fields", 6, "further numbers of a rank on it"),
+    ("board-fields", 7, "further numbers of a rank on it"),
 ]
 NODES = [1, 2, 8, 32, 128, 512, 1024]
 
@@ -44,7 +46,7 @@ def read_arguments(words):
 def load(a, nodes):
     """One row: what a job of so many nodes costs, at rank 0 where no other place is named."""
     ranks = nodes * a.ranks_per_node
-    messages = ranks / a.period
+    messages = ranks / max(a.period, ranks / a.reports_most)
     link = a.link_gb * 1e9
     # Each round doubles what a rank knows; all of it passes its node's link once a rank.
     rounds = math.ceil(math.log2(ranks)) if ranks > 1 else 0
@@ -64,7 +66,7 @@ def load(a, nodes):
         "connections": f"{1e3 * ranks * a.connect_us * 1e-6:,.1f} ms",
         "exchange": f"{1e3 * exchange:,.2f} ms",
         "tree": f"{1e3 * depth * a.fan_out * a.hop_us * 1e-6:.2f} ms",
-        "status file": f"{ranks * a.status_bytes / 1024:,.0f} KiB",
+        "status file": f"{min(ranks, a.status_ranks) * a.status_bytes / 1024:,.0f} KiB",
         "board": f"{8 * ranks * (a.grains_per_rank + a.board_fields) / 1024:,.1f} KiB",
     }
 
