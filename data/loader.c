@@ -222,7 +222,7 @@ static Status take_ring(Loader *loader) {
 }
 
 static Status start_reader(Loader *loader) {
-    int error = thread_start(&loader->thread, run_reader, loader);
+    int error = thread_start(&loader->thread, "dye-loader", NULL, run_reader, loader);
     FAIL_IF(error != 0, IO, "the reader thread does not start: %s", strerror(error));
     loader->running = true;
     return STATUS_OK;

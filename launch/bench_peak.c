@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "launch/bench.h"
 
 // ---- large products ---------------------------------------------------------------------------
@@ -140,7 +141,7 @@ static bool fma_start(FmaThread *thread, pthread_t *id) {
         CPU_SET((size_t)thread->core, &set);
         pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
-    int error = pthread_create(id, &attributes, fma_main, thread);
+    int error = thread_start(id, "dye-peak", &attributes, fma_main, thread);
     pthread_attr_destroy(&attributes);
     return error == 0;
 }

@@ -309,7 +309,7 @@ static void control_free(Control *c) {
 
 static Status start_threads(Control *c) {
     TRY(scribe_open(c->settings.run.dir, make_status, c, &c->scribe));
-    c->has_thread = thread_start(&c->thread, run, c) == 0;
+    c->has_thread = thread_start(&c->thread, "dye-control", NULL, run, c) == 0;
     FAIL_IF(!c->has_thread, NO_MEMORY, "no thread to watch the ranks");
     return STATUS_OK;
 }

@@ -295,7 +295,7 @@ static void *renew(void *context) {
 }
 
 static Status start_renewing(RunLock *lock) {
-    int failed = thread_start(&lock->thread, renew, lock);
+    int failed = thread_start(&lock->thread, "dye-lock", NULL, renew, lock);
     FAIL_IF(failed != 0, NO_MEMORY, "cannot start the thread that renews %s: %s", lock->path,
             strerror(failed));
     lock->renewing = true;

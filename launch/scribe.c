@@ -93,7 +93,7 @@ Status scribe_open(const char *run_dir, json_t *(*status)(void *context), void *
     scribe->context = context;
     pthread_mutex_init(&scribe->mutex, NULL);
     pthread_cond_init(&scribe->changed, NULL);
-    if (thread_start(&scribe->thread, run, scribe) != 0) {
+    if (thread_start(&scribe->thread, "dye-scribe", NULL, run, scribe) != 0) {
         free(scribe);
         FAIL(NO_MEMORY, "no thread to write the status of the run");
     }

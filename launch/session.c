@@ -107,7 +107,7 @@ static void *tell_slow_start(void *context) {
 
 static Status open_ranks(const char *kind, Comm **out) {
     pthread_t thread;
-    bool watched = thread_start(&thread, tell_slow_start, NULL) == 0;
+    bool watched = thread_start(&thread, "dye-start", NULL, tell_slow_start, NULL) == 0;
     Status status = comm_open(kind, out);
     pthread_mutex_lock(&mpi_start.mutex);
     mpi_start.over = true;

@@ -303,7 +303,7 @@ Status checkpoint_save_start(const CheckpointRun *run, const CheckpointMeta *met
     *out = NULL;
     Status status = comm_share_status(run->comm, prepare(run, meta, keep, &save));
     if (status != STATUS_OK) return end(save, status);
-    save->is_threaded = thread_start(&save->writer, run_writer, save) == 0;
+    save->is_threaded = thread_start(&save->writer, "dye-save", NULL, run_writer, save) == 0;
     if (!save->is_threaded) run_writer(save); // slower, but saved
     *out = save;
     return STATUS_OK;

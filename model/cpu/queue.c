@@ -5,11 +5,12 @@
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/thread.h"
 
 enum { SPINS = 300 };
 
@@ -69,11 +70,9 @@ static void *worker_main(void *argument) {
     }
 }
 
-// The worker starts on its core and with all signals blocked: those are for the main thread.
+// The worker starts on its core.
 static Status worker_start(Queue *queue, int core) {
     pthread_attr_t attributes;
-    sigset_t all, before;
-    sigfillset(&all);
     pthread_attr_init(&attributes);
     if (core >= 0) {
         cpu_set_t set;
@@ -81,9 +80,7 @@ static Status worker_start(Queue *queue, int core) {
         CPU_SET((size_t)core, &set);
         pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int error = pthread_create(&queue->thread, &attributes, worker_main, queue);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = thread_start(&queue->thread, "dye-stream", &attributes, worker_main, queue);
     pthread_attr_destroy(&attributes);
     FAIL_IF(error != 0, FAILED, "cannot start a worker thread: %s", strerror(error));
     return STATUS_OK;

@@ -3,25 +3,29 @@
 #
 #   tests/bench/weak.sh CONFIG.yaml [key=value ...] >table.md
 #
-# RANKS="1 2 4 8" are the rows, SAMPLES=16 and GRAINS=4 those of a rank in a step, SECONDS_EACH=20 the
-# time of a row's phases. data.path must be absolute: the data is copied into the lab (200 MB for all).
+# RANKS="1 2 4 8" are the rows, SAMPLES=16 and GRAINS=4 those of a rank in a step, SECONDS_EACH=30 the
+# time of a row. data.path must be absolute: the data is copied into the lab (200 MB for all).
 #
-# All hosts share the cores of this machine, so a rate would say nothing. The first table has what does
-# not depend on that: processor time of a sample, waiting for other ranks included, and bytes sent. Both
-# are differences of a longer and a shorter run, so that start and end drop out. The second has the
-# phases of a step as `dye bench` times them, times cores/ranks where there are more ranks than cores:
-# milliseconds of a core that a rank had. Two virtual cores may be halves of one, and compute slower as
-# soon as both do: with fewer ranks than cores, other runs keep the rest busy. They count as others in
-# the last column; in the other rows it should be small.
+# All hosts share the cores of this machine, so neither a rate nor time on a clock would say anything.
+# The table has processor time, which is told by thread: all ranks train, and between two moments far
+# enough apart every thread's time, the step, and the bytes that left each host are read.
+#
+#   computing  dye-stream: forward, backward, sums of grains, update
+#   data       dye-loader
+#   exchange   the main thread and those of MPI: gradients, weights, the board; a wait gives its core
+#              away again and again, which is not free
+#   watch      dye-control and ZeroMQ
+#
+# Two virtual cores may be halves of one, and compute slower as soon as both do: with fewer ranks than
+# cores, other runs keep the rest busy.
 # shellcheck source-path=SCRIPTDIR source=../cluster/support.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/support.sh"
 
 rows=${RANKS:-1 2 4 8}
-samples=${SAMPLES:-16} grains=${GRAINS:-4} seconds=${SECONDS_EACH:-20}
-short=4 long=44 # steps
+samples=${SAMPLES:-16} grains=${GRAINS:-4} seconds=${SECONDS_EACH:-30}
 export ON_SECONDS=600
 
-[ $# -ge 1 ] || { sed -n '2,18s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 2; }
 [ -f "$1" ] || { echo "no file $1" >&2; exit 2; }
 config=$1
 shift
@@ -34,20 +38,15 @@ most=$(printf '%s\n' $rows | sort -n | tail -n 1)
 lab_up $((most + 1))
 cp "$config" "$shared/weak.yaml"
 cp -r "$data" "$shared/data"
-# Each rank leaves its processor time behind.
-cat >"$shared/timed.sh" <<'END'
-TIMEFORMAT='%U %S'
-{ time ./dye "$@" 2>&4; } 4>&2 2>"cpu-${OMPI_COMM_WORLD_RANK:-0}"
-END
 host_names() { seq -f n%g "$1" | xargs; }
 
 # keys_of RANKS: fills the array `keys`.
 keys_of() {
     keys=(weak.yaml "${words[@]}" data.path=data device.threads=1 train.batch=$((samples * $1))
-        train.grains=$((grains * $1)))
+        train.grains=$((grains * $1)) train.steps=100000000 checkpoint.every=100000000 eval.every=0
+        sample.every=0 log.every=1 log.fingerprint_every=0)
 }
 words=("$@")
-quiet=(checkpoint.every=1000000 eval.every=0 sample.every=0 log.every=1000000 log.fingerprint_every=0)
 
 # Runs of their own on the last host, one for each core that the ranks leave idle.
 begin_twins() {
@@ -55,89 +54,81 @@ begin_twins() {
     keys_of 1
     for ((i = $1; i < $(nproc); ++i)); do
         bash "$lab_script" exec "n$((most + 1))" ./dye train "${keys[@]}" run.dir="twin-$i" \
-            train.steps=100000000 "${quiet[@]}" </dev/null >/dev/null 2>&1 &
+            </dev/null >/dev/null 2>&1 &
         disown
     done
 }
-end_twins() {
-    local pid
-    for pid in $(processes_on "n$((most + 1))" dye); do kill -9 "$pid"; done
-    rm -rf "$shared"/twin-*
-}
-
-sent_by_all() {
-    local host sum=0
-    for host in $(host_names "$1"); do
-        sum=$((sum + $(lab exec "$host" awk '$1 == "eth0:" { print $10 }' /proc/net/dev)))
+end_all() {
+    local host pid
+    for host in $(host_names $((most + 1))); do
+        for pid in $(processes_on "$host" mpirun) $(processes_on "$host" dye); do
+            kill -9 "$pid" 2>/dev/null || true
+        done
     done
-    echo $sum
+    wait_gone 30 "$job"
+    rm -rf "$shared"/twin-* "$shared/run"
 }
 
-# measure_run RANKS STEPS: sets `cpu` (s) and `sent` (bytes), of all ranks.
-measure_run() {
-    local before
-    keys_of "$1"
-    mpirun_on "$(host_names "$1")" "$1"
-    rm -rf "$shared/run" "$shared"/cpu-*
-    before=$(sent_by_all "$1")
-    on n1 0 "${launch[@]}" bash timed.sh train "${keys[@]}" run.dir=run train.steps="$2" \
-        "${quiet[@]}"
-    sent=$(($(sent_by_all "$1") - before))
-    cpu=$(cat "$shared"/cpu-* | awk '{ sum += $1 + $2 } END { print sum }')
+last_step() { tail -n 1 "$shared/run/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'; }
+beyond() { [ "$(last_step 2>/dev/null || echo 0)" -ge "$1" ]; } 2>/dev/null
+
+# moment RANKS: one line for each thread of all ranks, "thread NAME TICKS"; "step N"; "sent BYTES".
+moment() {
+    local host pid
+    echo "step $(last_step)"
+    for host in $(host_names "$1"); do
+        for pid in $(processes_on "$host" dye); do
+            # Behind the name in brackets; the 14th and 15th number are user and system time.
+            cat "/proc/$pid"/task/*/stat |
+                sed 's/^[0-9]* (\([^)]*\)) /\1 /; s/^ZMQ[^ ]*/ZMQ/; s/^\([^ ]*\) [^0-9 ]* /\1 /' |
+                awk '{ print "thread", $1, $12 + $13 }'
+        done
+        echo "sent $(lab exec "$host" awk '$1 == "eth0:" { print $10 }' /proc/net/dev)"
+    done
 }
 
 for ranks in $rows; do
     begin_twins "$ranks"
-    measure_run "$ranks" $short
-    less="$cpu $sent"
-    measure_run "$ranks" $long
-    echo "$ranks $less $cpu $sent" >>"$work/runs"
-    rm -rf "$shared/run"
     keys_of "$ranks"
-    on n1 0 "${launch[@]}" ./dye bench "${keys[@]}" run.dir=run --only step,loader,reduce,checkpoint \
-        --seconds "$seconds" --json bench.jsonl
-    cp "$shared/bench.jsonl" "$work/bench-$ranks"
-    end_twins
+    mpirun_on "$(host_names "$ranks")" "$ranks"
+    begin n1 "${launch[@]}" ./dye train "${keys[@]}" run.dir=run
+    wait_for 90 beyond 10
+    moment "$ranks" >"$work/first-$ranks"
+    sleep "$seconds"
+    moment "$ranks" >"$work/second-$ranks"
+    end_all
     checked "$ranks ranks"
 done
 
-python3 - "$work" "$(nproc)" "$samples" $((long - short)) >&3 <<'END'
-import json
+python3 - "$work" "$(getconf CLK_TCK)" "$samples" $rows >&3 <<'END'
 import sys
+from collections import Counter
 from pathlib import Path
 
-folder, cores, samples, steps = Path(sys.argv[1]), *map(int, sys.argv[2:])
-UPDATE, TREE = {"adamw_ema", "sum_squares", "fingerprint"}, {"axpby"}
-NONE = "(no operation: waits, copies)"
-print("| ranks | CPU ms a sample | to one rank | bytes sent, a rank and step | 8 P (W-1)/W | ratio |")
-print("|--:|--:|--:|--:|--:|--:|")
-phases, first = [], None
-for line in (folder / "runs").read_text().splitlines():
-    ranks, cpu_short, sent_short, cpu_long, sent_long = map(float, line.split())
-    bench = {}
-    for record in (folder / f"bench-{ranks:.0f}").read_text().splitlines():
-        bench[json.loads(record)["phase"]] = json.loads(record)
-    figures = {name: value for r in bench.values() for name, value in r["figures"].items()}
-    cpu = 1e3 * (cpu_long - cpu_short) / steps / samples / ranks
-    first = first or cpu
-    sent = (sent_long - sent_short) / steps / ranks
-    formula = 2e6 * figures["bytes_mb"] * (ranks - 1) / ranks
-    ratio = f"{sent / formula:.3f}" if formula else "-"
-    print(f"| {ranks:.0f} | {cpu:.3f} | {cpu / first:.3f} | {sent:,.0f} | {formula:,.0f} | {ratio} |")
+folder, ticks, samples, *rows = Path(sys.argv[1]), *map(int, sys.argv[2:])
+CLASSES = {"dye-stream": "computing", "dye-loader": "data", "dye": "exchange",
+           "dye-control": "watch", "ZMQ": "watch"}
+NAMES = ["computing", "data", "exchange", "watch", "others"]
 
-    share = min(1, cores / ranks)
-    time = {row["name"]: row["ms a step"] for row in bench["step"]["rows"]}
-    update = sum(ms for name, ms in time.items() if name in UPDATE)
-    tree = sum(ms for name, ms in time.items() if name in TREE)
-    exchange = 1e-3 * (figures.get("reduce_us", 0) + figures.get("gather_us", 0))
-    compute = sum(time.values()) - time[NONE] - update - tree
-    other = max((r["foreign_load"] or 0 for r in bench.values()), default=0)
-    cells = [compute, 1e-3 * figures["wait_us"], tree, exchange, update, time[NONE],
-             figures["stall_ms"]]
-    phases.append(f"| {ranks:.0f} | " + " | ".join(f"{ms * share:.2f}" for ms in cells) +
-                  f" | {100 * other:.0f} % |")
-print("\nCore milliseconds of a rank, in a step; the last but one, of a save:\n")
-print("| ranks | forward, backward | wait for data | tree of sums | exchange alone | update "
-      "| no operation: exchange and waits | stall of a save | others used |")
-print("|" + "--:|" * 9 + "\n" + "\n".join(phases))
+
+def read(path):
+    sums = Counter()
+    for line in path.read_text().splitlines():
+        word, *rest = line.split()
+        key = CLASSES.get(rest[0], "others") if word == "thread" else word
+        sums[key] += int(rest[-1])
+    return sums
+
+
+alone = None
+print("| ranks | " + " | ".join(NAMES) + " | all | to one rank | KB sent, a rank and step |")
+print("|" + "--:|" * (len(NAMES) + 4))
+for ranks in rows:
+    first, second = read(folder / f"first-{ranks}"), read(folder / f"second-{ranks}")
+    steps = second["step"] - first["step"]
+    cost = [1e3 * (second[n] - first[n]) / ticks / steps / samples / ranks for n in NAMES]
+    alone = alone or sum(cost)
+    sent = (second["sent"] - first["sent"]) / steps / ranks / 1e3
+    print(f"| {ranks} | " + " | ".join(f"{ms:.3f}" for ms in cost) +
+          f" | {sum(cost):.3f} | {sum(cost) / alone:.2f} | {sent:,.0f} |")
 END
