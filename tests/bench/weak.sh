@@ -3,7 +3,7 @@
 #
 #   tests/bench/weak.sh CONFIG.yaml [key=value ...] >table.md
 #
-# RANKS="1 2 4 8" are the rows, SAMPLES=16 and GRAINS=4 those of a rank in a step, SECONDS_EACH=30 the
+# RANKS="1 2 4 8" are the rows, SAMPLES=16 and GRAINS=4 those of a rank in a step, SECONDS_EACH=60 the
 # time of a row. data.path must be absolute: the data is copied into the lab (200 MB for all).
 #
 # All hosts share the cores of this machine, so neither a rate nor time on a clock would say anything.
@@ -22,7 +22,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/support.sh"
 
 rows=${RANKS:-1 2 4 8}
-samples=${SAMPLES:-16} grains=${GRAINS:-4} seconds=${SECONDS_EACH:-30}
+samples=${SAMPLES:-16} grains=${GRAINS:-4} seconds=${SECONDS_EACH:-60}
 export ON_SECONDS=600
 
 [ $# -ge 1 ] || { sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -72,7 +72,8 @@ end_all() {
 last_step() { tail -n 1 "$shared/run/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'; }
 beyond() { [ "$(last_step 2>/dev/null || echo 0)" -ge "$1" ]; } 2>/dev/null
 
-# moment RANKS: one line for each thread of all ranks, "thread NAME TICKS"; "step N"; "sent BYTES".
+# moment RANKS: one line for each thread of all ranks, "thread NAME TICKS", and "sent BYTES" of each
+# host; "step N" before and after, as reading takes time.
 moment() {
     local host pid
     echo "step $(last_step)"
@@ -85,6 +86,7 @@ moment() {
         done
         echo "sent $(lab exec "$host" awk '$1 == "eth0:" { print $10 }' /proc/net/dev)"
     done
+    echo "step $(last_step)"
 }
 
 for ranks in $rows; do
@@ -125,7 +127,7 @@ print("| ranks | " + " | ".join(NAMES) + " | all | to one rank | KB sent, a rank
 print("|" + "--:|" * (len(NAMES) + 4))
 for ranks in rows:
     first, second = read(folder / f"first-{ranks}"), read(folder / f"second-{ranks}")
-    steps = second["step"] - first["step"]
+    steps = (second["step"] - first["step"]) / 2
     cost = [1e3 * (second[n] - first[n]) / ticks / steps / samples / ranks for n in NAMES]
     alone = alone or sum(cost)
     sent = (second["sent"] - first["sent"]) / steps / ranks / 1e3
