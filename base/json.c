@@ -91,10 +91,32 @@ Status json_get_object(const json_t *object, const char *key, const char *what, 
     return member(object, key, what, JSON_OBJECT, "an object {...}", out);
 }
 
+Status json_get_numbers(const json_t *object, const char *key, const char *what, int64_t count,
+                        double *out) {
+    json_t *list;
+    TRY(json_get_array(object, key, what, &list));
+    FAIL_IF((int64_t)json_array_size(list) != count, BAD_DATA,
+            "%s: '%s' has %zu numbers where %lld belong", what, key, json_array_size(list),
+            (long long)count);
+    for (int64_t i = 0; i < count; ++i) {
+        const json_t *entry = json_array_get(list, (size_t)i);
+        FAIL_IF(!json_is_number(entry), BAD_DATA, "%s: entry %lld of '%s' is no number", what,
+                (long long)i, key);
+        out[i] = json_number_value(entry);
+    }
+    return STATUS_OK;
+}
+
 json_t *json_hex64(uint64_t value) {
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)value);
     return json_string(text);
+}
+
+json_t *json_numbers(const double *numbers, int64_t count) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < count; ++i) json_array_append_new(list, json_real(numbers[i]));
+    return list;
 }
 
 const char *json_version(void) {

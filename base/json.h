@@ -23,6 +23,10 @@ Status json_get_text(const json_t *object, const char *key, const char *what, ch
 Status json_get_hex64(const json_t *object, const char *key, const char *what, uint64_t *out);
 Status json_get_array(const json_t *object, const char *key, const char *what, json_t **out);
 Status json_get_object(const json_t *object, const char *key, const char *what, json_t **out);
-json_t *json_hex64(uint64_t value); // 16 hex digits as text
+// `count` numbers, exactly as json_numbers wrote them.
+Status json_get_numbers(const json_t *object, const char *key, const char *what, int64_t count,
+                        double *out);
+json_t *json_hex64(uint64_t value);                         // 16 hex digits as text
+json_t *json_numbers(const double *numbers, int64_t count); // finite ones; NULL: no memory
 
 const char *json_version(void); // of jansson

@@ -1,5 +1,6 @@
 // dye eval: the variational bound of a run on held-out data.
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,16 +56,23 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
     if (command->json) {
         printf(
             "{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
-            " \"average\": %d, \"draws\": %lld}\n",
+            " \"average\": %d, \"draws\": %lld",
             unit, bound->bits, bound->standard_error, (long long)bound->count,
             command->config.split, (long long)trained->step, command->config.average,
             (long long)command->draws);
+        if (isfinite(bound->null_bits)) printf(", \"null\": %.9g", bound->null_bits);
+        printf("}\n");
         return;
     }
     printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld draws each,"
            " %.1f s)\n",
            unit, bound->bits, bound->standard_error, (long long)bound->count, command->config.split,
            (long long)trained->step, command->config.average, (long long)command->draws, seconds);
+    if (isfinite(bound->null_bits))
+        printf(
+            "K %.4f, K - L_null %.4f (the bound's negative; over the null model, which needs %.4f"
+            " bits)\n",
+            -bound->bits, bound->null_bits - bound->bits, bound->null_bits);
 }
 
 static Status run(void *context, Comm *comm) {

@@ -186,14 +186,34 @@ typedef struct {
 
 // ---- Gaussian diffusion -----------------------------------------------------------------------
 
+// The logarithm of a variance from the network's number v: add + mul v, or that of
+// sigm(add + mul v) where it is `logistic`.
+typedef struct {
+    double add, mul;
+    bool logistic;
+} GaussianVariance;
+
+// A sample's term of the bound at its time; e = x_0 - x0_hat, summed over dimensions, nats.
+typedef enum {
+    GAUSSIAN_NOTHING, // 0
+    GAUSSIAN_KL,      // KL(N(mu, b~) || N(mu - slope e, var)), b~ = exp(log_posterior)
+    GAUSSIAN_DENSITY, // - log N(x_0; x0_hat, var)
+    // - log P of the discretised Gaussian over the 256 levels x = v/127.5 - 1: bins of half-width
+    // 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13)
+    GAUSSIAN_DECODER
+} GaussianTerm;
+
 // Numbers of one sample at its noise level, computed in float64 on the host.
 //   x_t = keep x_0 + noise eps;   target = target_x0 x_0 + target_eps eps
-//   x0_hat = hat_x x_t + hat_out out;   loss = weight * sum (out - target)^2
-// The other numbers serve GaussianError only.
+//   x0_hat = hat_x x_t + hat_out out
+// weight: of (out - target)^2 in the loss; the rest serves GaussianTerms only.
 typedef struct {
-    float keep, noise, target_x0, target_eps, hat_x, hat_out, weight, std;
-    float error_scale, error_offset;
-    int32_t decode;
+    float keep, noise, target_x0, target_eps, hat_x, hat_out, weight;
+    int32_t term;       // GaussianTerm
+    double term_weight; // of the term in the loss
+    double slope, log_posterior;
+    GaussianVariance variance;
+    bool mean_stops; // the term's gradient reaches the variance alone
 } GaussianLevel;
 
 // eps of element e: rng_normal of block e/4, number e%4 of sample[s] under `key`.
@@ -215,29 +235,34 @@ typedef struct {
     int64_t samples, item;
 } GaussianLoss;
 
-// error[s] = error_offset + error_scale * sum (x_0 - x0_hat)^2 (float64), x0_hat limited to [-1,1]
-// if `clip`. Where the level says `decode` instead: error[s] = -sum log P(x_0) in nats of the
-// discretised Gaussian with mean x0_hat and standard deviation level.std over the 256 levels
-// x = v/127.5 - 1, bins of half-width 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13).
+// loss[s] = weight * sum (out - target)^2 + term_weight * term, and its gradient in dout; error[s]
+// = term (float64) with x0_hat limited to [-1,1] if `clip`. dout, loss and error may each be NULL.
+// out, dout [samples,item], or with the network's variance [samples,2,item]: prediction, then v.
+// In the loss the decoder takes the normal distribution function as 1/(1 + exp(-2y)),
+// y = sqrt(2/pi) (x + 0.044715 x^3), and a mass of 1e-12 at least, as DDPM's code does; the error
+// is exact.
 typedef struct {
-    const float *x_0, *x_t, *out;
+    const float *out, *x_0, *x_t, *target;
     const GaussianLevel *level;
+    float *dout, *loss;
     double *error;
     int64_t samples, item;
-    bool clip;
-} GaussianError;
+    bool has_variance, clip;
+} GaussianTerms;
 
 // One sampler step, the same for all samples of the call:
 //   x0_hat = hat_x x + hat_out out, limited to [-1,1] if clip
 //   next   = by_x x + by_x0 x0_hat + std z,   z keyed as in GaussianCorrupt (skipped if std is 0)
+// has_variance: std^2 is `variance` of the second half of out, which is `out_item` = 2 item long.
 // `x` may be `next`.
 typedef struct {
     const float *x, *out;
     const uint64_t *sample;
     float *next;
-    int64_t samples, item;
+    int64_t samples, item, out_item;
     double hat_x, hat_out, by_x, by_x0, std; // rounded to fp32 by the backend
-    bool clip;
+    GaussianVariance variance;
+    bool has_variance, clip;
     RngKey key;
 } GaussianAdvance;
 
@@ -252,51 +277,63 @@ typedef struct {
 
 // ---- categorical diffusion --------------------------------------------------------------------
 
-// Numbers of one sample at its time for the uniform kernel, K classes (multinomial diffusion,
-// arXiv 2102.05379, eq. 10-15): q(x_t|x_0) = A_t x_0 + (1-A_t)/K.
+// What the network's distribution p over the K classes of a token stands for.
+typedef enum {
+    CATEGORICAL_PLUG_IN, // for x_0 in the posterior: multinomial diffusion, D3PM
+    CATEGORICAL_DIRECT,  // for x_{t-1} itself: binomial diffusion
+    CATEGORICAL_NOTHING  // it is not asked: the step is the forward kernel backwards, the loss is 0
+} CategoricalForm;
+
+// Numbers of one sample at its time: q(x_t|x_0) = A_t x_0 + (1 - A_t) base (arXiv 2102.05379, eq.
+// 10-15), with a base distribution over the classes; where an operation's `base` [classes] is NULL
+// it is uniform.
 //   keep = A_t, step_keep = a_t, keep_before = A_{t-1}; weight of the loss.
 // float64, because a_t differs from 1 by less than 1e-5 and the difference is what counts.
 typedef struct {
     double keep, step_keep, keep_before, weight;
+    int32_t form; // CategoricalForm
 } CategoricalLevel;
 
 enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
 
 // Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (stay, class). It stays when
-// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes). ids in [0,
-// classes).
+// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes), or the first class
+// at which the running sum of base passes (class + 1/2) / 2^32. ids in [0, classes).
 typedef struct {
     const int32_t *x_0;
     const uint64_t *sample;
     const CategoricalLevel *level;
+    const double *base;
     int32_t *x_t;
     int64_t samples, item;
     int32_t classes;
     RngKey key;
 } CategoricalCorrupt;
 
-// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta(x_t, softmax logits)), where
-//   theta(x_t, p) = normalise( [a_t x_t + (1-a_t)/K] * [A_{t-1} p + (1-A_{t-1})/K] )
-// (plug-in form). At the first step A_0 = 1 makes it the decoder -log theta(x_t, softmax)[x_0].
-// logits, dlogits [samples,item,classes]; error = the sum in float64, without
-// weight. dlogits, loss and error may each
-// be NULL.
+// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
+//   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base] * [A_{t-1} v + (1-A_{t-1}) base] )
+// and theta_p is theta(x_t, p) or p itself by the form, p = softmax(logits). In the first form A_0
+// = 1 makes the first step the decoder -log theta(x_t, p)[x_0]. logits, dlogits
+// [samples,item,classes]; error = the sum in float64, without weight. dlogits, loss and error may
+// each be NULL.
 typedef struct {
     const float *logits;
     const int32_t *x_0, *x_t;
     const CategoricalLevel *level;
+    const double *base;
     float *dlogits, *loss;
     double *error;
     int64_t samples, item;
     int32_t classes;
 } CategoricalLoss;
 
-// Draws next[e] from theta(x_t, softmax(logits)) by inversion with rng_uniform_f64 of the numbers
-// 2(e%2), 2(e%2)+1 of block e/2 of sample[s]; one level for all samples. x_t may be next.
+// Draws next[e] from theta_p by inversion with rng_uniform_f64 of the numbers 2(e%2), 2(e%2)+1 of
+// block e/2 of sample[s]; one level for all samples. x_t may be next.
 typedef struct {
     const float *logits;
     const int32_t *x_t;
     const uint64_t *sample;
+    const double *base;
     int32_t *next;
     int64_t samples, item;
     int32_t classes;
@@ -304,9 +341,11 @@ typedef struct {
     RngKey key;
 } CategoricalAdvance;
 
-// ids uniform in [0, classes): the start of a sampler (number e%4 of block e/4).
+// ids of the base distribution, the start of a sampler: number e%4 of block e/4, used as `class`
+// above.
 typedef struct {
     const uint64_t *sample;
+    const double *base;
     int32_t *x;
     int64_t samples, item;
     int32_t classes;
@@ -367,13 +406,13 @@ typedef struct {
     X(dropout, Dropout, 3)                                                                         \
     X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
     X(gaussian_loss, GaussianLoss, 5)                                                              \
-    X(gaussian_error, GaussianError, 5)                                                            \
+    X(gaussian_terms, GaussianTerms, 8)                                                            \
     X(gaussian_advance, GaussianAdvance, 4)                                                        \
     X(gaussian_prior, GaussianPrior, 2)                                                            \
-    X(categorical_corrupt, CategoricalCorrupt, 4)                                                  \
-    X(categorical_loss, CategoricalLoss, 7)                                                        \
-    X(categorical_advance, CategoricalAdvance, 4)                                                  \
-    X(categorical_prior, CategoricalPrior, 2)                                                      \
+    X(categorical_corrupt, CategoricalCorrupt, 5)                                                  \
+    X(categorical_loss, CategoricalLoss, 8)                                                        \
+    X(categorical_advance, CategoricalAdvance, 5)                                                  \
+    X(categorical_prior, CategoricalPrior, 3)                                                      \
     X(axpby, Axpby, 2)                                                                             \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \

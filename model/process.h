@@ -1,6 +1,7 @@
 // A diffusion process: how data is corrupted, what the network is asked, how samples are drawn and
 // how good the model is in bits. Two families do the tensor work once over backend operations,
-// `gaussian` and `categorical`; everything that tells members apart is plain float64 numbers here.
+// `gaussian` and `categorical` (model/process/); a system is a member of one of them: a file of
+// plain float64 numbers and a row of the table in model/process/process.c.
 //
 // Times are integers t in 1..T for the discrete-time members of today; they travel as doubles so
 // that continuous-time members fit.
@@ -9,21 +10,25 @@
 #include "model/backend.h"
 #include "model/network.h"
 
+// Words that are "auto" are the system's own choice; docs/systems.md has the table.
 typedef struct {
-    char name[16];     // "gaussian" (DDPM, arXiv 2006.11239) or "multinomial" (2102.05379)
+    char name[20];     // the system: "ddpm", "multinomial", ... (process_names)
     int32_t steps;     // T
-    char schedule[12]; // gaussian: "cosine", "linear"; multinomial: "cosine" (without the square)
-    char head[8];      // gaussian: what the network predicts: "eps", "x0", "v"
-    char variance[12]; // gaussian: "fixed-small", "fixed-large"
+    char schedule[16]; // ddpm: "cosine", "linear"
+    char head[16];     // ddpm: what the network predicts: "eps", "x0", "v"
+    char variance[16]; // ddpm: "fixed-small", "fixed-large", "learned", "learned-range"
+    char loss[12];     // ddpm: "simple", "hybrid", "vlb"
+    char times[16];    // law of t in training: "uniform", "importance", "second-moment"
+    float rate;        // binomial: share of ones that the noise ends at
     float label_drop;  // share of labels replaced by the null class in training
 } ProcessConfig;
 
 typedef struct {
-    char solver[12]; // gaussian: "ddpm", "ddim"; multinomial: "ancestral"
+    char solver[12]; // numbers: "ddpm", "ddim"; symbols: "ancestral"
     int32_t steps;   // sampler steps, at most T; 0: T
     float guidance;  // 1: none. out = null + guidance (cond - null)
     float eta;       // ddim: 0 deterministic, 1 as ancestral with the small variance
-    bool clip;       // gaussian, images: limit x0_hat to [-1,1]
+    bool clip;       // images: limit x0_hat to [-1,1]
 } SamplerConfig;
 
 typedef struct Process Process;
@@ -33,8 +38,9 @@ typedef struct Process Process;
 typedef struct {
     int64_t capacity;  // samples
     void *x_0, *x_t;   // float or int32, [capacity, in_item]
-    float *target;     // gaussian
+    float *target;     // numbers
     float *out, *dout; // [capacity, out_item]
+    double *base;      // symbols: the distribution that noise draws from, [vocabulary]
     void *level;       // GaussianLevel or CategoricalLevel [capacity]
     float *time;       // [capacity, TIME_FEATURES]
     int32_t *label;    // [capacity]
@@ -45,6 +51,7 @@ typedef struct {
     float *host_time;
     int32_t *host_label;
     uint64_t *host_sample;
+    double *host_base;
 } Pass;
 
 // Fills `shape` from the data (tokens/channels/.../classes set by the caller) with what this
@@ -54,6 +61,7 @@ Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **
 void process_close(Process *process);
 bool process_is_tokens(const Process *process);
 int process_steps(const Process *process); // T
+const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
 
 // The unit in which bounds are told: "bits_per_dim" or "bits_per_token".
 const char *process_bound_unit(const Process *process);
@@ -88,8 +96,28 @@ int64_t process_loss_items(const Process *process);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
                            bool dropout_on, NetworkInput *out);
 
-// The time t of a training sample: a pure function of (seed, step, sample number).
+// ---- times ------------------------------------------------------------------------------------
+
+// The time t of a training sample: a function of (seed, step, sample number) and of what
+// process_learn_times was told before.
 double process_draw_time(const Process *process, uint64_t seed, uint64_t step, uint64_t sample);
+// What the network is told of t: 0 to 1000.
+double process_time_label(const Process *process, double time);
+// The time at a point of [0, 1) of the range that training draws from, uniform in the point; and
+// back: the point at which a time's stretch begins.
+double process_time_at(const Process *process, double point);
+double process_time_point(const Process *process, double time);
+
+// Whether times are drawn by what losses they gave. After each step that counts, all ranks tell
+// the losses [samples] of the whole batch in the order of its samples, whose numbers are first,
+// first + 1, ...: as process_loss gave them, NaN: did not count. Equal on all ranks.
+bool process_learns_times(const Process *process);
+void process_learn_times(Process *process, uint64_t seed, uint64_t step, uint64_t first,
+                         const double *loss, int64_t samples);
+// The state behind it, to be kept in checkpoints: `count` numbers, none NaN or infinite. To change
+// them from outside is process_set_times, which zeros (a new run) are fine for.
+const double *process_times(const Process *process, int64_t *count);
+void process_set_times(Process *process, const double *state);
 
 // Held-out corruption: as process_corrupt, but at the given times [samples] and with keys of draw
 // number `draw` that training never uses; labels as they are.
@@ -99,25 +127,30 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 // ---- bound ------------------------------------------------------------------------------------
 
 // The variational bound of one sample over the full time range is
-//     prior + sum over t of term(t)     nats
+//     prior + term(1) + sum over t = 2..T of term(t)     nats
 // Given process_corrupt_at and a forward pass at the samples' times, process_bound_terms queues
-// term(t) into pass->error (float64, nats per sample). process_bound_prior gives the closed-form
-// part of a sample on the host: KL(q(x_T|x_0) || p(x_T)).
-//
-// gaussian: the reverse variance is config.variance for t >= 2 and b_1 at t = 1 for both choices
-// (the variance of x_0 given x_1 wherever data is smooth at that scale; b~_2, which the released
-// code takes, costs 0.16 bits a dimension on Gaussian data). At t = 1 images are decoded into their
-// 256 levels, x0_hat limited to [-1,1]; vectors have a density, and the bound is one of its
-// logarithm. multinomial: the code's decoder at t = 1 (plug-in posterior with A_0 = 1).
+// term(t) into pass->error (float64, nats per sample). process_bound_prior gives what needs no
+// network, on the host.
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
+// A time of 2..T for a point of (0, 1), and by what its term is multiplied so that its mean over
+// uniform points is the sum. The proposal behind it is half uniform, half proportional to 1/t:
+// small t carry most of the sum and of its variance. T = 1: weight 0.
+double process_bound_time(const Process *process, double point, double *weight);
+// Nats of the sample under the system's null model; NaN where it has none.
+double process_null_nats(const Process *process, const void *x_0_host);
 
 // ---- sampling ---------------------------------------------------------------------------------
+
+// pass->out <- null + guidance (out - null), for the part of `out` that predicts; `null` is
+// another pass's out [samples, out_item].
+void process_guide(const Process *process, Stream *stream, Pass *pass, float *null, int64_t samples,
+                   float guidance);
 
 // Plan of one sampler run: which times, which numbers. Step i = 0..sampler_steps()-1. With fewer
 // steps than T the kept times are spread evenly and steps are composed; "ddim" keeps the paper's
 // 1, 1 + T/n, ... which begins T/n short of T, the others keep 1 and T. A sample is a function of
-// its number and the seed. Guidance is the caller's: it is mixed into pass->out before a step.
+// its number and the seed. The caller guides pass->out before a step.
 typedef struct Sampler Sampler;
 Status sampler_open(const Process *process, const SamplerConfig *config, Sampler **out);
 void sampler_close(Sampler *sampler);

@@ -17,9 +17,9 @@ typedef struct {
     int64_t total; // samples
     int visits;    // of each sample
     bool bound;    // bound terms instead of losses
-    // [(visits + 1) * total]: by visit, then (bound only) the priors. Each rank writes its
-    // samples'. One block, which begins with `time`.
-    double *time, *value;
+    // [visits * total] by visit; value: then (bound only) the priors and the null model's nats, of
+    // this rank's samples. One block, which begins with `time`.
+    double *time, *weight, *value;
 } Walk;
 
 // ---- one group of samples on one stream -------------------------------------------------------
@@ -79,9 +79,12 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
         TRY(engine_wait(engine));
         for (int i = 0; i < busy && !walk->bound; ++i) keep_losses(walk, &work[i], visit);
     }
-    for (int64_t i = 0; i < batch->count && walk->bound; ++i)
-        walk->value[walk->visits * walk->total + (int64_t)batch->sample[i]] =
-            process_bound_prior(engine->process, (const float *)batch->x + i * item);
+    for (int64_t i = 0; i < batch->count && walk->bound; ++i) {
+        const void *x_0 = (const float *)batch->x + i * item;
+        double *place = walk->value + walk->visits * walk->total + (int64_t)batch->sample[i];
+        place[0] = process_bound_prior(engine->process, x_0);
+        place[walk->total] = process_null_nats(engine->process, x_0);
+    }
     return STATUS_OK;
 }
 
@@ -129,7 +132,7 @@ static Status walk_all(const Walk *walk, Comm *comm) {
     Status status = walk_share(walk, loader);
     loader_close(loader);
     TRY(status);
-    int64_t count = (walk->visits + 1) * walk->total;
+    int64_t count = (walk->visits + 2) * walk->total;
     enum { BOARD_MOST = 1 << 20 };
     for (int64_t at = 0; at < count; at += BOARD_MOST) {
         int64_t n = count - at < BOARD_MOST ? count - at : BOARD_MOST;
@@ -149,9 +152,10 @@ static Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, 
     walk->total = loader_samples(dataset_info(request->data), request->length);
     FAIL_IF(walk->total < 1, BAD_DATA, "the held-out split holds no whole sample");
     if (request->samples > 0 && request->samples < walk->total) walk->total = request->samples;
-    int64_t count = (visits + 1) * walk->total;
-    TRY(take(2 * count, &walk->time));
-    walk->value = walk->time + count;
+    int64_t count = visits * walk->total;
+    TRY(take(3 * count + 2 * walk->total, &walk->time));
+    walk->weight = walk->time + count;
+    walk->value = walk->weight + count;
     return STATUS_OK;
 }
 
@@ -165,12 +169,11 @@ static double even_point(const Walk *walk, int64_t sample, int draw) {
 
 static void sum_losses(const Walk *walk, HeldOutLoss *out) {
     double items = (double)process_loss_items(walk->engine->process);
-    int steps = process_steps(walk->engine->process);
     int64_t count = walk->visits * walk->total;
     *out = (HeldOutLoss){.samples = walk->total};
     for (int64_t i = 0; i < count; ++i) {
         double loss = walk->value[i] / items;
-        int level = (int)((walk->time[i] - 1) * EVAL_LEVELS / steps);
+        int level = (int)(process_time_point(walk->engine->process, walk->time[i]) * EVAL_LEVELS);
         out->loss += loss;
         out->level_loss[level] += loss;
         ++out->level_count[level];
@@ -184,10 +187,10 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
     Walk walk;
     Status status = walk_open(&walk, engine, request, request->draws);
     if (status == STATUS_OK) {
-        double steps = process_steps(engine->process);
         for (int draw = 0; draw < request->draws; ++draw)
             for (int64_t i = 0; i < walk.total; ++i)
-                walk.time[draw * walk.total + i] = 1 + floor(steps * even_point(&walk, i, draw));
+                walk.time[draw * walk.total + i] =
+                    process_time_at(engine->process, even_point(&walk, i, draw));
         status = walk_all(&walk, comm);
     }
     if (status == STATUS_OK) sum_losses(&walk, out);
@@ -197,67 +200,52 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
 
 // ---- the bound --------------------------------------------------------------------------------
 
-// p(t) of t = 2..T.
-static double proposal(int t, int steps, double harmonic) {
-    return 0.5 / (steps - 1) + 0.5 / (t * harmonic);
-}
-
-static double harmonic_sum(int steps) {
-    double sum = 0;
-    for (int t = 2; t <= steps; ++t) sum += 1.0 / t;
-    return sum;
-}
-
-// Visit 0 is t = 1; visits 1.. are drawn from the proposal through its distribution function.
-static Status draw_times(Walk *walk, int steps) {
-    double *cumulative, harmonic = harmonic_sum(steps);
-    TRY(take(steps + 1, &cumulative));
-    for (int t = 2; t <= steps; ++t)
-        cumulative[t] = cumulative[t - 1] + proposal(t, steps, harmonic);
+// Visit 0 is t = 1; visits 1.. are drawn. The weight of a visit goes with its time.
+static void draw_times(Walk *walk) {
     for (int visit = 0; visit < walk->visits; ++visit)
         for (int64_t i = 0; i < walk->total; ++i) {
-            int low = 1, high = visit == 0 ? 1 : steps;
-            double u = even_point(walk, i, visit - 1) * cumulative[steps];
-            while (low < high) {
-                int middle = (low + high) / 2;
-                if (cumulative[middle] > u)
-                    high = middle;
-                else
-                    low = middle + 1;
-            }
-            walk->time[visit * walk->total + i] = low;
+            int64_t at = visit * walk->total + i;
+            if (visit == 0)
+                walk->time[at] = walk->weight[at] = 1;
+            else
+                walk->time[at] = process_bound_time(
+                    walk->engine->process, even_point(walk, i, visit - 1), &walk->weight[at]);
+            if (visit > 0) walk->weight[at] /= walk->request->draws;
         }
-    free(cumulative);
-    return STATUS_OK;
 }
 
-static void sum_bound(const Walk *walk, int steps, Bound *out) {
-    double sum = 0, squares = 0, harmonic = harmonic_sum(steps), n = (double)walk->total;
+static void sum_bound(const Walk *walk, Bound *out) {
+    double sum = 0, squares = 0, null_sum = 0, n = (double)walk->total;
     double items = (double)process_loss_items(walk->engine->process);
+    int64_t priors = walk->visits * walk->total, nulls = priors + walk->total;
     for (int64_t i = 0; i < walk->total; ++i) {
-        double nats = walk->value[walk->visits * walk->total + i] + walk->value[i];
-        for (int visit = 1; visit < walk->visits && steps > 1; ++visit) {
+        double nats = walk->value[priors + i];
+        for (int visit = 0; visit < walk->visits; ++visit) {
             int64_t at = visit * walk->total + i;
-            double weight = 1 / proposal((int)walk->time[at], steps, harmonic);
-            nats += walk->value[at] * weight / walk->request->draws;
+            if (walk->weight[at] > 0) nats += walk->value[at] * walk->weight[at];
         }
         double bits = nats / (items * M_LN2);
         sum += bits;
         squares += bits * bits;
+        null_sum += walk->value[nulls + i] / (items * M_LN2);
     }
     double mean = sum / n;
     double variance = n > 1 ? fmax(0, squares / n - mean * mean) * n / (n - 1) : 0;
-    *out = (Bound){.count = walk->total, .bits = mean, .standard_error = sqrt(variance / n)};
+    *out = (Bound){.count = walk->total,
+                   .bits = mean,
+                   .standard_error = sqrt(variance / n),
+                   .null_bits = null_sum / n};
 }
 
 Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
     Walk walk;
-    int steps = process_steps(engine->process);
     Status status = walk_open(&walk, engine, request, request->draws + 1);
     walk.bound = true;
-    if (status == STATUS_OK) status = draw_times(&walk, steps);
-    if (status == STATUS_OK) status = walk_all(&walk, comm);
-    if (status == STATUS_OK) sum_bound(&walk, steps, out);
+    if (status == STATUS_OK) {
+        draw_times(&walk);
+        status = walk_all(&walk, comm);
+    }
+    if (status == STATUS_OK) sum_bound(&walk, out);
     free(walk.time);
     return status;
 }

@@ -31,10 +31,10 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
 typedef struct {
     int64_t count;
     double bits, standard_error; // per dim or token
+    double null_bits;            // of the null model; NaN: the process has none
 } Bound;
 
 // Bits of -log p(x_0) <= prior + term(1) + sum over t = 2..T of term(t). The first term is computed
-// for every sample; the sum is estimated without bias from `draws` times drawn from the proposal
-// p(t) = half uniform on 2..T, half proportional to 1/t (small t carry most of the sum and of its
-// variance). The standard error is the deviation over samples / sqrt(samples).
+// for every sample; the sum is estimated without bias from `draws` times (process_bound_time). The
+// standard error is the deviation over samples / sqrt(samples).
 Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);

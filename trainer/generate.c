@@ -33,14 +33,13 @@ static void queue_forward(const Engine *engine, EngineLane *lane, float *out) {
     network_forward(engine->network, lane->stream, &memory, &input, out);
 }
 
-// One step of one group. Guidance needs a second pass without the label: out = null + g (cond -
-// null).
+// One step of one group. Guidance needs a second pass, without the label.
 static void queue_step(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
                        int step) {
     Pass *pass = &lane->pass;
     int64_t samples = engine->capacity;
-    upload_time(engine, lane, samples,
-                sampler_time(request->sampler, step) * 1000 / process_steps(engine->process));
+    double time = sampler_time(request->sampler, step);
+    upload_time(engine, lane, samples, process_time_label(engine->process, time));
     bool guided = request->guidance != 1 && engine->shape.classes > 0;
     if (guided) {
         upload_labels(lane, lane->null_label, samples);
@@ -49,11 +48,7 @@ static void queue_step(const Engine *engine, EngineLane *lane, const GenerateReq
     upload_labels(lane, pass->host_label, samples);
     queue_forward(engine, lane, pass->out);
     if (guided)
-        axpby(lane->stream, (Axpby){.x = pass->dout,
-                                    .y = pass->out,
-                                    .n = samples * network_out_item(engine->network),
-                                    .a = 1 - request->guidance,
-                                    .b = request->guidance});
+        process_guide(engine->process, lane->stream, pass, pass->dout, samples, request->guidance);
     sampler_advance(request->sampler, lane->stream, pass, samples, step, request->seed);
 }
 

@@ -53,12 +53,15 @@ static void place_board(Trainer *t, Bump *host) {
     int world = comm_world(t->context.comm);
     t->totals.sorted = bump_take(host, world, sizeof(double));
     t->totals.time = bump_take(host, world * SLOW_CAUSES, sizeof(double));
-    t->board.count = grains + parts + world * BOARD_RANK_FIELDS;
+    bool learns = process_learns_times(t->engine.process);
+    int losses = learns ? (int)t->settings.train.batch : 0;
+    t->board.count = grains + parts + losses + world * BOARD_RANK_FIELDS;
     double *values = t->board.values = bump_take(host, t->board.count, sizeof(double));
     if (values == NULL) return;
     t->board.loss_sum = values;
     t->board.square_sum = values + grains;
-    t->board.rank = values + grains + parts;
+    t->board.sample_loss = learns ? values + grains + parts : NULL;
+    t->board.rank = values + grains + parts + losses;
 }
 
 static void place(Trainer *t, Bump *device, Bump *host) {
@@ -274,11 +277,14 @@ static Status check_lock(Trainer *t) {
 }
 
 static json_t *make_facts(const Trainer *t) {
+    int64_t count;
+    const double *times = process_times(t->engine.process, &count);
     return json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "config", json_hex64(t->context.fixed_hash), "data",
-        json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
+        "{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o*}", "config", json_hex64(t->context.fixed_hash),
+        "data", json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
         "skips_in_row", (json_int_t)t->skips_in_row, "back_from", (json_int_t)t->back_from,
-        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out));
+        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out),
+        "times", count > 0 ? json_numbers(times, count) : NULL);
 }
 
 // A key that older checkpoints lack is 0 there.
@@ -286,6 +292,19 @@ static Status read_count(const json_t *facts, const char *key, int64_t most, int
     *out = 0;
     if (json_object_get(facts, key) == NULL) return STATUS_OK;
     return json_get_i64(facts, key, "manifest.json", 0, most, out);
+}
+
+// What the law of times has learned.
+static Status read_times(Trainer *t, const json_t *facts) {
+    int64_t count;
+    (void)process_times(t->engine.process, &count);
+    double *state = calloc((size_t)count + 1, sizeof *state);
+    FAIL_IF(state == NULL, NO_MEMORY, "no memory for the law of times");
+    Status status = STATUS_OK;
+    if (count > 0) status = json_get_numbers(facts, "times", "manifest.json", count, state);
+    if (status == STATUS_OK) process_set_times(t->engine.process, state);
+    free(state);
+    return status;
 }
 
 // Samples that are left out already stay so.
@@ -296,6 +315,7 @@ static Status read_facts(Trainer *t, const json_t *facts, uint64_t *identity) {
     TRY(read_count(facts, "skips_in_row", INT32_MAX, &in_row));
     TRY(read_count(facts, "back_from", INT64_MAX, &t->back_from));
     t->skips_in_row = (int)in_row;
+    TRY(read_times(t, facts));
     sample_set_clear(&t->suspects);
     TRY(sample_set_read(facts, "suspects", "manifest.json", &t->suspects));
     return sample_set_read(facts, "left_out", "manifest.json", &t->left_out);

@@ -162,13 +162,16 @@ static Status put_norms(Trainer *t, const float *gradient) {
     return STATUS_OK;
 }
 
-static void put_losses(Trainer *t) {
+static void put_losses(Trainer *t, const Batch *batch) {
     for (int grain = t->grain_begin; grain < t->grain_end; ++grain) {
         const float *row = t->host_loss + (grain - t->grain_begin) * t->grain_samples;
         double sum = 0;
         for (int64_t i = 0; i < t->grain_samples; ++i) sum += (double)row[i];
         t->board.loss_sum[grain] = sum;
     }
+    for (int64_t i = 0; i < batch->count && t->board.sample_loss != NULL; ++i)
+        t->board.sample_loss[t->grain_begin * t->grain_samples + i] =
+            batch->left_out[i] ? NAN : (double)t->host_loss[i];
 }
 
 // ---- what follows from the board: the same on every rank --------------------------------------
@@ -256,7 +259,7 @@ Status step_run(Trainer *t) {
     journal_enter(PHASE_REDUCE, t->step + 1);
     TRY(reduce_gradients(t, &gradient));
     memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
-    put_losses(t);
+    put_losses(t, &batch);
     TRY(put_norms(t, gradient));
     double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
     int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);
@@ -279,6 +282,10 @@ Status step_run(Trainer *t) {
         queue_update(t, gradient, &result);
         TRY(engine_wait(&t->engine));
         TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
+        if (t->board.sample_loss != NULL)
+            process_learn_times(t->engine.process, t->settings.train.seed, (uint64_t)t->step,
+                                (uint64_t)(t->step * t->settings.train.batch), t->board.sample_loss,
+                                t->settings.train.batch);
         t->totals.loss_sum += result.loss_sum;
         t->totals.loss_items += result.items;
     } else {

@@ -25,9 +25,10 @@ typedef struct {
 typedef struct {
     double *values;
     int count;
-    double *loss_sum;   // [grains]
-    double *square_sum; // [parts] of the gradient
-    double *rank;       // [world][BOARD_RANK_FIELDS]
+    double *loss_sum;    // [grains]
+    double *square_sum;  // [parts] of the gradient
+    double *sample_loss; // [batch], NaN: left out; NULL: the process does not ask
+    double *rank;        // [world][BOARD_RANK_FIELDS]
 } Board;
 enum {
     BOARD_ACTIONS,

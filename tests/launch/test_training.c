@@ -140,7 +140,7 @@ static RunSettings read_settings(const char *name, const char *const *words, int
                          "sampler: {solver: %s, steps: 5}\n"
                          "device: {threads: 1}\n",
                          work, name, tokens ? 16 : 0, tokens ? "dit" : "mlp", tokens ? 1 : 4,
-                         tokens ? "multinomial" : "gaussian", tokens ? "ancestral" : "ddim");
+                         tokens ? "multinomial" : "ddpm", tokens ? "ancestral" : "ddim");
     EXPECT_OK(file_write_atomic(path, text, (size_t)bytes));
     snprintf(dir, sizeof dir, "run.dir=%s/run-%s", work, name);
     char *overrides[16] = {dir};

@@ -75,7 +75,7 @@ NetworkShape shape_tokens(int32_t length, int32_t vocabulary) {
 }
 
 ProcessConfig config_gaussian(const char *schedule, const char *head, const char *variance) {
-    ProcessConfig config = {.name = "gaussian", .steps = 1000};
+    ProcessConfig config = {.name = "ddpm", .steps = 1000};
     snprintf(config.schedule, sizeof config.schedule, "%s", schedule);
     snprintf(config.head, sizeof config.head, "%s", head);
     snprintf(config.variance, sizeof config.variance, "%s", variance);

@@ -17,11 +17,36 @@ typedef struct {
     CategoricalLevel level;
 } TokenShape;
 
+enum { CLASSES_MOST = CATEGORICAL_CLASSES_MOST };
+static double base_memory[CLASSES_MOST];
+static double *base; // of the operations and of the references; NULL: uniform
+
+// A base distribution where class 1 never comes.
+static void set_base(int32_t classes) {
+    double sum = 0;
+    base = base_memory;
+    for (int k = 0; k < classes; ++k) sum += base[k] = k == 1 ? 0 : 1 + k % 3;
+    for (int k = 0; k < classes; ++k) base[k] /= sum;
+}
+
+static OpBuffer base_buffer(int32_t classes) {
+    return (OpBuffer){base, base == NULL ? 0 : 2 * classes, OP_IN, NULL};
+}
+
+static int32_t base_reference(uint32_t bits, int32_t classes) {
+    if (base == NULL) return (int32_t)(((uint64_t)bits * (uint64_t)classes) >> 32);
+    double goal = (bits + 0.5) / 4294967296.0, running = 0;
+    for (int32_t k = 0; k < classes; ++k)
+        if ((running += base[k]) > goal) return k;
+    return classes - 1;
+}
+
 static void call_token_corrupt(Stream *stream, OpBuffer *b, const void *shape) {
     const TokenShape *s = shape;
     categorical_corrupt(stream, (CategoricalCorrupt){.x_0 = b[0].device,
                                                      .sample = b[1].device,
                                                      .level = b[2].device,
+                                                     .base = b[4].device,
                                                      .x_t = b[3].device,
                                                      .samples = SAMPLES,
                                                      .item = s->item,
@@ -38,7 +63,7 @@ static int32_t *some_tokens(int64_t n, int32_t classes, uint64_t seed) {
     return x;
 }
 
-static void test_categorical_corrupt_is_the_generator(void) {
+static void check_corrupt(void) {
     enum { N = SAMPLES * ITEM, K = 27 };
     TokenShape shape = {.item = ITEM, .classes = K, .key = rng_key(3, RNG_NOISE, 9)};
     CategoricalLevel level[SAMPLES] = {{.keep = 0.5}, {.keep = 1}, {.keep = 1e-12}};
@@ -46,24 +71,33 @@ static void test_categorical_corrupt_is_the_generator(void) {
     OpBuffer b[] = {{x_0, N, OP_IN, NULL},
                     {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
                     {level, TOKEN_LEVEL_WORDS, OP_IN, NULL},
-                    {x_t, N, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("categorical_corrupt", call_token_corrupt, &shape, b, 4), 0);
+                    {x_t, N, OP_OUT, NULL},
+                    base_buffer(K)};
+    EXPECT_EQ(ops_run("categorical_corrupt", call_token_corrupt, &shape, b, 5), 0);
     int wrong = 0;
     for (int64_t i = 0; i < N; ++i) {
         uint32_t bits[4];
         int64_t e = i % ITEM;
         rng_block(shape.key, sample_numbers[i / ITEM], (uint32_t)(e / 2), bits);
         bool stays = (bits[2 * (e % 2)] + 0.5) / 4294967296.0 < level[i / ITEM].keep;
-        int32_t other = (int32_t)(((uint64_t)bits[2 * (e % 2) + 1] * K) >> 32);
+        int32_t other = base_reference(bits[2 * (e % 2) + 1], K);
         wrong += x_t[i] != (stays ? x_0[i] : other);
     }
     EXPECT_EQ(wrong, 0);
     free(x_0), free(x_t);
 }
 
+static void test_categorical_corrupt_is_the_generator(void) {
+    check_corrupt();
+    set_base(27);
+    check_corrupt();
+    base = NULL;
+}
+
 static void call_token_prior(Stream *stream, OpBuffer *b, const void *shape) {
     const TokenShape *s = shape;
     categorical_prior(stream, (CategoricalPrior){.sample = b[0].device,
+                                                 .base = b[2].device,
                                                  .x = b[1].device,
                                                  .samples = SAMPLES,
                                                  .item = s->item,
@@ -71,20 +105,28 @@ static void call_token_prior(Stream *stream, OpBuffer *b, const void *shape) {
                                                  .key = s->key});
 }
 
-static void test_categorical_prior(void) {
+static void check_prior(void) {
     enum { N = SAMPLES * ITEM };
     TokenShape shape = {.item = ITEM, .classes = 11, .key = rng_key(3, RNG_PRIOR, 0)};
     int32_t *x = ops_memory(N, 4);
-    OpBuffer b[] = {{sample_numbers, 2 * SAMPLES, OP_IN, NULL}, {x, N, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("categorical_prior", call_token_prior, &shape, b, 2), 0);
+    OpBuffer b[] = {
+        {sample_numbers, 2 * SAMPLES, OP_IN, NULL}, {x, N, OP_OUT, NULL}, base_buffer(11)};
+    EXPECT_EQ(ops_run("categorical_prior", call_token_prior, &shape, b, 3), 0);
     int wrong = 0;
     for (int64_t i = 0; i < N; ++i) {
         uint32_t bits[4];
         rng_block(shape.key, sample_numbers[i / ITEM], (uint32_t)(i % ITEM / 4), bits);
-        wrong += x[i] != (int32_t)rng_below(bits[i % ITEM % 4], 11);
+        wrong += x[i] != base_reference(bits[i % ITEM % 4], 11);
     }
     EXPECT_EQ(wrong, 0);
     free(x);
+}
+
+static void test_categorical_prior(void) {
+    check_prior();
+    set_base(11);
+    check_prior();
+    base = NULL;
 }
 
 // theta(x_t, p) by its definition, in long double.
@@ -92,7 +134,8 @@ static void theta_reference(const CategoricalLevel *level, int x_t, const long d
                             int classes, long double *theta) {
     long double total = 0, a = level->step_keep, kept = level->keep_before;
     for (int k = 0; k < classes; ++k) {
-        theta[k] = (a * (k == x_t) + (1 - a) / classes) * (kept * p[k] + (1 - kept) / classes);
+        long double rest = base == NULL ? 1.0L / classes : base[k];
+        theta[k] = (a * (k == x_t) + (1 - a) * rest) * (kept * p[k] + (1 - kept) * rest);
         total += theta[k];
     }
     for (int k = 0; k < classes; ++k) theta[k] /= total;
@@ -112,6 +155,8 @@ static long double kl_reference(const CategoricalLevel *level, int x_0, int x_t,
     long double p[CLASSES_REFERENCE], model[CLASSES_REFERENCE], truth[CLASSES_REFERENCE], kl = 0;
     softmax_reference(logits, classes, p);
     theta_reference(level, x_t, p, classes, model);
+    if (level->form == CATEGORICAL_DIRECT) memcpy(model, p, sizeof model);
+    if (level->form == CATEGORICAL_NOTHING) return 0;
     for (int k = 0; k < classes; ++k) p[k] = k == x_0;
     theta_reference(level, x_t, p, classes, truth);
     for (int k = 0; k < classes; ++k)
@@ -125,6 +170,7 @@ static void call_token_loss(Stream *stream, OpBuffer *b, const void *shape) {
                                                .x_0 = b[1].device,
                                                .x_t = b[2].device,
                                                .level = b[3].device,
+                                               .base = b[7].device,
                                                .dlogits = b[4].device,
                                                .loss = b[5].device,
                                                .error = b[6].device,
@@ -171,8 +217,9 @@ static void run_token_loss(TokenCase *c, int64_t item, int32_t classes, bool gra
                     {token_levels, TOKEN_LEVEL_WORDS, OP_IN, NULL},
                     {gradient ? c->dlogits : NULL, n * classes, OP_OUT, NULL},
                     {gradient ? c->loss : NULL, SAMPLES, OP_OUT, NULL},
-                    {c->error, 2 * SAMPLES, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("categorical_loss", call_token_loss, &shape, b, 7), 0);
+                    {c->error, 2 * SAMPLES, OP_OUT, NULL},
+                    base_buffer(classes)};
+    EXPECT_EQ(ops_run("categorical_loss", call_token_loss, &shape, b, 8), 0);
 }
 
 // d kl / d logits[k], central differences in long double with a step that leaves 1e-9.
@@ -215,10 +262,21 @@ static void check_token_loss(int64_t item, int32_t classes) {
     token_case_free(&c);
 }
 
+static void set_forms(CategoricalForm form, CategoricalForm first) {
+    for (int i = 0; i < SAMPLES; ++i) token_levels[i].form = i < SAMPLES - 1 ? form : first;
+}
+
 static void test_categorical_loss(void) {
     check_token_loss(5, 27);
     check_token_loss(17, 3);
     check_token_loss(1, CATEGORICAL_CLASSES_MOST);
+    set_forms(CATEGORICAL_DIRECT, CATEGORICAL_NOTHING);
+    check_token_loss(5, 27);
+    set_base(27);
+    check_token_loss(5, 27);
+    set_forms(CATEGORICAL_PLUG_IN, CATEGORICAL_PLUG_IN);
+    check_token_loss(5, 27);
+    base = NULL;
 }
 
 // A softmax that is one-hot to the last bit, right and wrong.
@@ -273,6 +331,7 @@ static void call_token_advance(Stream *stream, OpBuffer *b, const void *shape) {
                         (CategoricalAdvance){.logits = b[0].device,
                                              .x_t = b[1].device,
                                              .sample = b[2].device,
+                                             .base = b[4].device,
                                              .next = s->in_place ? b[1].device : b[3].device,
                                              .samples = SAMPLES,
                                              .item = s->item,
@@ -288,6 +347,11 @@ static int32_t draw_reference(const TokenShape *shape, const float *logits_f32, 
     for (int k = 0; k < shape->classes; ++k) logits[k] = (double)logits_f32[k];
     softmax_reference(logits, shape->classes, p);
     theta_reference(&shape->level, x_t, p, shape->classes, theta);
+    if (shape->level.form == CATEGORICAL_DIRECT) memcpy(theta, p, sizeof theta);
+    if (shape->level.form == CATEGORICAL_NOTHING) { // the forward kernel alone
+        long double a = shape->level.step_keep;
+        for (int k = 0; k < shape->classes; ++k) theta[k] = (1 - a) * base[k] + a * (k == x_t);
+    }
     uint32_t bits[4];
     rng_block(shape->key, sample, (uint32_t)(e / 2), bits);
     long double goal = rng_uniform_f64(bits[2 * (e % 2)], bits[2 * (e % 2) + 1]);
@@ -307,8 +371,9 @@ static void check_token_advance(const CategoricalLevel *level, bool in_place) {
     OpBuffer b[] = {{c.logits, N * K, OP_IN, NULL},
                     {c.x_t, N, in_place ? OP_INOUT : OP_IN, NULL},
                     {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
-                    {in_place ? NULL : next, N, OP_OUT, NULL}};
-    EXPECT_EQ(ops_run("categorical_advance", call_token_advance, &shape, b, 4), 0);
+                    {in_place ? NULL : next, N, OP_OUT, NULL},
+                    base_buffer(K)};
+    EXPECT_EQ(ops_run("categorical_advance", call_token_advance, &shape, b, 5), 0);
     EXPECT(memcmp(in_place ? c.x_t : next, expected, N * sizeof *expected) == 0);
     free(next), free(expected);
     token_case_free(&c);
@@ -317,6 +382,14 @@ static void check_token_advance(const CategoricalLevel *level, bool in_place) {
 static void test_categorical_advance(void) {
     check_token_advance(&token_levels[0], false);
     check_token_advance(&token_levels[2], true);
+    set_base(27);
+    check_token_advance(&token_levels[0], true);
+    CategoricalLevel level = token_levels[0];
+    level.form = CATEGORICAL_DIRECT;
+    check_token_advance(&level, false);
+    level.form = CATEGORICAL_NOTHING;
+    check_token_advance(&level, false);
+    base = NULL;
 }
 
 int main(void) {

@@ -1,5 +1,5 @@
 // What both families share: configuration errors, times, labels, keys and the memory of a pass.
-#include "model/process_impl.h"
+#include "model/process/process_impl.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
@@ -15,15 +15,24 @@ static Status try_open(const ProcessConfig *config, NetworkShape shape) {
 static void test_wrong_configs_are_told(void) {
     ProcessConfig good = config_gaussian("cosine", "eps", "fixed-small"), c = good;
     EXPECT_OK(try_open(&good, shape_vector(2)));
-    snprintf(c.name, sizeof c.name, "ddpm");
-    EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG,
-                "process.name is \"ddpm\"; choose one of: gaussian, multinomial");
+    snprintf(c.name, sizeof c.name, "gaussian");
+    EXPECT_FAIL(
+        try_open(&c, shape_vector(2)), BAD_CONFIG,
+        "process.name is \"gaussian\"; choose one of: ddpm, gaussian2015, multinomial, binomial");
     c = good, snprintf(c.head, sizeof c.head, "score");
     EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "choose one of: eps, x0, v");
     c = good, snprintf(c.schedule, sizeof c.schedule, "sigmoid");
     EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "process.schedule is \"sigmoid\"");
-    c = good, snprintf(c.variance, sizeof c.variance, "learned");
+    c = good, snprintf(c.variance, sizeof c.variance, "none");
     EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "fixed-small, fixed-large");
+    c = good, snprintf(c.variance, sizeof c.variance, "learned");
+    EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "the simple loss does not train");
+    c = good, snprintf(c.loss, sizeof c.loss, "hybrid");
+    EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "set process.variance");
+    c = good, snprintf(c.times, sizeof c.times, "second-moment");
+    EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "process.loss: vlb");
+    c = config_multinomial(10), snprintf(c.head, sizeof c.head, "eps");
+    EXPECT_FAIL(try_open(&c, shape_tokens(4, 27)), BAD_CONFIG, "says nothing to multinomial");
     c = good, c.steps = 0;
     EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "process.steps is 0");
     c = good, c.label_drop = 1.5f;
@@ -38,7 +47,7 @@ static void test_process_fits_the_data(void) {
     ProcessConfig gaussian = config_gaussian("cosine", "eps", "fixed-small");
     ProcessConfig multinomial = config_multinomial(10);
     EXPECT_FAIL(try_open(&gaussian, shape_tokens(4, 27)), BAD_CONFIG, "choose multinomial");
-    EXPECT_FAIL(try_open(&multinomial, shape_image(8)), BAD_CONFIG, "choose gaussian");
+    EXPECT_FAIL(try_open(&multinomial, shape_image(8)), BAD_CONFIG, "choose ddpm");
     EXPECT_FAIL(try_open(&multinomial, shape_tokens(4, 1)), BAD_CONFIG, "have 1 symbols");
     EXPECT_FAIL(try_open(&multinomial, shape_tokens(4, 1025)), BAD_CONFIG, "2 to 1024");
     snprintf(multinomial.schedule, sizeof multinomial.schedule, "linear");
@@ -61,7 +70,7 @@ static void test_wrong_samplers_are_told(void) {
     Process *a, *b;
     EXPECT_OK(process_open(&gaussian, &vector, &a));
     EXPECT_OK(process_open(&multinomial, &tokens, &b));
-    EXPECT_FAIL(try_sampler(a, "ancestral", 10, 0), BAD_CONFIG, "choose one of: ddpm, ddim");
+    EXPECT_FAIL(try_sampler(a, "ancestral", 10, 0), BAD_CONFIG, "choose one of: ddim, ddpm");
     EXPECT_FAIL(try_sampler(b, "ddim", 10, 0), BAD_CONFIG, "choose one of: ancestral");
     EXPECT_FAIL(try_sampler(b, "ancestral", 11, 0), BAD_CONFIG, "process.steps = 10");
     EXPECT_FAIL(try_sampler(a, "ddim", -1, 0), BAD_CONFIG, "sampler.steps is -1");

@@ -1,6 +1,6 @@
 // Multinomial diffusion against exact enumeration. The source S4: four tokens of three symbols, a
 // Markov chain of 1.332958 bits a token; 81 states, so every expectation is a finite sum.
-#include "model/process_impl.h"
+#include "model/process/categorical.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
@@ -101,7 +101,7 @@ static void upload_best_logits(const ProcessCase *c, double keep) {
 
 static void upload_level(const ProcessCase *c, int t, int64_t samples) {
     CategoricalLevel *row = c->pass.host_level;
-    for (int64_t s = 0; s < samples; ++s) c->process->family->level(c->process, t, row + s);
+    for (int64_t s = 0; s < samples; ++s) c->process->system->family->level(c->process, t, 1, row + s);
     case_upload(c, c->pass.level, row, samples * (int64_t)sizeof *row);
 }
 

@@ -23,7 +23,7 @@ said "optim.lr" "not a number"
 run 78 0 train "${small[@]}" optim.lr=-1
 said "optim.lr" "out of range"
 run 78 0 train "${small[@]}" process.name=gausian
-said "gaussian" "unknown choice: the choices are not listed"
+said "ddpm" "unknown choice: the choices are not listed"
 printf 'optim:\n  lr: 1e-3\n  lr: 1e-4\n' >"$work/twice.yaml"
 run 78 0 train "$work/twice.yaml"
 said "twice.yaml:3" "repeated key"

@@ -24,7 +24,7 @@ static void open_model(Model *model, bool text) {
                              .mlp_ratio = 2,
                              .dropout = 0.1f,
                              .timestep_freq = "div-127"};
-    ProcessConfig gaussian = {.name = "gaussian",
+    ProcessConfig gaussian = {.name = "ddpm",
                               .steps = 50,
                               .schedule = "cosine",
                               .head = "eps",

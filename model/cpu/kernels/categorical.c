@@ -1,12 +1,25 @@
-// Kernels of categorical diffusion with the uniform kernel, in float64 inside.
+// Kernels of categorical diffusion, in float64 inside.
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/f64.h"
 #include "model/cpu/kernels/noise.h"
 
+// A class of the base distribution.
+static int32_t base_draw(const double *base, int32_t classes, uint32_t bits) {
+    if (base == NULL) return (int32_t)rng_below(bits, (uint32_t)classes);
+    double goal = ((double)bits + 0.5) * 0x1p-32, running = 0.0;
+    int32_t last = 0;
+    for (int32_t c = 0; c < classes; ++c) {
+        running += base[c];
+        if (base[c] > 0.0) last = c; // the sum may end just below 1
+        if (running > goal) break;
+    }
+    return last;
+}
+
 void CPU_KERNEL(categorical_corrupt)(Stream *stream, const CategoricalCorrupt *args) {
     (void)stream;
     enum { TOKENS = NOISE_CHUNK / 2 };
-    uint32_t bits[NOISE_CHUNK], classes = (uint32_t)args->classes;
+    uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
         double keep = args->level[s].keep;
         for (int64_t e = 0; e < args->item; e += TOKENS) {
@@ -16,17 +29,11 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const CategoricalCorrupt *a
             noise_bits(args->key, args->sample[s], e / 2, bits);
             for (int64_t i = 0; i < n; ++i) {
                 bool stays = ((double)bits[2 * i] + 0.5) * 0x1p-32 < keep;
-                x_t[i] = stays ? x_0[i] : (int32_t)rng_below(bits[2 * i + 1], classes);
+                x_t[i] = stays ? x_0[i] : base_draw(args->base, args->classes, bits[2 * i + 1]);
             }
         }
     }
 }
-
-// One token's softmax and its mixture with the uniform distribution.
-typedef struct {
-    double p[CATEGORICAL_CLASSES_MOST];   // softmax
-    double log[CATEGORICAL_CLASSES_MOST]; // of the mixture keep_before p + (1 - keep_before)/K
-} TokenRow;
 
 static void softmax(const float *logits, int classes, double *p, double *log_sum) {
     float most = logits[0];
@@ -37,60 +44,107 @@ static void softmax(const float *logits, int classes, double *p, double *log_sum
     *log_sum = (double)most + log_f64(sum);
 }
 
-static void row_fill(TokenRow *row, const float *logits, int classes, double keep, double rest) {
-    double log_sum;
-    softmax(logits, classes, row->p, &log_sum);
-    if (rest == 0.0) // the logarithm of a softmax that may have underflown
-        for (int k = 0; k < classes; ++k) row->log[k] = (double)logits[k] - log_sum;
-    else
-        for (int k = 0; k < classes; ++k) row->log[k] = log_f64(fma(keep, row->p[k], rest));
-}
-
-// With u = a_t x_t + (1-a_t)/K, v = A x_0 + (1-A)/K, w = A p + (1-A)/K and A = A_{t-1}:
-//   q = u v / Zq, theta = u w / Zp, KL = sum q (log v - log w) + log Zp - log Zq
-//   dKL/dlogit = r (theta - q) - p sum r (theta - q),   r = A p / w
+// With u = a_t x_t + (1-a_t) base, v = A x_0 + (1-A) base, w = A p + (1-A) base and A = A_{t-1}:
+//   q = theta(x_t, x_0) = u v / Zq, theta(x_t, p) = u w / Zp
 typedef struct {
-    double keep, u_rest, v_rest; // A, (1-a_t)/K, (1-A)/K
-    double a, v_here, log_v_here, log_v_rest;
+    double keep, a;                                                            // A, a_t
+    double u_rest[CATEGORICAL_CLASSES_MOST], v_rest[CATEGORICAL_CLASSES_MOST]; // times base
+    double log_v_rest[CATEGORICAL_CLASSES_MOST];
+    double both_rest; // sum of u_rest v_rest
+    bool uniform;
     int classes;
+    int32_t form;
 } TokenKernel;
 
-static TokenKernel kernel_of(const CategoricalLevel *level, int classes) {
-    TokenKernel k = {.keep = level->keep_before, .a = level->step_keep, .classes = classes};
-    k.u_rest = (1.0 - level->step_keep) / classes;
-    k.v_rest = (1.0 - level->keep_before) / classes;
-    k.v_here = k.keep + k.v_rest;
-    k.log_v_here = log_f64(k.v_here);
-    k.log_v_rest = k.v_rest > 0.0 ? log_f64(k.v_rest) : 0.0; // met with q = 0 only
-    return k;
+static void kernel_fill(TokenKernel *k, const CategoricalLevel *level, const double *base,
+                        int classes) {
+    double u = 1.0 - level->step_keep, v = 1.0 - level->keep_before,
+           product[CATEGORICAL_CLASSES_MOST];
+    k->keep = level->keep_before;
+    k->a = level->step_keep;
+    k->uniform = base == NULL;
+    k->classes = classes;
+    k->form = level->form;
+    for (int c = 0; c < classes; ++c) {
+        k->u_rest[c] = base == NULL ? u / classes : u * base[c];
+        k->v_rest[c] = base == NULL ? v / classes : v * base[c];
+        product[c] = k->u_rest[c] * k->v_rest[c];
+        if (c > 0 && k->v_rest[c] == k->v_rest[c - 1])
+            k->log_v_rest[c] = k->log_v_rest[c - 1];
+        else // where it is 0 it meets q = 0 only
+            k->log_v_rest[c] = k->v_rest[c] > 0.0 ? log_f64(k->v_rest[c]) : 0.0;
+    }
+    k->both_rest = f64_sum(product, classes);
 }
 
-// KL of one token; the gradient times `weight` into dlogits unless NULL.
-static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
-                         float *dlogits) {
-    TokenRow row;
-    double q[CATEGORICAL_CLASSES_MOST], part[CATEGORICAL_CLASSES_MOST];
-    row_fill(&row, logits, k->classes, k->keep, k->v_rest);
-    double z_q = k->u_rest + k->a * (x_t == x_0 ? k->v_here : k->v_rest);
-    double z_p = k->u_rest + k->a * fma(k->keep, row.p[x_t], k->v_rest);
-    double inverse_q = 1.0 / z_q, inverse_p = 1.0 / z_p, here = k->a + k->u_rest;
-    for (int c = 0; c < k->classes; ++c) q[c] = k->u_rest * k->v_rest * inverse_q;
-    q[x_t] = here * k->v_rest * inverse_q;
-    q[x_0] = (x_t == x_0 ? here : k->u_rest) * k->v_here * inverse_q;
-    for (int c = 0; c < k->classes; ++c) part[c] = q[c] * (k->log_v_rest - row.log[c]);
-    part[x_0] = q[x_0] * (k->log_v_here - row.log[x_0]);
+// q = theta(x_t, x_0) and the sum Zq that it was divided by.
+static double posterior(const TokenKernel *k, int x_0, int x_t, double *q) {
+    double v_here = k->keep + k->v_rest[x_0], v_t = x_t == x_0 ? v_here : k->v_rest[x_t];
+    double z = k->a * v_t + (k->uniform ? k->u_rest[0] : k->keep * k->u_rest[x_0] + k->both_rest);
+    double inverse = 1.0 / z, here = k->a + k->u_rest[x_t];
+    for (int c = 0; c < k->classes; ++c) q[c] = k->u_rest[c] * k->v_rest[c] * inverse;
+    q[x_t] = here * k->v_rest[x_t] * inverse;
+    q[x_0] = (x_t == x_0 ? here : k->u_rest[x_0]) * v_here * inverse;
+    return z;
+}
+
+// Zp, the sum of u w.
+static double mixture_sum(const TokenKernel *k, const double *p, int x_t) {
+    double w_t = fma(k->keep, p[x_t], k->v_rest[x_t]), part[CATEGORICAL_CLASSES_MOST];
+    if (k->uniform) return k->u_rest[0] + k->a * w_t;
+    for (int c = 0; c < k->classes; ++c) part[c] = k->u_rest[c] * p[c];
+    return k->keep * f64_sum(part, k->classes) + k->both_rest + k->a * w_t;
+}
+
+// KL of one token in the plug-in form, and weight times its gradient:
+//   KL = sum q (log v - log w) + log Zp - log Zq
+//   dKL/dlogit = r (theta - q) - p sum r (theta - q),   r = A p / w
+static double plug_in_loss(const TokenKernel *k, const float *logits, int x_0, int x_t,
+                           double weight, float *dlogits) {
+    double p[CATEGORICAL_CLASSES_MOST], log_w[CATEGORICAL_CLASSES_MOST];
+    double q[CATEGORICAL_CLASSES_MOST], part[CATEGORICAL_CLASSES_MOST], log_sum;
+    softmax(logits, k->classes, p, &log_sum);
+    for (int c = 0; c < k->classes; ++c)
+        log_w[c] = k->v_rest[c] == 0.0 ? (double)logits[c] - log_sum // p may have underflown
+                                       : log_f64(fma(k->keep, p[c], k->v_rest[c]));
+    double z_q = posterior(k, x_0, x_t, q), z_p = mixture_sum(k, p, x_t);
+    for (int c = 0; c < k->classes; ++c) part[c] = q[c] * (k->log_v_rest[c] - log_w[c]);
+    part[x_0] = q[x_0] * (log_f64(k->keep + k->v_rest[x_0]) - log_w[x_0]);
     double kl = f64_sum(part, k->classes) + log_f64(z_p) - log_f64(z_q);
     if (dlogits == NULL) return kl;
 
+    double inverse_p = 1.0 / z_p;
     for (int c = 0; c < k->classes; ++c) {
-        double w = fma(k->keep, row.p[c], k->v_rest);
-        double r = k->keep * row.p[c] / w; // exp_f64 never gives 0, so w is not 0 either
-        part[c] = r * ((c == x_t ? here : k->u_rest) * w * inverse_p - q[c]);
+        double w = fma(k->keep, p[c], k->v_rest[c]);
+        double r = k->keep * p[c] / w; // exp_f64 never gives 0, so w is not 0 either
+        double u = c == x_t ? k->a + k->u_rest[c] : k->u_rest[c];
+        part[c] = r * (u * w * inverse_p - q[c]);
     }
     double sum = f64_sum(part, k->classes);
-    for (int c = 0; c < k->classes; ++c)
-        dlogits[c] = (float)(weight * fma(-row.p[c], sum, part[c]));
+    for (int c = 0; c < k->classes; ++c) dlogits[c] = (float)(weight * fma(-p[c], sum, part[c]));
     return kl;
+}
+
+// KL(q || p), and weight times its gradient p - q.
+static double direct_loss(const TokenKernel *k, const float *logits, int x_0, int x_t,
+                          double weight, float *dlogits) {
+    double p[CATEGORICAL_CLASSES_MOST], q[CATEGORICAL_CLASSES_MOST];
+    double part[CATEGORICAL_CLASSES_MOST], log_sum;
+    softmax(logits, k->classes, p, &log_sum);
+    (void)posterior(k, x_0, x_t, q);
+    for (int c = 0; c < k->classes; ++c)
+        part[c] = q[c] > 0.0 ? q[c] * (log_f64(q[c]) - ((double)logits[c] - log_sum)) : 0.0;
+    for (int c = 0; c < k->classes && dlogits != NULL; ++c)
+        dlogits[c] = (float)(weight * (p[c] - q[c]));
+    return f64_sum(part, k->classes);
+}
+
+static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
+                         float *dlogits) {
+    if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
+    if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
+    for (int c = 0; c < k->classes && dlogits != NULL; ++c) dlogits[c] = 0.0f;
+    return 0.0;
 }
 
 void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
@@ -98,7 +152,8 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
     int64_t row = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {
         const CategoricalLevel *level = &args->level[s];
-        TokenKernel kernel = kernel_of(level, args->classes);
+        TokenKernel kernel;
+        kernel_fill(&kernel, level, args->base, args->classes);
         double sum = 0.0;
         for (int64_t e = s * args->item; e < (s + 1) * args->item; ++e) {
             float *dlogits = args->dlogits == NULL ? NULL : args->dlogits + e * row;
@@ -110,12 +165,14 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
     }
 }
 
-// The class at which the running sum of u w passes `uniform` of its total.
+// The class at which the running sum of what a token becomes passes `uniform` of its total.
 static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, double uniform) {
     double p[CATEGORICAL_CLASSES_MOST], log_sum, running = 0.0;
-    softmax(logits, k->classes, p, &log_sum);
-    for (int c = 0; c < k->classes; ++c)
-        p[c] = (c == x_t ? k->a + k->u_rest : k->u_rest) * fma(k->keep, p[c], k->v_rest);
+    if (k->form != CATEGORICAL_NOTHING) softmax(logits, k->classes, p, &log_sum);
+    for (int c = 0; c < k->classes && k->form != CATEGORICAL_DIRECT; ++c) {
+        double u = c == x_t ? k->a + k->u_rest[c] : k->u_rest[c];
+        p[c] = k->form == CATEGORICAL_NOTHING ? u : u * fma(k->keep, p[c], k->v_rest[c]);
+    }
     double goal = uniform * f64_sum(p, k->classes);
     int32_t last = 0;
     for (int c = 0; c < k->classes; ++c) {
@@ -128,7 +185,8 @@ static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, do
 
 void CPU_KERNEL(categorical_advance)(Stream *stream, const CategoricalAdvance *args) {
     (void)stream;
-    TokenKernel kernel = kernel_of(&args->level, args->classes);
+    TokenKernel kernel;
+    kernel_fill(&kernel, &args->level, args->base, args->classes);
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; ++e) {
             uint32_t bits[4];
@@ -148,7 +206,6 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args)
             int32_t *x = args->x + s * args->item + e;
             int64_t n = chunk_size(args->item, e);
             noise_bits(args->key, args->sample[s], e / 4, bits);
-            for (int64_t i = 0; i < n; ++i)
-                x[i] = (int32_t)rng_below(bits[i], (uint32_t)args->classes);
+            for (int64_t i = 0; i < n; ++i) x[i] = base_draw(args->base, args->classes, bits[i]);
         }
 }

@@ -50,9 +50,9 @@ void CPU_KERNEL(gaussian_loss)(Stream *stream, const GaussianLoss *args) {
     }
 }
 
-// ---- bound ------------------------------------------------------------------------------------
+// ---- terms of the bound -----------------------------------------------------------------------
 
-// libm is fine here: none of these bits enter training.
+// libm is fine for the exact masses: none of their bits enter training.
 
 // log of the upper tail of the standard normal at z >= 0, also where erfc underflows.
 static double log_upper_tail(double z) {
@@ -78,15 +78,98 @@ static double log_normal_mass(double low, double high) {
     return isinf(high) ? near : near + log1p(-exp(log_upper_tail(high) - near));
 }
 
-static double decode_sample(const float *x_0, const float *mean, int64_t n, float std) {
-    double nats = 0.0, inverse = 1.0 / (double)std, half = 1.0 / 255.0;
-    for (int64_t i = 0; i < n; ++i) {
-        double level = nearbyint(((double)x_0[i] + 1.0) * 127.5), center = level / 127.5 - 1.0;
-        double low = level <= 0.0 ? -INFINITY : (center - half - (double)mean[i]) * inverse;
-        double high = level >= 255.0 ? INFINITY : (center + half - (double)mean[i]) * inverse;
-        nats -= log_normal_mass(low, high);
+// A term, and its derivatives with respect to x0_hat and to the logarithm of the variance.
+typedef struct {
+    double nats, by_x0, by_log;
+} TermValue;
+
+// e^x, where 0 and infinity are as good as e^-700 and e^700.
+static double exp_any(double x) {
+    return exp_f64(x > 700.0 ? 700.0 : x);
+}
+
+// The normal distribution function as in GaussianTerms: its argument of the logistic function, the
+// value, and its slope.
+typedef struct {
+    double logit, value, slope;
+} NormalLike;
+
+static NormalLike normal_like(double x) {
+    const double scale = 0.79788456080286536; // sqrt(2/pi)
+    double logit = 2.0 * scale * x * fma(0.044715 * x, x, 1.0);
+    double e = exp_f64(logit < 0.0 ? logit : -logit), share = 1.0 / (1.0 + e);
+    double slope = 2.0 * scale * fma(3.0 * 0.044715 * x, x, 1.0) * share * (e * share);
+    return (NormalLike){logit, logit < 0.0 ? e * share : share, slope};
+}
+
+// log sigm(x) and, in *slope, its derivative 1 - sigm(x).
+static double log_logistic(double x, double *slope) {
+    double e = exp_f64(x < 0.0 ? x : -x), below = x < 0.0 ? x : 0.0;
+    *slope = x < 0.0 ? 1.0 / (1.0 + e) : e / (1.0 + e);
+    return below - log_f64(1.0 + e);
+}
+
+// Both bounds of a bin in units of the standard deviation; infinite for the outer two.
+static void bin_of(double x_0, double mean, double inverse, double *low, double *high) {
+    double level = nearbyint((x_0 + 1.0) * 127.5), center = level / 127.5 - 1.0, half = 1.0 / 255.0;
+    *low = level <= 0.0 ? -INFINITY : (center - half - mean) * inverse;
+    *high = level >= 255.0 ? INFINITY : (center + half - mean) * inverse;
+}
+
+static TermValue decoder_term(double x_0, double mean, double log_variance) {
+    double low, high, inverse = exp_any(-0.5 * log_variance), slope;
+    bin_of(x_0, mean, inverse, &low, &high);
+    NormalLike below = {0}, above = {.value = 1.0};
+    if (!isinf(low)) below = normal_like(low);
+    if (!isinf(high)) above = normal_like(high);
+    if (isinf(low) || isinf(high)) { // one tail: log sigm(+-logit)
+        double sign = isinf(low) ? 1.0 : -1.0, at = isinf(low) ? high : low;
+        const NormalLike *side = isinf(low) ? &above : &below;
+        double nats = -log_logistic(sign * side->logit, &slope);
+        // d logit / dx = slope of the value / (value (1 - value)), without dividing by it
+        double by_at =
+            -sign * slope * 2.0 * 0.79788456080286536 * fma(3.0 * 0.044715 * at, at, 1.0);
+        return (TermValue){nats, -inverse * by_at, -0.5 * at * by_at};
     }
-    return nats;
+    // Beyond the mean, masses of the other tail: differences of small numbers.
+    double mass =
+        low > 0.0 ? normal_like(-low).value - normal_like(-high).value : above.value - below.value;
+    if (!(mass > 1e-12)) return (TermValue){-log_f64(mass < 1e-12 ? 1e-12 : mass), 0.0, 0.0};
+    double per_mass = 1.0 / mass;
+    return (TermValue){-log_f64(mass), (above.slope - below.slope) * inverse * per_mass,
+                       0.5 * (above.slope * high - below.slope * low) * per_mass};
+}
+
+static TermValue term_value(const GaussianLevel *level, double x_0, double mean,
+                            double log_variance) {
+    double error = mean - x_0;
+    switch ((GaussianTerm)level->term) {
+    case GAUSSIAN_KL: {
+        double precision = exp_any(-log_variance), gap = level->slope * error;
+        double ratio = exp_any(level->log_posterior - log_variance);
+        double square = gap * gap * precision;
+        double nats = 0.5 * (log_variance - level->log_posterior + ratio + square - 1.0);
+        return (TermValue){nats, level->slope * gap * precision, 0.5 * (1.0 - ratio - square)};
+    }
+    case GAUSSIAN_DENSITY: {
+        double precision = exp_any(-log_variance), square = error * error * precision;
+        double nats = 0.5 * (1.8378770664093453 + log_variance + square); // log(2 pi)
+        return (TermValue){nats, error * precision, 0.5 * (1.0 - square)};
+    }
+    case GAUSSIAN_DECODER: return decoder_term(x_0, mean, log_variance);
+    case GAUSSIAN_NOTHING: break;
+    }
+    return (TermValue){0};
+}
+
+// The logarithm of the variance, and its derivative with respect to v.
+static double log_variance_of(const GaussianVariance *variance, double v, double *slope) {
+    double z = fma(variance->mul, v, variance->add);
+    *slope = variance->mul;
+    if (!variance->logistic) return z;
+    double log_value = log_logistic(z, slope);
+    *slope *= variance->mul;
+    return log_value;
 }
 
 static float clip_one(float x) {
@@ -102,30 +185,73 @@ static void predict(float x_0[NOISE_CHUNK], const float x[NOISE_CHUNK],
         for (int i = 0; i < NOISE_CHUNK; ++i) x_0[i] = clip_one(x_0[i]);
 }
 
-static double error_of_sample(const GaussianError *args, int64_t s) {
-    const GaussianLevel level = args->level[s];
-    double lane[F64_LANES] = {0}, decoded = 0.0;
-    float x_0[NOISE_CHUNK], x_t[NOISE_CHUNK], out[NOISE_CHUNK];
-    for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-        int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-        chunk_load(x_t, args->x_t + at, n);
-        chunk_load(out, args->out + at, n);
-        chunk_load(x_0, args->x_0 + at, n);
-        predict(out, x_t, out, level.hat_x, level.hat_out, args->clip);
-        if (level.decode) {
-            decoded += decode_sample(x_0, out, n, level.std);
-        } else {
-            for (int i = 0; i < NOISE_CHUNK; ++i) out[i] -= x_0[i];
-            square_add(lane, out);
-        }
+// One chunk of a sample; v is 0 where the network gives no variance.
+typedef struct {
+    float x_0[NOISE_CHUNK], x_t[NOISE_CHUNK], out[NOISE_CHUNK], v[NOISE_CHUNK];
+    float target[NOISE_CHUNK], hat[NOISE_CHUNK], dout[NOISE_CHUNK], dv[NOISE_CHUNK];
+} TermChunk;
+
+static double loss_of_chunk(const GaussianLevel *level, TermChunk *c, int64_t n,
+                            double simple[F64_LANES]) {
+    double term[NOISE_CHUNK];
+    for (int64_t i = 0; i < n; ++i) {
+        double by_v, log_variance = log_variance_of(&level->variance, (double)c->v[i], &by_v);
+        TermValue value = term_value(level, (double)c->x_0[i], (double)c->hat[i], log_variance);
+        double by_out = level->mean_stops ? 0.0 : value.by_x0 * (double)level->hat_out;
+        float gap = c->out[i] - c->target[i];
+        simple[i % F64_LANES] += (double)gap * (double)gap;
+        term[i] = value.nats;
+        c->dout[i] = 2.0f * level->weight * gap + (float)(level->term_weight * by_out);
+        c->dv[i] = (float)(level->term_weight * value.by_log * by_v);
     }
-    if (level.decode) return decoded;
-    return (double)level.error_offset + (double)level.error_scale * f64_fold(lane);
+    return f64_sum(term, n);
 }
 
-void CPU_KERNEL(gaussian_error)(Stream *stream, const GaussianError *args) {
+static double error_of_chunk(const GaussianLevel *level, const TermChunk *c, int64_t n) {
+    double term[NOISE_CHUNK], by_v;
+    for (int64_t i = 0; i < n; ++i) {
+        double log_variance = log_variance_of(&level->variance, (double)c->v[i], &by_v);
+        if (level->term == GAUSSIAN_DECODER) {
+            double low, high;
+            bin_of((double)c->x_0[i], (double)c->hat[i], exp(-0.5 * log_variance), &low, &high);
+            term[i] = -log_normal_mass(low, high);
+        } else {
+            term[i] = term_value(level, (double)c->x_0[i], (double)c->hat[i], log_variance).nats;
+        }
+    }
+    return f64_sum(term, n);
+}
+
+static void terms_of_sample(const GaussianTerms *args, int64_t s) {
+    const GaussianLevel *level = &args->level[s];
+    int64_t out_item = args->item * (args->has_variance ? 2 : 1);
+    double simple[F64_LANES] = {0}, loss = 0.0, error = 0.0;
+    TermChunk c = {0};
+    for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+        int64_t n = chunk_size(args->item, e), at = s * args->item + e, from = s * out_item + e;
+        chunk_load(c.x_0, args->x_0 + at, n);
+        chunk_load(c.x_t, args->x_t + at, n);
+        chunk_load(c.target, args->target + at, n);
+        chunk_load(c.out, args->out + from, n);
+        if (args->has_variance) chunk_load(c.v, args->out + from + args->item, n);
+        predict(c.hat, c.x_t, c.out, level->hat_x, level->hat_out, args->clip);
+        if (args->error != NULL) error += error_of_chunk(level, &c, n);
+        if (args->loss == NULL && args->dout == NULL) continue;
+        loss += loss_of_chunk(level, &c, n, simple);
+        if (args->dout == NULL) continue;
+        memcpy(args->dout + from, c.dout, (size_t)n * sizeof *c.dout);
+        if (args->has_variance)
+            memcpy(args->dout + from + args->item, c.dv, (size_t)n * sizeof *c.dv);
+    }
+    if (args->error != NULL) args->error[s] = error;
+    if (args->loss != NULL)
+        args->loss[s] =
+            (float)((double)level->weight * f64_fold(simple) + level->term_weight * loss);
+}
+
+void CPU_KERNEL(gaussian_terms)(Stream *stream, const GaussianTerms *args) {
     (void)stream;
-    for (int64_t s = 0; s < args->samples; ++s) args->error[s] = error_of_sample(args, s);
+    for (int64_t s = 0; s < args->samples; ++s) terms_of_sample(args, s);
 }
 
 // ---- sampling ---------------------------------------------------------------------------------
@@ -133,15 +259,22 @@ void CPU_KERNEL(gaussian_error)(Stream *stream, const GaussianError *args) {
 static void advance_sample(const GaussianAdvance *args, int64_t s) {
     float hat_x = (float)args->hat_x, hat_out = (float)args->hat_out, std = (float)args->std;
     float by_x = (float)args->by_x, by_x0 = (float)args->by_x0;
-    float x[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK], eps[NOISE_CHUNK];
+    float x[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK], v[NOISE_CHUNK], eps[NOISE_CHUNK];
     for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
         int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+        int64_t from = s * args->out_item + e;
         chunk_load(x, args->x + at, n);
-        chunk_load(out, args->out + at, n);
+        chunk_load(out, args->out + from, n);
         predict(x_0, x, out, hat_x, hat_out, args->clip);
         for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(by_x, x[i], by_x0 * x_0[i]);
-        if (std != 0.0f) {
-            noise_normal(args->key, args->sample[s], e, eps);
+        if (args->has_variance || std != 0.0f) noise_normal(args->key, args->sample[s], e, eps);
+        if (args->has_variance) {
+            chunk_load(v, args->out + from + args->item, n);
+            for (int64_t i = 0; i < n; ++i) {
+                double slope, log_variance = log_variance_of(&args->variance, (double)v[i], &slope);
+                x[i] = fmaf((float)exp_any(0.5 * log_variance), eps[i], x[i]);
+            }
+        } else if (std != 0.0f) {
             for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(std, eps[i], x[i]);
         }
         memcpy(args->next + at, x, (size_t)n * sizeof *x);

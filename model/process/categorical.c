@@ -1,0 +1,134 @@
+// The tensor work of categorical processes.
+#include "model/process/categorical.h"
+
+#include <math.h>
+#include <string.h>
+
+static const CategoricalSystem *system_of(const Process *process) {
+    return process->system->own;
+}
+
+static Status check(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape) {
+    (void)config;
+    FAIL_IF(shape->vocabulary < 2 || shape->vocabulary > CATEGORICAL_CLASSES_MOST, BAD_CONFIG,
+            "the data have %d symbols; %s diffusion takes 2 to %d", shape->vocabulary, system->name,
+            (int)CATEGORICAL_CLASSES_MOST);
+    shape->out_channels = shape->vocabulary;
+    return STATUS_OK;
+}
+
+// ---- numbers ----------------------------------------------------------------------------------
+
+static double weight(const Process *process, int t) {
+    (void)t;
+    return process->config.steps - process->system->first_time + 1;
+}
+
+CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
+    const NoiseTable *table = &process->table;
+    const CategoricalSystem *system = system_of(process);
+    return (CategoricalLevel){.keep = table->keep[t],
+                              .step_keep = table->keep[t] / table->keep[s],
+                              .keep_before = table->keep[s],
+                              .weight = weight(process, t),
+                              .form = t > 1 ? system->form : system->first_form};
+}
+
+static void level(const Process *process, int t, double scale, void *row) {
+    CategoricalLevel numbers = categorical_numbers(process, t, t - 1);
+    numbers.weight *= scale;
+    *(CategoricalLevel *)row = numbers;
+}
+
+double categorical_base(const Process *process, int k) {
+    const CategoricalSystem *system = system_of(process);
+    return system->base != NULL ? system->base(process, k) : 1.0 / process->vocabulary;
+}
+
+// Device memory of the base distribution, NULL: uniform.
+static const double *base_of(const Process *process, const Pass *pass) {
+    return system_of(process)->base != NULL ? pass->base : NULL;
+}
+
+// ---- tensors ----------------------------------------------------------------------------------
+
+static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                    RngKey key) {
+    categorical_corrupt(stream, (CategoricalCorrupt){.x_0 = pass->x_0,
+                                                     .sample = pass->sample,
+                                                     .level = pass->level,
+                                                     .base = base_of(process, pass),
+                                                     .x_t = pass->x_t,
+                                                     .samples = samples,
+                                                     .item = process->items,
+                                                     .classes = process->vocabulary,
+                                                     .key = key});
+}
+
+static CategoricalLoss loss_of(const Process *process, Pass *pass, int64_t samples) {
+    return (CategoricalLoss){.logits = pass->out,
+                             .x_0 = pass->x_0,
+                             .x_t = pass->x_t,
+                             .level = pass->level,
+                             .base = base_of(process, pass),
+                             .samples = samples,
+                             .item = process->items,
+                             .classes = process->vocabulary};
+}
+
+static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                 bool gradient) {
+    CategoricalLoss args = loss_of(process, pass, samples);
+    args.dlogits = gradient ? pass->dout : NULL;
+    args.loss = pass->loss;
+    categorical_loss(stream, args);
+}
+
+static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
+    CategoricalLoss args = loss_of(process, pass, samples);
+    args.error = pass->error;
+    categorical_loss(stream, args);
+}
+
+// ---- sampling ---------------------------------------------------------------------------------
+
+static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
+    const Process *process = sampler->process;
+    categorical_prior(stream, (CategoricalPrior){.sample = pass->sample,
+                                                 .base = base_of(process, pass),
+                                                 .x = pass->x_t,
+                                                 .samples = samples,
+                                                 .item = process->items,
+                                                 .classes = process->vocabulary,
+                                                 .key = key});
+}
+
+static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int t,
+                    int s, RngKey key) {
+    const Process *process = sampler->process;
+    categorical_advance(stream, (CategoricalAdvance){.logits = pass->out,
+                                                     .x_t = pass->x_t,
+                                                     .sample = pass->sample,
+                                                     .base = base_of(process, pass),
+                                                     .next = pass->x_t,
+                                                     .samples = samples,
+                                                     .item = process->items,
+                                                     .classes = process->vocabulary,
+                                                     .level = categorical_numbers(process, t, s),
+                                                     .key = key});
+}
+
+const ProcessFamily family_categorical = {
+    .data = "symbols",
+    .solvers = "ancestral",
+    .level_bytes = sizeof(CategoricalLevel),
+    .check = check,
+    .level = level,
+    .weight = weight,
+    .base = categorical_base,
+    .corrupt = corrupt,
+    .loss = loss,
+    .bound_terms = bound_terms,
+    .begin = begin,
+    .advance = advance,
+};

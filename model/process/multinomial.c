@@ -1,0 +1,43 @@
+// Multinomial diffusion (arXiv 2102.05379): tokens are replaced by uniform ones, the network's
+// softmax is put in place of x_0 in the posterior ("plug-in"). Its best output is therefore the
+// distribution of a token given all *other* noisy tokens, not given all of them. At t = 1 the
+// decoder is that of the authors' code: the posterior with A_0 = 1.
+#include <math.h>
+
+#include "model/process/categorical.h"
+
+// As the authors' code: f is a cosine without the square, a_t^2 is clipped at 0.001 and A_t is the
+// product of the clipped a_t.
+static void fill(const ProcessConfig *config, double *step_noise) {
+    int steps = config->steps;
+    double before = cos(0.008 / 1.008 * M_PI_2);
+    for (int t = 1; t <= steps; ++t) {
+        double f = cos(((double)t / steps + 0.008) / 1.008 * M_PI_2);
+        double squared = f / before * (f / before);
+        step_noise[t] = 1 - sqrt(fmax(squared, 0.001));
+        before = f;
+    }
+}
+
+// KL(A x_0 + (1-A)/K || 1/K) for each token; the same whatever x_0 is.
+static double prior(const Process *process, const void *x_0) {
+    (void)x_0;
+    double classes = process->vocabulary, keep = process->table.keep[process->config.steps];
+    double rest = process->table.noise[process->config.steps];
+    double here = keep + rest / classes, each = here * log(classes * here);
+    each += (classes - 1) * rest / classes * log(rest);
+    return (double)process->items * each;
+}
+
+static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN,
+                                      .first_form = CATEGORICAL_PLUG_IN};
+
+const ProcessSystem system_multinomial = {
+    .name = "multinomial",
+    .family = &family_categorical,
+    .choices = {.schedule = "cosine", .times = "uniform, importance"},
+    .first_time = 1,
+    .fill = fill,
+    .prior = prior,
+    .own = &own,
+};

@@ -1,0 +1,151 @@
+// A grain on its way: memory, times, labels, uploads, and the operations of the family.
+#include <string.h>
+
+#include "model/bump.h"
+#include "model/process/process_impl.h"
+
+// ---- memory of a pass -------------------------------------------------------------------------
+
+static size_t place_device(const Process *process, const Network *network, Pass *pass,
+                           void *memory) {
+    Bump bump = {.base = memory};
+    int64_t n = pass->capacity, in = n * network_in_item(network);
+    int64_t out = n * network_out_item(network);
+    pass->x_0 = bump_take(&bump, in, 4);
+    pass->x_t = bump_take(&bump, in, 4);
+    pass->target = process->system->family->target ? bump_take(&bump, in, 4) : NULL;
+    pass->out = bump_take(&bump, out, 4);
+    pass->dout = bump_take(&bump, out, 4);
+    pass->level = bump_take(&bump, n, process->system->family->level_bytes);
+    pass->time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->time);
+    pass->label = bump_take(&bump, n, sizeof *pass->label);
+    pass->sample = bump_take(&bump, n, sizeof *pass->sample);
+    pass->loss = bump_take(&bump, n, sizeof *pass->loss);
+    pass->error = bump_take(&bump, n, sizeof *pass->error);
+    pass->base = bump_take(&bump, process->vocabulary, sizeof *pass->base);
+    return bump.used;
+}
+
+static size_t place_host(const Process *process, Pass *pass, void *memory) {
+    Bump bump = {.base = memory};
+    int64_t n = pass->capacity;
+    pass->host_level = bump_take(&bump, n, process->system->family->level_bytes);
+    pass->host_time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->host_time);
+    pass->host_label = bump_take(&bump, n, sizeof *pass->host_label);
+    pass->host_sample = bump_take(&bump, n, sizeof *pass->host_sample);
+    pass->host_base = bump_take(&bump, process->vocabulary, sizeof *pass->host_base);
+    return bump.used;
+}
+
+size_t process_pass_bytes(const Process *process, const Network *network, int64_t capacity) {
+    Pass pass = {.capacity = capacity};
+    return place_device(process, network, &pass, NULL);
+}
+
+size_t process_pass_host_bytes(const Process *process, int64_t capacity) {
+    Pass pass = {.capacity = capacity};
+    return place_host(process, &pass, NULL);
+}
+
+void process_pass_place(const Process *process, const Network *network, int64_t capacity,
+                        void *device_memory, void *host_memory, Pass *out) {
+    *out = (Pass){.capacity = capacity};
+    place_device(process, network, out, device_memory);
+    place_host(process, out, host_memory);
+}
+
+// ---- training ---------------------------------------------------------------------------------
+
+static int32_t draw_label(const Process *process, const GrainBatch *batch, int64_t i) {
+    uint32_t bits[4];
+    rng_block(rng_key(batch->seed, RNG_LABEL_DROP, batch->step), batch->sample[i], 0, bits);
+    bool dropped = rng_uniform(bits[0]) < process->config.label_drop;
+    return dropped ? process->null_label : batch->label[i];
+}
+
+// Sample i of the grain at time t, into the host rows.
+static void fill_row(const Process *process, const Network *network, Pass *pass, int64_t i,
+                     double time, double scale) {
+    int t = (int)time;
+    REQUIRE(t >= 1 && t <= process->config.steps && t == time);
+    const ProcessFamily *family = process->system->family;
+    char *level = pass->host_level;
+    family->level(process, t, scale, level + (size_t)i * family->level_bytes);
+    network_time_features(network, process_time_label(process, time),
+                          pass->host_time + i * TIME_FEATURES);
+}
+
+void pass_upload_base(const Process *process, Stream *stream, Pass *pass) {
+    if (process->vocabulary == 0) return;
+    for (int k = 0; k < process->vocabulary; ++k)
+        pass->host_base[k] = process->system->family->base(process, k);
+    stream_upload(stream, pass->base, pass->host_base,
+                  (size_t)process->vocabulary * sizeof *pass->base);
+}
+
+static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pass,
+                               const GrainBatch *batch, RngKey key) {
+    size_t n = (size_t)batch->samples;
+    memcpy(pass->host_sample, batch->sample, n * sizeof *pass->host_sample);
+    stream_upload(stream, pass->x_0, batch->x_0, n * (size_t)process->items * 4);
+    stream_upload(stream, pass->sample, pass->host_sample, n * sizeof *pass->sample);
+    stream_upload(stream, pass->label, pass->host_label, n * sizeof *pass->label);
+    stream_upload(stream, pass->level, pass->host_level, n * process->system->family->level_bytes);
+    stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
+    pass_upload_base(process, stream, pass);
+    process->system->family->corrupt(process, stream, pass, batch->samples, key);
+}
+
+void process_corrupt(const Process *process, const Network *network, Stream *stream, Pass *pass,
+                     const GrainBatch *batch) {
+    REQUIRE(batch->samples <= pass->capacity);
+    for (int64_t i = 0; i < batch->samples; ++i) {
+        double scale;
+        int t = process_draw_weighted(process, batch->seed, batch->step, batch->sample[i], &scale);
+        fill_row(process, network, pass, i, t, scale);
+        pass->host_label[i] = draw_label(process, batch, i);
+    }
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step));
+}
+
+void process_corrupt_at(const Process *process, const Network *network, Stream *stream, Pass *pass,
+                        const GrainBatch *batch, const double *time, uint64_t draw) {
+    REQUIRE(batch->samples <= pass->capacity);
+    for (int64_t i = 0; i < batch->samples; ++i) {
+        fill_row(process, network, pass, i, time[i], 1);
+        pass->host_label[i] = batch->label[i];
+    }
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_EVAL_NOISE, draw));
+}
+
+void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
+                           bool dropout_on, NetworkInput *out) {
+    *out = (NetworkInput){
+        .samples = batch->samples,
+        .x = process_is_tokens(process) ? NULL : pass->x_t,
+        .ids = process_is_tokens(process) ? pass->x_t : NULL,
+        .time = pass->time,
+        .label = pass->label,
+        .sample = pass->sample,
+        .dropout = rng_key(batch->seed, RNG_DROPOUT, batch->step),
+        .dropout_on = dropout_on,
+    };
+}
+
+void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                  bool gradient) {
+    process->system->family->loss(process, stream, pass, samples, gradient);
+}
+
+void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row) {
+    static const float zeros[1024];
+    int64_t item = network_out_item(network), most = sizeof zeros / sizeof *zeros;
+    stream_upload(stream, pass->loss + row, zeros, sizeof *zeros);
+    for (int64_t at = 0; at < item; at += most)
+        stream_upload(stream, pass->dout + row * item + at, zeros,
+                      (size_t)(item - at < most ? item - at : most) * sizeof *zeros);
+}
+
+void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
+    process->system->family->bound_terms(process, stream, pass, samples);
+}

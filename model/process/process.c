@@ -1,0 +1,192 @@
+// Systems: the table, opening one, and what is told of it.
+#include "model/process.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/process/process_impl.h"
+
+enum { PROCESS_STEPS_MOST = 100000 };
+
+static const ProcessSystem *const systems[] = {&system_ddpm, &system_gaussian2015,
+                                               &system_multinomial, &system_binomial};
+enum { SYSTEMS = sizeof systems / sizeof systems[0] };
+
+const char *process_names(void) {
+    static char names[512]; // the same text whoever writes it
+    char text[sizeof names] = "";
+    for (int i = 0; i < SYSTEMS; ++i) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? ", " : "", systems[i]->name);
+    }
+    memcpy(names, text, sizeof names);
+    return names;
+}
+
+// ---- opening ----------------------------------------------------------------------------------
+
+static Status check_choice(const char *key, const char *name, const char *choices) {
+    size_t length = strlen(name);
+    for (const char *at = choices; *at != 0; at += strspn(at, ", ")) {
+        size_t n = strcspn(at, ",");
+        if (n == length && strncmp(at, name, n) == 0) return STATUS_OK;
+        at += n;
+    }
+    FAIL(BAD_CONFIG, "%s is \"%s\"; choose one of: %s", key, name, choices);
+}
+
+static Status find_system(const char *name, const ProcessSystem **out) {
+    for (int i = 0; i < SYSTEMS; ++i) {
+        *out = systems[i];
+        if (strcmp(name, systems[i]->name) == 0) return STATUS_OK;
+    }
+    return check_choice("process.name", name, process_names());
+}
+
+Status process_resolve_choice(const char *system, const char *key, const char *choices, char *word,
+                              size_t bytes) {
+    if (word_is(word, "auto") || word[0] == 0) {
+        snprintf(word, bytes, "%.*s", choices == NULL ? 0 : (int)strcspn(choices, ","),
+                 choices == NULL ? "" : choices);
+        return STATUS_OK;
+    }
+    FAIL_IF(choices == NULL, BAD_CONFIG, "%s is \"%s\", which says nothing to %s; leave it away",
+            key, word, system);
+    return check_choice(key, word, choices);
+}
+
+static Status resolve_words(const ProcessSystem *system, ProcessConfig *config) {
+    const ProcessChoices *choices = &system->choices;
+#define RESOLVE(word, given)                                                                       \
+    TRY(process_resolve_choice(system->name, "process." #word, given, config->word,                \
+                               sizeof config->word))
+    RESOLVE(schedule, choices->schedule);
+    RESOLVE(head, choices->head);
+    RESOLVE(variance, choices->variance);
+    RESOLVE(loss, choices->loss);
+    RESOLVE(times, choices->times != NULL ? choices->times : "uniform");
+#undef RESOLVE
+    return STATUS_OK;
+}
+
+static Status check(const ProcessConfig *config, const ProcessSystem *system,
+                    const NetworkShape *shape) {
+    bool symbols = system->family == &family_categorical;
+    FAIL_IF(shape->tokens != symbols, BAD_CONFIG,
+            "process.name is \"%s\", which is for %s, but the data are %s; choose %s", system->name,
+            system->family->data, shape->tokens ? "symbols" : "numbers",
+            shape->tokens ? "multinomial" : "ddpm");
+    FAIL_IF(config->steps < system->first_time || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
+            "process.steps is %d; choose %d to %d", config->steps, system->first_time,
+            PROCESS_STEPS_MOST);
+    FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
+            "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
+    return system->check != NULL ? system->check(config, shape) : STATUS_OK;
+}
+
+static void fill_table(Process *process, size_t rows) {
+    double *zeros = process->numbers;
+    NoiseTable table = process->table = (NoiseTable){zeros, zeros + rows, zeros + 2 * rows};
+    process->system->fill(&process->config, table.step_noise);
+    table.keep[0] = 1;
+    for (size_t t = 1; t < rows; ++t) {
+        table.keep[t] = table.keep[t - 1] * (1 - table.step_noise[t]);
+        table.noise[t] = table.noise[t - 1] + table.keep[t - 1] * table.step_noise[t];
+    }
+}
+
+// p(t) of t = 2..T.
+static double proposal(const Process *process, int t) {
+    return 0.5 / (process->config.steps - 1) + 0.5 / (t * process->harmonic);
+}
+
+static void fill_proposal(Process *process, size_t rows) {
+    process->proposal = process->numbers + 3 * rows;
+    for (size_t t = 2; t < rows; ++t) process->harmonic += 1.0 / (double)t;
+    for (size_t t = 2; t < rows; ++t)
+        process->proposal[t] = process->proposal[t - 1] + proposal(process, (int)t);
+}
+
+Status process_open(const ProcessConfig *given, NetworkShape *shape, Process **out) {
+    *out = NULL;
+    const ProcessSystem *system;
+    ProcessConfig config = *given;
+    TRY(find_system(config.name, &system));
+    TRY(resolve_words(system, &config));
+    TRY(check(&config, system, shape));
+    TRY(system->family->check(system, &config, shape));
+    shape->time_input = true;
+
+    size_t rows = (size_t)config.steps + 1;
+    Process *process = calloc(1, sizeof *process + 4 * rows * sizeof *process->numbers);
+    FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process of %d steps", config.steps);
+    process->system = system;
+    process->config = config;
+    int64_t pixels = (int64_t)shape->height * shape->width;
+    process->items = shape->tokens ? shape->length : shape->channels * pixels;
+    process->out_item = shape->out_channels * (shape->tokens ? shape->length : pixels);
+    process->vocabulary = shape->tokens ? shape->vocabulary : 0;
+    process->null_label = shape->classes;
+    process->image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    fill_table(process, rows);
+    fill_proposal(process, rows);
+    Status status = time_law_open(config.times, system->first_time, config.steps, &process->law);
+    if (status != STATUS_OK) {
+        process_close(process);
+        return status;
+    }
+    *out = process;
+    return STATUS_OK;
+}
+
+void process_close(Process *process) {
+    if (process == NULL) return;
+    time_law_close(process->law);
+    free(process);
+}
+
+bool process_is_tokens(const Process *process) {
+    return process->vocabulary > 0;
+}
+
+int process_steps(const Process *process) {
+    return process->config.steps;
+}
+
+const char *process_bound_unit(const Process *process) {
+    return process_is_tokens(process) ? "bits_per_token" : "bits_per_dim";
+}
+
+int64_t process_loss_items(const Process *process) {
+    return process->items;
+}
+
+// ---- bound ------------------------------------------------------------------------------------
+
+double process_bound_prior(const Process *process, const void *x_0_host) {
+    const ProcessSystem *system = process->system;
+    return system->prior != NULL ? system->prior(process, x_0_host) : 0;
+}
+
+double process_null_nats(const Process *process, const void *x_0_host) {
+    const ProcessSystem *system = process->system;
+    return system->null_nats != NULL ? system->null_nats(process, x_0_host) : NAN;
+}
+
+double process_bound_time(const Process *process, double point, double *weight) {
+    int steps = process->config.steps, low = 2, high = steps;
+    *weight = 0;
+    if (steps == 1) return 1;
+    double u = point * process->proposal[steps];
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (process->proposal[middle] > u)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    *weight = 1 / proposal(process, low);
+    return low;
+}

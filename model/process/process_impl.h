@@ -1,0 +1,113 @@
+// What the two families of processes share, and what a system must tell. Private to model/process/
+// and its tests.
+#pragma once
+
+#include <string.h>
+
+#include "model/process.h"
+
+// The schedule, [0..steps] each; entry 0 is the data itself: step_noise 0, keep 1, noise 0.
+// noise is summed up, not 1 - keep: exact also where it is below 1e-4.
+typedef struct {
+    double *step_noise; // b_t = 1 - a_t
+    double *keep;       // A_t = product of a_1..a_t
+    double *noise;      // 1 - A_t
+} NoiseTable;
+
+// Which words a key may have, the first is what "auto" stands for; NULL: the key says nothing to
+// this system, and must be "auto".
+typedef struct {
+    const char *schedule, *head, *variance, *loss, *times;
+} ProcessChoices;
+
+typedef struct ProcessFamily ProcessFamily;
+
+// A system. Numbers are float64 and about one time.
+typedef struct {
+    const char *name;
+    const ProcessFamily *family;
+    ProcessChoices choices;
+    int first_time; // of training: 1, or 2 where the first step has nothing to be learned
+    bool one_step;  // a reverse step is known between neighbouring times only
+    // Rules beyond the choices, with all "auto" resolved. NULL: none.
+    Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
+    void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
+    // Nats of a sample that need no network: x_0 as the network would see it. NULL: 0.
+    double (*prior)(const Process *process, const void *x_0);
+    double (*null_nats)(const Process *process, const void *x_0); // NULL: no null model
+    const void *own; // what the family asks: GaussianSystem, CategoricalSystem
+} ProcessSystem;
+
+// The tensor work of a family.
+struct ProcessFamily {
+    const char *data;    // "numbers", "symbols"
+    const char *solvers; // the first is what "auto" stands for
+    size_t level_bytes;
+    bool target; // the pass needs room for a regression target
+    Status (*check)(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape);
+    // One host row; the loss is weighted by `scale` times the system's weight for a uniform t.
+    void (*level)(const Process *process, int t, double scale, void *row);
+    double (*weight)(const Process *process, int t); // of the loss, for a uniform t
+    double (*base)(const Process *process, int k);   // what noise draws from; NULL: no symbols
+    void (*corrupt)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                    RngKey key);
+    void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                 bool gradient);
+    void (*bound_terms)(const Process *process, Stream *stream, Pass *pass, int64_t samples);
+    void (*begin)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key);
+    // From time t to s < t; s = 0 is the data.
+    void (*advance)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int t,
+                    int s, RngKey key);
+};
+
+extern const ProcessFamily family_gaussian, family_categorical;
+extern const ProcessSystem system_ddpm, system_gaussian2015;    // gaussian
+extern const ProcessSystem system_multinomial, system_binomial; // categorical
+
+typedef struct TimeLaw TimeLaw; // times.c
+
+struct Process {
+    const ProcessSystem *system;
+    ProcessConfig config; // no "auto" in it
+    NoiseTable table;
+    TimeLaw *law;
+    double harmonic;    // sum of 1/t over 2..T
+    double *proposal;   // [T + 1] of the bound: its distribution function, without the first step
+    int64_t items;      // numbers or tokens of one sample
+    int64_t out_item;   // numbers of the network's answer
+    int32_t vocabulary; // categorical: K
+    int32_t null_label;
+    bool image;       // numbers in [-1,1] on 256 levels
+    double numbers[]; // of the tables
+};
+
+struct Sampler {
+    const Process *process;
+    SamplerConfig config;
+    int steps;
+    int time[]; // [steps + 1], falling; the last one is 0
+};
+
+static inline bool word_is(const char *text, const char *choice) {
+    return strcmp(text, choice) == 0;
+}
+
+// Checks the word of a key against the choices, "eps, x0, v", and puts the first in the place of
+// "auto". choices NULL: the key says nothing to the system. Errors: BAD_CONFIG.
+Status process_resolve_choice(const char *system, const char *key, const char *choices, char *word,
+                              size_t bytes);
+
+// ---- times.c ----------------------------------------------------------------------------------
+
+// Times first..steps by the law of a name. Errors: NO_MEMORY.
+Status time_law_open(const char *name, int first, int steps, TimeLaw **out);
+void time_law_close(TimeLaw *law);
+// A time for u in [0,1), and the probability of a uniform draw over that of this one.
+int time_law_draw(const TimeLaw *law, double u, double *scale);
+// process_draw_time, and that number.
+int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
+                          double *scale);
+
+// ---- pass.c -----------------------------------------------------------------------------------
+
+void pass_upload_base(const Process *process, Stream *stream, Pass *pass);

@@ -1,0 +1,186 @@
+// Laws of the time t in training. `uniform` has no state. The others draw a time the more often the
+// larger its losses were, which makes the weighted loss less noisy, and remember losses; until they
+// know enough of every time they are uniform.
+//
+//   importance     of the code of arXiv 2102.05379: H_t = 0.9 H_t + 0.1 L_t^2, and p_t in
+//   proportion
+//                  to sqrt(H_t + 1e-10) + 1e-4 once every t was seen more than 10 times; the first
+//                  time takes its neighbour's, as its loss is of another kind
+//   second-moment  improved DDPM (2102.09672, eq. 18): p_t in proportion to the root of the mean of
+//                  the last 10 squares, mixed with 0.001 of a uniform law
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/process/process_impl.h"
+
+enum { SEEN_LEAST = 10, HISTORY = 10 };
+
+typedef struct {
+    const char *name;
+    int numbers; // of state, for each time
+    void (*learn)(TimeLaw *law, int i, double loss);
+    bool (*weights)(const TimeLaw *law, double *weight); // false: not yet
+} LawKind;
+
+struct TimeLaw {
+    const LawKind *kind;
+    int first, count;   // times first .. first + count - 1
+    double *state;      // [numbers][count]; the last number is how often a time was seen
+    double *cumulative; // [count] of p_t; meant only if `warm`
+    bool warm;
+    double memory[];
+};
+
+// ---- kinds ------------------------------------------------------------------------------------
+
+static void learn_nothing(TimeLaw *law, int i, double loss) {
+    (void)law, (void)i, (void)loss;
+}
+
+static bool weigh_alike(const TimeLaw *law, double *weight) {
+    (void)law, (void)weight;
+    return false;
+}
+
+static void learn_average(TimeLaw *law, int i, double loss) {
+    law->state[i] = 0.9 * law->state[i] + 0.1 * loss * loss;
+    ++law->state[law->count + i];
+}
+
+static bool weigh_by_average(const TimeLaw *law, double *weight) {
+    for (int i = 0; i < law->count; ++i) {
+        if (law->state[law->count + i] <= SEEN_LEAST) return false;
+        weight[i] = sqrt(law->state[i] + 1e-10) + 1e-4;
+    }
+    if (law->count > 1) weight[0] = weight[1];
+    return true;
+}
+
+static void learn_history(TimeLaw *law, int i, double loss) {
+    double *seen = &law->state[HISTORY * law->count + i];
+    law->state[((int64_t)*seen % HISTORY) * law->count + i] = loss * loss;
+    ++*seen;
+}
+
+static bool weigh_by_history(const TimeLaw *law, double *weight) {
+    double sum = 0;
+    for (int i = 0; i < law->count; ++i) {
+        double squares = 0;
+        if (law->state[HISTORY * law->count + i] < HISTORY) return false;
+        for (int k = 0; k < HISTORY; ++k) squares += law->state[k * law->count + i];
+        sum += weight[i] = sqrt(squares / HISTORY);
+    }
+    if (!(sum > 0)) return false;
+    for (int i = 0; i < law->count; ++i) weight[i] = 0.999 * weight[i] / sum + 0.001 / law->count;
+    return true;
+}
+
+static const LawKind kinds[] = {
+    {"uniform", 0, learn_nothing, weigh_alike},
+    {"importance", 2, learn_average, weigh_by_average},
+    {"second-moment", HISTORY + 1, learn_history, weigh_by_history},
+};
+
+// ---- the law ----------------------------------------------------------------------------------
+
+Status time_law_open(const char *name, int first, int steps, TimeLaw **out) {
+    int kind = 0, count = steps - first + 1;
+    while (!word_is(kinds[kind].name, name)) ++kind; // checked before: it is one of them
+    size_t numbers = ((size_t)kinds[kind].numbers + 1) * (size_t)count;
+    TimeLaw *law = calloc(1, sizeof *law + numbers * sizeof *law->memory);
+    FAIL_IF(law == NULL, NO_MEMORY, "no memory for a law of %d times", count);
+    law->kind = &kinds[kind];
+    law->first = first;
+    law->count = count;
+    law->cumulative = law->memory;
+    law->state = law->memory + count;
+    *out = law;
+    return STATUS_OK;
+}
+
+void time_law_close(TimeLaw *law) {
+    free(law);
+}
+
+// Sums in one order on every rank.
+static void set_cumulative(TimeLaw *law) {
+    law->warm = law->kind->weights(law, law->cumulative);
+    for (int i = 1; i < law->count && law->warm; ++i) law->cumulative[i] += law->cumulative[i - 1];
+}
+
+int time_law_draw(const TimeLaw *law, double u, double *scale) {
+    *scale = 1;
+    if (!law->warm) return law->first + (int)floor(u * law->count);
+    double total = law->cumulative[law->count - 1], goal = u * total;
+    int low = 0, high = law->count - 1;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (law->cumulative[middle] > goal)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    double mass = law->cumulative[low] - (low > 0 ? law->cumulative[low - 1] : 0);
+    *scale = total / (mass * law->count);
+    return law->first + low;
+}
+
+// ---- of a process -----------------------------------------------------------------------------
+
+static double uniform_of(uint64_t seed, uint64_t step, uint64_t sample) {
+    uint32_t bits[4];
+    rng_block(rng_key(seed, RNG_TIME, step), sample, 0, bits);
+    return rng_uniform_f64(bits[0], bits[1]);
+}
+
+int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
+                          double *scale) {
+    return time_law_draw(process->law, uniform_of(seed, step, sample), scale);
+}
+
+double process_draw_time(const Process *process, uint64_t seed, uint64_t step, uint64_t sample) {
+    double scale;
+    return process_draw_weighted(process, seed, step, sample, &scale);
+}
+
+bool process_learns_times(const Process *process) {
+    return process->law->kind->numbers > 0;
+}
+
+void process_learn_times(Process *process, uint64_t seed, uint64_t step, uint64_t first,
+                         const double *loss, int64_t samples) {
+    TimeLaw *law = process->law;
+    for (int64_t i = 0; i < samples; ++i) {
+        double scale;
+        int t = process_draw_weighted(process, seed, step, first + (uint64_t)i, &scale);
+        if (isnan(loss[i])) continue;
+        double weight = scale * process->system->family->weight(process, t);
+        law->kind->learn(law, t - law->first, loss[i] / weight);
+    }
+    set_cumulative(law);
+}
+
+const double *process_times(const Process *process, int64_t *count) {
+    *count = (int64_t)process->law->kind->numbers * process->law->count;
+    return process->law->state;
+}
+
+void process_set_times(Process *process, const double *state) {
+    int64_t count;
+    (void)process_times(process, &count);
+    memcpy(process->law->state, state, (size_t)count * sizeof *state);
+    set_cumulative(process->law);
+}
+
+double process_time_at(const Process *process, double point) {
+    return process->law->first + floor(point * process->law->count);
+}
+
+double process_time_point(const Process *process, double time) {
+    return (time - process->law->first) / process->law->count;
+}
+
+double process_time_label(const Process *process, double time) {
+    return time * 1000 / process->config.steps;
+}
