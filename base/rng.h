@@ -25,8 +25,10 @@ typedef enum {
     RNG_ANCESTRAL = 7,  // noise of sampler step `step`
     RNG_EVAL_TIME = 8,  // times and noise of held-out evaluation: step = draw number
     RNG_EVAL_NOISE = 9,
-    RNG_DATA = 10,    // made-up data sets
-    RNG_AUGMENT = 11, // flips and crops of a training batch
+    RNG_DATA = 10,            // made-up data sets
+    RNG_AUGMENT = 11,         // flips and crops of a training batch
+    RNG_DEQUANTISE = 12,      // noise that makes levels of a training batch continuous
+    RNG_EVAL_DEQUANTISE = 13, // the same of held-out evaluation: step = draw number
 } RngPurpose;
 
 typedef struct {

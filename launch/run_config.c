@@ -50,6 +50,12 @@ static const SchemaRow rows[] = {
            "law of the times in training: by what losses they gave, or uniform"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
+    NUMBER(process.data_mean, "0", -1e6, 1e6, NONE, FIXED,
+           "numbers: subtracted from the data before anything else"),
+    NUMBER(process.data_std, "1", 1e-6, 1e6, NONE, FIXED,
+           "numbers: what the data are divided by then"),
+    SCHEMA_SWITCH(RunSettings, process.dequantise, "false", SCHEMA_FIXED,
+                  "images: noise of a level's width, which makes the data continuous"),
     NUMBER(process.label_drop, "0.1", 0, 1, NONE, FIXED,
            "share of labels that training replaces by the null class"),
 

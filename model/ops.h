@@ -186,6 +186,17 @@ typedef struct {
 
 // ---- Gaussian diffusion -----------------------------------------------------------------------
 
+// y = scale (x + width (u - 1/2)) + shift, u = rng_uniform of number e%4 of block e/4 of sample[s]
+// (not drawn where width is 0). y may be x.
+typedef struct {
+    const float *x;
+    const uint64_t *sample;
+    float *y;
+    int64_t samples, item;
+    float scale, width, shift;
+    RngKey key;
+} Rescale;
+
 // The logarithm of a variance from the network's number v: add + mul v, or that of
 // sigm(add + mul v) where it is `logistic`.
 typedef struct {
@@ -311,7 +322,7 @@ typedef struct {
 } CategoricalCorrupt;
 
 // loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
-//   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base] * [A_{t-1} v + (1-A_{t-1}) base] )
+//   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )
 // and theta_p is theta(x_t, p) or p itself by the form, p = softmax(logits). In the first form A_0
 // = 1 makes the first step the decoder -log theta(x_t, p)[x_0]. logits, dlogits
 // [samples,item,classes]; error = the sum in float64, without weight. dlogits, loss and error may
@@ -404,6 +415,7 @@ typedef struct {
     X(patch_forward, Patches, 2)                                                                   \
     X(patch_back, Patches, 2)                                                                      \
     X(dropout, Dropout, 3)                                                                         \
+    X(rescale, Rescale, 3)                                                                         \
     X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
     X(gaussian_loss, GaussianLoss, 5)                                                              \
     X(gaussian_terms, GaussianTerms, 8)                                                            \

@@ -20,7 +20,10 @@ typedef struct {
     char loss[12];     // ddpm: "simple", "hybrid", "vlb"
     char times[16];    // law of t in training: "uniform", "importance", "second-moment"
     float rate;        // binomial: share of ones that the noise ends at
-    float label_drop;  // share of labels replaced by the null class in training
+    // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
+    float data_mean, data_std; // 0 stands for 1
+    bool dequantise;           // images: uniform noise of a level's width makes data continuous
+    float label_drop;          // share of labels replaced by the null class in training
 } ProcessConfig;
 
 typedef struct {

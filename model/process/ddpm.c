@@ -104,10 +104,9 @@ static void numbers(const Process *process, int t, GaussianNumbers *out) {
 
 // KL(N(sqrt(A) x, 1 - A) || N(0, 1)) summed over dimensions.
 static double prior(const Process *process, const void *x_0) {
-    const float *x = x_0;
     double keep = process->table.keep[process->config.steps];
-    double noise = process->table.noise[process->config.steps], squares = 0;
-    for (int64_t i = 0; i < process->items; ++i) squares += (double)x[i] * (double)x[i];
+    double noise = process->table.noise[process->config.steps],
+           squares = gaussian_square_sum(process, x_0);
     double each = noise - 1 - log(noise);
     return 0.5 * (keep * squares + (double)process->items * each);
 }

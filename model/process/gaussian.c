@@ -69,6 +69,15 @@ static void level(const Process *process, int t, double scale, void *row) {
     };
 }
 
+double gaussian_square_sum(const Process *process, const void *x_0) {
+    const float *x = x_0;
+    double mean = (double)process->config.data_mean, std = (double)process->config.data_std;
+    double width = (double)process->width, sum = (double)process->items * width * width / 12;
+    for (int64_t i = 0; i < process->items; ++i)
+        sum += ((double)x[i] - mean) * ((double)x[i] - mean);
+    return sum / (std * std);
+}
+
 // ---- tensors ----------------------------------------------------------------------------------
 
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
@@ -172,6 +181,14 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
                                                .has_variance = step.has_variance,
                                                .clip = sampler->config.clip && process->image,
                                                .key = key});
+    if (s > 0 || (process->config.data_mean == 0 && process->config.data_std == 1)) return;
+    rescale(stream, (Rescale){.x = pass->x_t,
+                              .sample = pass->sample,
+                              .y = pass->x_t,
+                              .samples = samples,
+                              .item = process->items,
+                              .scale = process->config.data_std,
+                              .shift = process->config.data_mean});
 }
 
 const ProcessFamily family_gaussian = {

@@ -54,12 +54,10 @@ static double entropy(double variance) {
 }
 
 static double prior(const Process *process, const void *x_0) {
-    const float *x = x_0;
     const NoiseTable *table = &process->table;
     int steps = process->config.steps;
     double first = table->step_noise[1], keep = table->keep[steps], noise = table->noise[steps];
-    double squares = 0, n = (double)process->items;
-    for (int64_t i = 0; i < process->items; ++i) squares += (double)x[i] * (double)x[i];
+    double squares = gaussian_square_sum(process, x_0), n = (double)process->items;
     // - H_q(X_T|X_0) + H_q(X_1|X_0) + the cross-entropy of X_T to N(0,1), H_p(X_T) on such data
     double nats = n * (entropy(first) - entropy(noise) + 0.5 * log(2 * M_PI) + 0.5 * noise) +
                   0.5 * keep * squares;
@@ -69,10 +67,7 @@ static double prior(const Process *process, const void *x_0) {
 
 // - log N(x; 0, I)
 static double null_nats(const Process *process, const void *x_0) {
-    const float *x = x_0;
-    double squares = 0;
-    for (int64_t i = 0; i < process->items; ++i) squares += (double)x[i] * (double)x[i];
-    return 0.5 * ((double)process->items * log(2 * M_PI) + squares);
+    return 0.5 * ((double)process->items * log(2 * M_PI) + gaussian_square_sum(process, x_0));
 }
 
 static const GaussianSystem own = {numbers, variance, has_variance};

@@ -83,8 +83,25 @@ void pass_upload_base(const Process *process, Stream *stream, Pass *pass) {
                   (size_t)process->vocabulary * sizeof *pass->base);
 }
 
+// Data in device memory become what the process sees.
+static void rescale_data(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                         RngKey key) {
+    const ProcessConfig *config = &process->config;
+    if (process_is_tokens(process)) return;
+    if (process->width == 0 && config->data_mean == 0 && config->data_std == 1) return;
+    rescale(stream, (Rescale){.x = pass->x_0,
+                              .sample = pass->sample,
+                              .y = pass->x_0,
+                              .samples = samples,
+                              .item = process->items,
+                              .scale = 1 / config->data_std,
+                              .width = process->width,
+                              .shift = -config->data_mean / config->data_std,
+                              .key = key});
+}
+
 static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pass,
-                               const GrainBatch *batch, RngKey key) {
+                               const GrainBatch *batch, RngKey key, RngKey dequantise) {
     size_t n = (size_t)batch->samples;
     memcpy(pass->host_sample, batch->sample, n * sizeof *pass->host_sample);
     stream_upload(stream, pass->x_0, batch->x_0, n * (size_t)process->items * 4);
@@ -92,6 +109,7 @@ static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pas
     stream_upload(stream, pass->label, pass->host_label, n * sizeof *pass->label);
     stream_upload(stream, pass->level, pass->host_level, n * process->system->family->level_bytes);
     stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
+    rescale_data(process, stream, pass, batch->samples, dequantise);
     pass_upload_base(process, stream, pass);
     process->system->family->corrupt(process, stream, pass, batch->samples, key);
 }
@@ -105,7 +123,8 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
         fill_row(process, network, pass, i, t, scale);
         pass->host_label[i] = draw_label(process, batch, i);
     }
-    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step));
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step),
+                       rng_key(batch->seed, RNG_DEQUANTISE, batch->step));
 }
 
 void process_corrupt_at(const Process *process, const Network *network, Stream *stream, Pass *pass,
@@ -115,7 +134,8 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
         fill_row(process, network, pass, i, time[i], 1);
         pass->host_label[i] = batch->label[i];
     }
-    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_EVAL_NOISE, draw));
+    upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_EVAL_NOISE, draw),
+                       rng_key(batch->seed, RNG_EVAL_DEQUANTISE, draw));
 }
 
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,

@@ -81,6 +81,13 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     FAIL_IF(config->steps < system->first_time || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
             "process.steps is %d; choose %d to %d", config->steps, system->first_time,
             PROCESS_STEPS_MOST);
+    bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    FAIL_IF(config->dequantise && !image, BAD_CONFIG,
+            "process.dequantise is on, but the data are no images with levels; leave it away");
+    FAIL_IF(
+        !(config->data_std >= 0) || !isfinite(config->data_std + config->data_mean), BAD_CONFIG,
+        "process.data_mean and data_std are %g and %g; choose finite numbers, the second above 0",
+        (double)config->data_mean, (double)config->data_std);
     FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
             "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
     return system->check != NULL ? system->check(config, shape) : STATUS_OK;
@@ -129,7 +136,11 @@ Status process_open(const ProcessConfig *given, NetworkShape *shape, Process **o
     process->out_item = shape->out_channels * (shape->tokens ? shape->length : pixels);
     process->vocabulary = shape->tokens ? shape->vocabulary : 0;
     process->null_label = shape->classes;
-    process->image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    if (config.data_std == 0) process->config.data_std = 1;
+    bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    bool rescaled = config.data_mean != 0 || process->config.data_std != 1;
+    process->image = image && !config.dequantise && !rescaled;
+    process->width = image && config.dequantise ? 1 / 127.5f : 0;
     fill_table(process, rows);
     fill_proposal(process, rows);
     Status status = time_law_open(config.times, system->first_time, config.steps, &process->law);
@@ -165,14 +176,24 @@ int64_t process_loss_items(const Process *process) {
 
 // ---- bound ------------------------------------------------------------------------------------
 
+// A density is of data as they were stored, and where levels were made continuous it bounds the
+// probability of a level: nats to be added for the scale.
+static double scale_nats(const Process *process) {
+    if (process_is_tokens(process)) return 0;
+    double unit = process->width > 0 ? (double)process->width : 1;
+    return (double)process->items * log((double)process->config.data_std / unit);
+}
+
 double process_bound_prior(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
-    return system->prior != NULL ? system->prior(process, x_0_host) : 0;
+    double nats = system->prior != NULL ? system->prior(process, x_0_host) : 0;
+    return nats + scale_nats(process);
 }
 
 double process_null_nats(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
-    return system->null_nats != NULL ? system->null_nats(process, x_0_host) : NAN;
+    if (system->null_nats == NULL) return NAN;
+    return system->null_nats(process, x_0_host) + scale_nats(process);
 }
 
 double process_bound_time(const Process *process, double point, double *weight) {

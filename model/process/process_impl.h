@@ -32,7 +32,7 @@ typedef struct {
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
-    // Nats of a sample that need no network: x_0 as the network would see it. NULL: 0.
+    // Nats of a sample that need no network. NULL: 0.
     double (*prior)(const Process *process, const void *x_0);
     double (*null_nats)(const Process *process, const void *x_0); // NULL: no null model
     const void *own; // what the family asks: GaussianSystem, CategoricalSystem
@@ -77,7 +77,8 @@ struct Process {
     int64_t out_item;   // numbers of the network's answer
     int32_t vocabulary; // categorical: K
     int32_t null_label;
-    bool image;       // numbers in [-1,1] on 256 levels
+    bool image;       // the process sees numbers in [-1,1] on 256 levels
+    float width;      // of the noise that makes levels continuous; 0: none
     double numbers[]; // of the tables
 };
 
@@ -107,6 +108,11 @@ int time_law_draw(const TimeLaw *law, double u, double *scale);
 // process_draw_time, and that number.
 int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                           double *scale);
+
+// ---- gaussian.c ----
+
+// Mean over the noise of the sum of squares of a sample as the process sees it.
+double gaussian_square_sum(const Process *process, const void *x_0);
 
 // ---- pass.c -----------------------------------------------------------------------------------
 

@@ -135,7 +135,8 @@ static void theta_reference(const CategoricalLevel *level, int x_t, const long d
     long double total = 0, a = level->step_keep, kept = level->keep_before;
     for (int k = 0; k < classes; ++k) {
         long double rest = base == NULL ? 1.0L / classes : base[k];
-        theta[k] = (a * (k == x_t) + (1 - a) * rest) * (kept * p[k] + (1 - kept) * rest);
+        long double rest_t = base == NULL ? 1.0L / classes : base[x_t];
+        theta[k] = (a * (k == x_t) + (1 - a) * rest_t) * (kept * p[k] + (1 - kept) * rest);
         total += theta[k];
     }
     for (int k = 0; k < classes; ++k) theta[k] /= total;

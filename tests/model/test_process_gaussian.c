@@ -117,11 +117,6 @@ static double best_error(const Process *process, int t, double s) {
     return s * s * noise / (keep * s * s + noise);
 }
 
-static double prior_bits(const Process *process, double s) {
-    float x_0[3] = {(float)s, (float)s, (float)-s}; // the mean of x^2 is s^2
-    return process_bound_prior(process, x_0) / (3 * M_LN2);
-}
-
 // A term's mean over x_0 where x0_hat has this square error, all per dimension.
 static double term_mean(const GaussianNumbers *n, double error) {
     double log_variance = n->variance.add, precision = exp(-log_variance);
@@ -132,31 +127,6 @@ static double term_mean(const GaussianNumbers *n, double error) {
     double ratio = exp(n->log_posterior - log_variance);
     return 0.5 *
            (log_variance - n->log_posterior + ratio - 1 + n->slope * n->slope * error * precision);
-}
-
-static double bound_bits(const Process *process, double s) {
-    double nats = 0;
-    for (int t = 1; t <= process_steps(process); ++t) {
-        GaussianNumbers n = gaussian_numbers(process, t);
-        nats += term_mean(&n, best_error(process, t, s));
-    }
-    return nats / M_LN2 + prior_bits(process, s);
-}
-
-// Entropy of N(0,1) = 2.047096 bits a dimension.
-static void test_bound_of_the_best_denoiser(void) {
-    Process *large = open_vector("linear", "eps", "fixed-large");
-    Process *small = open_vector("linear", "eps", "fixed-small");
-    EXPECT_NEAR(bound_bits(large, 1), 2.047096, 1e-6);
-    EXPECT_NEAR(bound_bits(small, 1), 2.717793, 1e-6);
-    EXPECT_NEAR(bound_bits(large, 0.5), 1.048671, 1e-6);
-    EXPECT_NEAR(bound_bits(small, 0.5), 1.705467, 1e-6);
-    EXPECT_NEAR(prior_bits(small, 1), 2.911e-5, 1e-8);
-    EXPECT_NEAR(prior_bits(small, 0.5), 7.28e-6, 1e-8);
-    EXPECT_TEXT(process_bound_unit(small), "bits_per_dim");
-    EXPECT_EQ(process_loss_items(small), 3);
-    process_close(large);
-    process_close(small);
 }
 
 // pass.out = the best denoiser's answer, made on the device.
@@ -388,7 +358,6 @@ int main(void) {
     RUN(test_heads_convert);
     RUN(test_ancestral_step_is_the_posterior);
     RUN(test_ddim_with_full_noise_is_ancestral);
-    RUN(test_bound_of_the_best_denoiser);
     RUN(test_bound_terms);
     RUN(test_images_are_decoded);
     RUN(test_loss_of_the_best_denoiser);

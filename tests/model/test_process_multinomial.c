@@ -1,44 +1,8 @@
-// Multinomial diffusion against exact enumeration. The source S4: four tokens of three symbols, a
-// Markov chain of 1.332958 bits a token; 81 states, so every expectation is a finite sum.
+// Multinomial diffusion: schedule, corruption, and the sampler against enumeration.
 #include "model/process/categorical.h"
 #include "tests/model/support_process.h"
+#include "tests/model/support_source.h"
 #include "tests/test.h"
-
-enum { LENGTH = 4, K = 3, STATES = 81, PAIRS = STATES * STATES };
-
-static int token_of(int state, int i) {
-    static const int power[LENGTH] = {27, 9, 3, 1};
-    return state / power[i] % K;
-}
-
-static double source_probability(int state) {
-    static const double first[K] = {.5, .3, .2};
-    static const double next[K][K] = {{.7, .2, .1}, {.1, .6, .3}, {.25, .25, .5}};
-    double p = first[token_of(state, 0)];
-    for (int i = 1; i < LENGTH; ++i) p *= next[token_of(state, i - 1)][token_of(state, i)];
-    return p;
-}
-
-// q(x_t | x_0) of one token.
-static double kernel(double keep, int x_0, int x_t, int classes) {
-    return keep * (x_0 == x_t) + (1 - keep) / classes;
-}
-
-// p(x_0i = k | all tokens of x_t but i): what the plug-in form wants of the network.
-static void leave_one_out(double keep, int x_t, double p[LENGTH][K]) {
-    memset(p, 0, sizeof(double) * LENGTH * K);
-    for (int x_0 = 0; x_0 < STATES; ++x_0)
-        for (int i = 0; i < LENGTH; ++i) {
-            double weight = source_probability(x_0);
-            for (int j = 0; j < LENGTH; ++j)
-                if (j != i) weight *= kernel(keep, token_of(x_0, j), token_of(x_t, j), K);
-            p[i][token_of(x_0, i)] += weight;
-        }
-    for (int i = 0; i < LENGTH; ++i) {
-        double total = p[i][0] + p[i][1] + p[i][2];
-        for (int k = 0; k < K; ++k) p[i][k] /= total;
-    }
-}
 
 // ---- schedule ---------------------------------------------------------------------------------
 
@@ -73,122 +37,6 @@ static void test_composed_kernel(void) {
     process_close(process);
 }
 
-// ---- bound ------------------------------------------------------------------------------------
-
-// All pairs (x_0, x_t) as one pass: sample x_0 * STATES + x_t.
-static void upload_pairs(const ProcessCase *c) {
-    static int32_t x_0[PAIRS][LENGTH], x_t[PAIRS][LENGTH];
-    for (int pair = 0; pair < PAIRS; ++pair)
-        for (int i = 0; i < LENGTH; ++i) {
-            x_0[pair][i] = token_of(pair / STATES, i);
-            x_t[pair][i] = token_of(pair % STATES, i);
-        }
-    case_upload(c, c->pass.x_0, x_0, sizeof x_0);
-    case_upload(c, c->pass.x_t, x_t, sizeof x_t);
-}
-
-static void upload_best_logits(const ProcessCase *c, double keep) {
-    static float logits[PAIRS][LENGTH][K];
-    for (int x_t = 0; x_t < STATES; ++x_t) {
-        double p[LENGTH][K];
-        leave_one_out(keep, x_t, p);
-        for (int x_0 = 0; x_0 < STATES; ++x_0)
-            for (int i = 0; i < LENGTH; ++i)
-                for (int k = 0; k < K; ++k) logits[x_0 * STATES + x_t][i][k] = (float)log(p[i][k]);
-    }
-    case_upload(c, c->pass.out, logits, sizeof logits);
-}
-
-static void upload_level(const ProcessCase *c, int t, int64_t samples) {
-    CategoricalLevel *row = c->pass.host_level;
-    for (int64_t s = 0; s < samples; ++s) c->process->system->family->level(c->process, t, 1, row + s);
-    case_upload(c, c->pass.level, row, samples * (int64_t)sizeof *row);
-}
-
-// Expectation of term(t) over the source and its corruption, nats a sequence.
-static double expected_term(ProcessCase *c, int t) {
-    static double error[PAIRS];
-    double keep = c->process->table.keep[t], sum = 0;
-    upload_best_logits(c, keep);
-    upload_level(c, t, PAIRS);
-    process_bound_terms(c->process, c->stream, &c->pass, PAIRS);
-    case_download(c, error, c->pass.error, sizeof error);
-    for (int pair = 0; pair < PAIRS; ++pair) {
-        double weight = source_probability(pair / STATES);
-        for (int i = 0; i < LENGTH; ++i)
-            weight *= kernel(keep, token_of(pair / STATES, i), token_of(pair % STATES, i), K);
-        sum += weight * error[pair];
-    }
-    return sum;
-}
-
-static double best_bound(const char *backend, int steps) {
-    ProcessConfig config = config_multinomial(steps);
-    ProcessCase c;
-    process_case_open(&c, backend, &config, shape_tokens(LENGTH, K), PAIRS);
-    upload_pairs(&c);
-    int32_t x_0[LENGTH] = {0};
-    double nats = process_bound_prior(c.process, x_0);
-    for (int t = 1; t <= steps; ++t) nats += expected_term(&c, t);
-    EXPECT_EQ(process_loss_items(c.process), LENGTH);
-    EXPECT_TEXT(process_bound_unit(c.process), "bits_per_token");
-    process_case_close(&c);
-    return nats / (LENGTH * M_LN2);
-}
-
-static void test_bound_of_the_best_network(void) {
-    EXPECT_NEAR(best_bound("cpu", 1), 1.541694, 1e-6);
-    EXPECT_NEAR(best_bound("late", 2), 1.435855, 1e-6);
-    EXPECT_NEAR(best_bound("cpu", 4), 1.390512499, 1e-8);
-    EXPECT_NEAR(best_bound("cpu", 8), 1.362452, 1e-6);
-    EXPECT_NEAR(best_bound("cpu", 16), 1.347733, 1e-6);
-    EXPECT_NEAR(best_bound("cpu", 64), 1.336640, 1e-6);
-}
-
-// One token of four symbols, H = 1.75 bits. The plug-in form wants the prior, whatever x_t is; the
-// posterior p(x_0 | x_t) is a better guess of x_0 and gives a badly wrong bound.
-enum { ONE_K = 4 };
-static const double one_prior[ONE_K] = {.5, .25, .125, .125};
-
-static double one_token_bound(int steps, bool posterior) {
-    ProcessConfig config = config_multinomial(steps);
-    ProcessCase c;
-    process_case_open(&c, "cpu", &config, shape_tokens(1, ONE_K), ONE_K * ONE_K);
-    int32_t x_0[ONE_K * ONE_K], x_t[ONE_K * ONE_K];
-    for (int pair = 0; pair < ONE_K * ONE_K; ++pair)
-        x_0[pair] = pair / ONE_K, x_t[pair] = pair % ONE_K;
-    case_upload(&c, c.pass.x_0, x_0, sizeof x_0);
-    case_upload(&c, c.pass.x_t, x_t, sizeof x_t);
-    double nats = process_bound_prior(c.process, x_0);
-    for (int t = 1; t <= steps; ++t) {
-        float logits[ONE_K * ONE_K][ONE_K];
-        double error[ONE_K * ONE_K], keep = c.process->table.keep[t];
-        for (int pair = 0; pair < ONE_K * ONE_K; ++pair)
-            for (int k = 0; k < ONE_K; ++k) {
-                double p = one_prior[k];
-                if (posterior) p *= kernel(keep, k, x_t[pair], ONE_K);
-                logits[pair][k] = (float)log(p);
-            }
-        case_upload(&c, c.pass.out, logits, sizeof logits);
-        upload_level(&c, t, ONE_K * ONE_K);
-        process_bound_terms(c.process, c.stream, &c.pass, ONE_K * ONE_K);
-        case_download(&c, error, c.pass.error, sizeof error);
-        for (int pair = 0; pair < ONE_K * ONE_K; ++pair)
-            nats += one_prior[x_0[pair]] * kernel(keep, x_0[pair], x_t[pair], ONE_K) * error[pair];
-    }
-    process_case_close(&c);
-    return nats / M_LN2;
-}
-
-static void test_plug_in_wants_the_other_tokens(void) {
-    EXPECT_NEAR(one_token_bound(4, false), 1.750039, 1e-6);
-    EXPECT_NEAR(one_token_bound(20, false), 1.750002, 1e-6);
-    EXPECT_NEAR(one_token_bound(100, false), 1.750000, 1e-6);
-    EXPECT_NEAR(one_token_bound(4, true), 2.375273, 1e-6);
-    EXPECT_NEAR(one_token_bound(20, true), 2.603406, 1e-6);
-    EXPECT_NEAR(one_token_bound(100, true), 2.654016, 1e-6);
-}
-
 // ---- corruption -------------------------------------------------------------------------------
 
 // 16000 tokens against the kernel; the critical value is that of 1e-6 at 4 degrees of freedom.
@@ -209,7 +57,7 @@ static void check_corruption(const char *backend, double time) {
     double count[SYMBOLS] = {0}, square = 0, keep = c.process->table.keep[(int)time];
     for (int i = 0; i < N; ++i) ++count[(x_t[i] - x_0[i] + SYMBOLS) % SYMBOLS];
     for (int k = 0; k < SYMBOLS; ++k) {
-        double expected = N * kernel(keep, 0, k, SYMBOLS);
+        double expected = N * uniform_kernel(keep, 0, k, SYMBOLS);
         square += (count[k] - expected) * (count[k] - expected) / expected;
     }
     EXPECT(square < 33.4);
@@ -248,8 +96,8 @@ static void step_law(const CategoricalLevel *level, const double law[STATES], do
             double total = 0;
             for (int k = 0; k < K; ++k) {
                 double p = exp(best_logit[x_t][i][k]), kept = level->keep_before;
-                theta[i][k] =
-                    kernel(level->step_keep, token_of(x_t, i), k, K) * (kept * p + (1 - kept) / K);
+                theta[i][k] = uniform_kernel(level->step_keep, token_of(x_t, i), k, K) *
+                              (kept * p + (1 - kept) / K);
                 total += theta[i][k];
             }
             for (int k = 0; k < K; ++k) theta[i][k] /= total;
@@ -325,8 +173,6 @@ static void test_sampler_draws_the_source(void) {
 int main(void) {
     RUN(test_schedule);
     RUN(test_composed_kernel);
-    RUN(test_bound_of_the_best_network);
-    RUN(test_plug_in_wants_the_other_tokens);
     RUN(test_corruption);
     RUN(test_sampler_draws_the_source);
     return test_report();

@@ -44,56 +44,42 @@ static void softmax(const float *logits, int classes, double *p, double *log_sum
     *log_sum = (double)most + log_f64(sum);
 }
 
-// With u = a_t x_t + (1-a_t) base, v = A x_0 + (1-A) base, w = A p + (1-A) base and A = A_{t-1}:
+// u(c) = q(x_t|x_{t-1} = c) = a_t [c = x_t] + (1-a_t) base(x_t); v = A x_0 + (1-A) base and
+// w = A p + (1-A) base with A = A_{t-1}:
 //   q = theta(x_t, x_0) = u v / Zq, theta(x_t, p) = u w / Zp
 typedef struct {
-    double keep, a;                                                            // A, a_t
-    double u_rest[CATEGORICAL_CLASSES_MOST], v_rest[CATEGORICAL_CLASSES_MOST]; // times base
-    double log_v_rest[CATEGORICAL_CLASSES_MOST];
-    double both_rest; // sum of u_rest v_rest
-    bool uniform;
+    double keep, a;                                                                // A, a_t
+    double rest[CATEGORICAL_CLASSES_MOST];                                         // (1-a_t) base
+    double v_rest[CATEGORICAL_CLASSES_MOST], log_v_rest[CATEGORICAL_CLASSES_MOST]; // (1-A) base
     int classes;
     int32_t form;
 } TokenKernel;
 
 static void kernel_fill(TokenKernel *k, const CategoricalLevel *level, const double *base,
                         int classes) {
-    double u = 1.0 - level->step_keep, v = 1.0 - level->keep_before,
-           product[CATEGORICAL_CLASSES_MOST];
+    double u = 1.0 - level->step_keep, v = 1.0 - level->keep_before;
     k->keep = level->keep_before;
     k->a = level->step_keep;
-    k->uniform = base == NULL;
     k->classes = classes;
     k->form = level->form;
     for (int c = 0; c < classes; ++c) {
-        k->u_rest[c] = base == NULL ? u / classes : u * base[c];
+        k->rest[c] = base == NULL ? u / classes : u * base[c];
         k->v_rest[c] = base == NULL ? v / classes : v * base[c];
-        product[c] = k->u_rest[c] * k->v_rest[c];
         if (c > 0 && k->v_rest[c] == k->v_rest[c - 1])
             k->log_v_rest[c] = k->log_v_rest[c - 1];
         else // where it is 0 it meets q = 0 only
             k->log_v_rest[c] = k->v_rest[c] > 0.0 ? log_f64(k->v_rest[c]) : 0.0;
     }
-    k->both_rest = f64_sum(product, classes);
 }
 
 // q = theta(x_t, x_0) and the sum Zq that it was divided by.
 static double posterior(const TokenKernel *k, int x_0, int x_t, double *q) {
-    double v_here = k->keep + k->v_rest[x_0], v_t = x_t == x_0 ? v_here : k->v_rest[x_t];
-    double z = k->a * v_t + (k->uniform ? k->u_rest[0] : k->keep * k->u_rest[x_0] + k->both_rest);
-    double inverse = 1.0 / z, here = k->a + k->u_rest[x_t];
-    for (int c = 0; c < k->classes; ++c) q[c] = k->u_rest[c] * k->v_rest[c] * inverse;
+    double u = k->rest[x_t], here = k->a + u, v_here = k->keep + k->v_rest[x_0];
+    double z = u + k->a * (x_t == x_0 ? v_here : k->v_rest[x_t]), inverse = 1.0 / z;
+    for (int c = 0; c < k->classes; ++c) q[c] = u * k->v_rest[c] * inverse;
     q[x_t] = here * k->v_rest[x_t] * inverse;
-    q[x_0] = (x_t == x_0 ? here : k->u_rest[x_0]) * v_here * inverse;
+    q[x_0] = (x_t == x_0 ? here : u) * v_here * inverse;
     return z;
-}
-
-// Zp, the sum of u w.
-static double mixture_sum(const TokenKernel *k, const double *p, int x_t) {
-    double w_t = fma(k->keep, p[x_t], k->v_rest[x_t]), part[CATEGORICAL_CLASSES_MOST];
-    if (k->uniform) return k->u_rest[0] + k->a * w_t;
-    for (int c = 0; c < k->classes; ++c) part[c] = k->u_rest[c] * p[c];
-    return k->keep * f64_sum(part, k->classes) + k->both_rest + k->a * w_t;
 }
 
 // KL of one token in the plug-in form, and weight times its gradient:
@@ -107,7 +93,8 @@ static double plug_in_loss(const TokenKernel *k, const float *logits, int x_0, i
     for (int c = 0; c < k->classes; ++c)
         log_w[c] = k->v_rest[c] == 0.0 ? (double)logits[c] - log_sum // p may have underflown
                                        : log_f64(fma(k->keep, p[c], k->v_rest[c]));
-    double z_q = posterior(k, x_0, x_t, q), z_p = mixture_sum(k, p, x_t);
+    double z_q = posterior(k, x_0, x_t, q), u = k->rest[x_t];
+    double z_p = u + k->a * fma(k->keep, p[x_t], k->v_rest[x_t]);
     for (int c = 0; c < k->classes; ++c) part[c] = q[c] * (k->log_v_rest[c] - log_w[c]);
     part[x_0] = q[x_0] * (log_f64(k->keep + k->v_rest[x_0]) - log_w[x_0]);
     double kl = f64_sum(part, k->classes) + log_f64(z_p) - log_f64(z_q);
@@ -117,8 +104,7 @@ static double plug_in_loss(const TokenKernel *k, const float *logits, int x_0, i
     for (int c = 0; c < k->classes; ++c) {
         double w = fma(k->keep, p[c], k->v_rest[c]);
         double r = k->keep * p[c] / w; // exp_f64 never gives 0, so w is not 0 either
-        double u = c == x_t ? k->a + k->u_rest[c] : k->u_rest[c];
-        part[c] = r * (u * w * inverse_p - q[c]);
+        part[c] = r * ((c == x_t ? k->a + u : u) * w * inverse_p - q[c]);
     }
     double sum = f64_sum(part, k->classes);
     for (int c = 0; c < k->classes; ++c) dlogits[c] = (float)(weight * fma(-p[c], sum, part[c]));
@@ -169,9 +155,11 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
 static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, double uniform) {
     double p[CATEGORICAL_CLASSES_MOST], log_sum, running = 0.0;
     if (k->form != CATEGORICAL_NOTHING) softmax(logits, k->classes, p, &log_sum);
-    for (int c = 0; c < k->classes && k->form != CATEGORICAL_DIRECT; ++c) {
-        double u = c == x_t ? k->a + k->u_rest[c] : k->u_rest[c];
-        p[c] = k->form == CATEGORICAL_NOTHING ? u : u * fma(k->keep, p[c], k->v_rest[c]);
+    for (int c = 0; c < k->classes; ++c) {
+        double here = c == x_t ? k->a : 0.0;
+        if (k->form == CATEGORICAL_NOTHING) p[c] = here + k->rest[c];
+        if (k->form == CATEGORICAL_PLUG_IN)
+            p[c] = (here + k->rest[x_t]) * fma(k->keep, p[c], k->v_rest[c]);
     }
     double goal = uniform * f64_sum(p, k->classes);
     int32_t last = 0;

@@ -5,6 +5,24 @@
 #include "model/cpu/kernels/f64.h"
 #include "model/cpu/kernels/noise.h"
 
+void CPU_KERNEL(rescale)(Stream *stream, const Rescale *args) {
+    (void)stream;
+    uint32_t bits[NOISE_CHUNK];
+    float x[NOISE_CHUNK];
+    for (int64_t s = 0; s < args->samples; ++s)
+        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+            chunk_load(x, args->x + at, n);
+            if (args->width != 0.0f) {
+                noise_bits(args->key, args->sample[s], e / 4, bits);
+                for (int i = 0; i < NOISE_CHUNK; ++i)
+                    x[i] = fmaf(args->width, rng_uniform(bits[i]) - 0.5f, x[i]);
+            }
+            for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(args->scale, x[i], args->shift);
+            memcpy(args->y + at, x, (size_t)n * sizeof *x);
+        }
+}
+
 void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const GaussianCorrupt *args) {
     (void)stream;
     float eps[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK];
