@@ -10,7 +10,7 @@
 #include "model/backend.h"
 #include "model/network.h"
 
-// Words that are "auto" are the system's own choice; docs/systems.md has the table.
+// Words that are "auto" are the system's own choice; docs/systems.md has the words of each system.
 typedef struct {
     char name[20];     // the system: "ddpm", "multinomial", ... (process_names)
     int32_t steps;     // T

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 
 static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     (void)config;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 
 // ---- schedule ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@
 // The bound here is -K in nats with that correction, hence a bound on any data.
 #include <math.h>
 
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 
 // 1 / b_t falls evenly from T to 2, so that each step destroys about as much of the data; a floor,
 // and more noise in the first step.

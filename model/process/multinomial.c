@@ -4,7 +4,7 @@
 // decoder is that of the authors' code: the posterior with A_0 = 1.
 #include <math.h>
 
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 
 // As the authors' code: f is a cosine without the square, a_t^2 is clipped at 0.001 and A_t is the
 // product of the clipped a_t.

@@ -109,7 +109,7 @@ int time_law_draw(const TimeLaw *law, double u, double *scale);
 int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                           double *scale);
 
-// ---- gaussian.c ----
+// ---- family_gaussian.c -------------------------------------------------------------------------
 
 // Mean over the noise of the sum of squares of a sample as the process sees it.
 double gaussian_square_sum(const Process *process, const void *x_0);

@@ -1,7 +1,7 @@
 // Binomial diffusion of 2015 on heartbeat sequences, 20 bits with a one every 5, against the bound
 // of the best factorised reverse. By symmetry the phase of x_0 is 0, and of x_t only the numbers of
 // ones among the positions of each phase matter: 5^5 states with binomial weights.
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 

@@ -1,6 +1,6 @@
 // DDPM against closed forms on N(0,s^2), where the best denoiser is known: bounds with each fixed
 // variance, and a learned one that its gradient must bring to the best variance of every step.
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 

@@ -1,7 +1,7 @@
 // Gaussian diffusion of 2015 against closed forms: on N(0,1) the forward kernel backwards is the
 // best reverse, and K is minus the entropy for any number of steps; on N(0,s^2) the best m and v
 // are known, and the bound closes in on the entropy as steps grow.
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 

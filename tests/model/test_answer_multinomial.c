@@ -1,6 +1,6 @@
 // Multinomial diffusion against exact enumeration: bounds of the best network, what the plug-in
 // form wants, and a table of logits that training brings to the same bound.
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 #include "tests/model/support_process.h"
 #include "tests/model/support_source.h"
 #include "tests/test.h"

@@ -1,6 +1,6 @@
 // Gaussian diffusion against published values and closed forms on data N(0, s^2), where the best
 // denoiser is known: x0_hat = x_t keep s^2 / (keep^2 s^2 + noise^2).
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 

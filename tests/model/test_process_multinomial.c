@@ -1,5 +1,5 @@
 // Multinomial diffusion: schedule, corruption, and the sampler against enumeration.
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 #include "tests/model/support_process.h"
 #include "tests/model/support_source.h"
 #include "tests/test.h"

@@ -1,5 +1,5 @@
 // The tensor work of categorical processes.
-#include "model/process/categorical.h"
+#include "model/process/family_categorical.h"
 
 #include <math.h>
 #include <string.h>

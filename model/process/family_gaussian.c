@@ -1,6 +1,6 @@
 // The tensor work of Gaussian processes: numbers of a time, then a few operations. Samplers are
 // those of DDPM (arXiv 2006.11239) and DDIM (2010.02502).
-#include "model/process/gaussian.h"
+#include "model/process/family_gaussian.h"
 
 #include <math.h>
 #include <string.h>

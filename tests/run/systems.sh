@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Every diffusion system trains, goes on after a stop on other ranks to the same bits, samples, and is
+# evaluated: on short runs of the shipped configurations. systems.sh [--long: 1, 2, 3 and 4 ranks]
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+worlds="3"
+[ "${1:-}" != --long ] || worlds="2 3 4"
+
+# A run on one rank; then, for each world, half of it there and the rest on two ranks.
+# system NAME UNIT ARGUMENT...
+system() {
+    local name=$1 unit=$2 world first
+    shift 2
+    set -- "$@" train.steps=24 checkpoint.every=12 eval.every=0 sample.every=0 log.every=1 \
+        optim.warmup=0
+    run 0 0 train "$@" run.dir="$work/$name"
+    first=$(fingerprint "$work/$name")
+    for world in $worlds; do
+        run 0 "$world" train "$@" train.steps=24 run.dir="$work/$name-$world"
+        same "$(fingerprint "$work/$name-$world")" "$first" "$name on $world ranks"
+        rm -rf "$work/$name-$world/step-000000024"
+        run 0 2 train "$@" run.dir="$work/$name-$world"
+        said "resumed from .*step-0*12" "it goes on from step 12"
+        same "$(fingerprint "$work/$name-$world")" "$first" "$name, resumed"
+    done
+    run 0 0 sample "$work/$name" -n 2 -o "$work/$name.out"
+    [ -s "$work/$name.out" ] || die "$name draws nothing"
+    run 0 2 eval "$work/$name" --limit 4 --json
+    grep -q "\"$unit\": [0-9.-]*[0-9]," "$log" || die "$name is not evaluated in $unit"
+    checked "$name: $first on 1 and $worlds ranks, and resumed on 2"
+}
+
+small_batch=(train.batch=24 train.grains=12)
+make_points
+system ddpm bits_per_dim "${small[@]}" "${small_batch[@]}"
+system iddpm bits_per_dim "${small[@]}" "${small_batch[@]}" process.variance=learned-range \
+    process.loss=hybrid
+# Few times, so that what the law of times has learned matters at the stop.
+system vlb bits_per_dim "${small[@]}" "${small_batch[@]}" process.steps=4 process.loss=vlb \
+    process.variance=learned-range process.times=second-moment
+system gaussian2015 bits_per_dim "$root/configs/swiss-roll-2015.yaml" data.path="$work/points" \
+    "${small_batch[@]}" model.width=32
+grep -q '"null"' "$log" || die "the null model is not told"
+
+if [ -e /usr/lib/bible.data ]; then
+    run 0 0 pack /usr/lib/bible.data -o "$work/bible"
+    system multinomial bits_per_token "$root/configs/kjv.yaml" data.path="$work/bible" \
+        "${small_batch[@]}" model.width=32 model.depth=1 data.length=16 process.steps=4 \
+        process.times=importance
+else
+    echo "skip multinomial: Debian's bible-kjv-text is not installed"
+fi
+
+# A law that has learned nothing draws other times.
+run 0 0 train "${small[@]}" "${small_batch[@]}" process.steps=4 process.loss=vlb \
+    process.variance=learned-range train.steps=24 log.every=1 optim.warmup=0 \
+    run.dir="$work/uniform"
+[ "$(fingerprint "$work/uniform")" != "$(fingerprint "$work/vlb")" ] ||
+    die "the law of times makes no difference"
+checked "times that were learned differ from uniform ones"
