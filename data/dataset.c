@@ -206,6 +206,10 @@ int dataset_find_column(const Dataset *dataset, const char *name) {
     return -1;
 }
 
+bool dataset_is_drawn(const DatasetInfo *info) {
+    return info->kind == KIND_IMAGE || (info->kind == KIND_TOKENS && info->column[0].dims == 2);
+}
+
 // Numbers that later code uses as an index, or that would spoil every sum: NONE if all are good,
 // else the first that is not.
 static int64_t find_bad_value(const DatasetInfo *info, const Column *column, const void *group,
@@ -217,9 +221,9 @@ static int64_t find_bad_value(const DatasetInfo *info, const Column *column, con
         }
         return NONE;
     }
-    int32_t limit = strcmp(column->name, "label") == 0  ? info->classes
-                    : strcmp(column->name, "text") == 0 ? info->symbols
-                                                        : 256;
+    int32_t limit = strcmp(column->name, "label") == 0 ? info->classes
+                    : info->symbols > 0                ? info->symbols
+                                                       : 256;
     const uint8_t *value = group;
     for (int64_t i = 0; i < numbers && limit < 256; ++i) {
         if (value[i] >= limit) return i;

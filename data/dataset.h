@@ -5,8 +5,8 @@
 //   train-image-00000.zst           block file (base/codec.h): one *group* of items a block
 //   train-label-00000.zst
 //
-// A column holds `count` items of one shape and type. Images and labels are one item a sample; a
-// text column's item is a symbol, and a sample is a run of `data.length` of them.
+// A column holds `count` items of one shape and type. Images, tokens and labels are one item a
+// sample; a text column's item is a symbol, and a sample is a run of `data.length` of them.
 #pragma once
 
 #include <stddef.h>
@@ -17,7 +17,12 @@
 
 enum { DATASET_COLUMNS_MOST = 4, DATASET_NAME_BYTES = 64, DATASET_ALPHABET_BYTES = 1024 };
 
-typedef enum { KIND_IMAGE, KIND_TEXT, KIND_VECTOR } DatasetKind;
+typedef enum {
+    KIND_IMAGE,
+    KIND_TEXT,
+    KIND_VECTOR,
+    KIND_TOKENS, // symbols in a row or on a grid, the same number in every sample
+} DatasetKind;
 typedef enum { DTYPE_U8, DTYPE_F32 } Dtype;
 typedef enum {
     FILTER_NONE,
@@ -26,7 +31,7 @@ typedef enum {
 } Filter;
 
 typedef struct {
-    char name[16]; // "image", "label", "text", "vector"
+    char name[16]; // "image", "label", "text", "vector", "tokens"
     Dtype dtype;
     Filter filter;
     int dims; // of one item; 0: a single number
@@ -42,7 +47,7 @@ typedef struct {
     int64_t items;                         // of the opened split
     int32_t classes;                       // 0: no labels
     char alphabet[DATASET_ALPHABET_BYTES]; // text: UTF-8, symbol i is the i-th character
-    int32_t symbols;                       // text: number of symbols
+    int32_t symbols;                       // text, tokens: they are 0 to symbols - 1; others: 0
     uint64_t identity; // hash of the index's content: names the data whatever its path
 } DatasetInfo;
 
@@ -56,6 +61,7 @@ void dataset_close(Dataset *dataset);
 const DatasetInfo *dataset_info(const Dataset *dataset);
 int dataset_find_column(const Dataset *dataset, const char *name); // -1 if absent
 int64_t column_item_bytes(const Column *column);
+bool dataset_is_drawn(const DatasetInfo *info); // samples are pictures: images, grids of tokens
 
 // Copies items [first, first + count) of a column, unfiltered, to `out`. One caller at a time.
 // A damaged group is BAD_DATA naming shard, group and items; it is never returned.
@@ -64,5 +70,5 @@ Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, 
 // Checks everything: index, every shard's size and hash, every group. The error names the file.
 Status dataset_verify(const char *path);
 // Writes index, splits and shards to `out` and, with item >= 0, that item of `split` (an image as
-// characters, text from that symbol on, points as numbers).
+// characters, text from that symbol on, tokens and points as numbers).
 Status dataset_inspect(const char *path, const char *split, int64_t item, FILE *out);

@@ -185,6 +185,16 @@ static void show_symbols(const DatasetInfo *info, const uint8_t *symbol, int64_t
     fputc('\n', out);
 }
 
+// Row by row as numbers.
+static void show_tokens(const DatasetInfo *info, const uint8_t *token, FILE *out) {
+    const Column *column = &info->column[0];
+    int64_t numbers = column_item_bytes(column), width = column->dim[column->dims - 1];
+    for (int64_t i = 0; i < numbers; ++i) {
+        fprintf(out, info->symbols <= 10 ? "%d" : "%4d", token[i]);
+        if ((i + 1) % width == 0) fputc('\n', out);
+    }
+}
+
 static Status show_main(Dataset *dataset, int64_t item, uint8_t *buffer, FILE *out) {
     const DatasetInfo *info = dataset_info(dataset);
     const Column *column = &info->column[0];
@@ -193,6 +203,7 @@ static Status show_main(Dataset *dataset, int64_t item, uint8_t *buffer, FILE *o
     TRY(dataset_read(dataset, 0, item, count, buffer));
     if (info->kind == KIND_IMAGE) show_image(column, buffer, out);
     if (info->kind == KIND_TEXT) show_symbols(info, buffer, count, out);
+    if (info->kind == KIND_TOKENS) show_tokens(info, buffer, out);
     for (int64_t i = 0; info->kind == KIND_VECTOR && i < column->dim[0]; ++i) {
         float value;
         memcpy(&value, buffer + 4 * i, 4);

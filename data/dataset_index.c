@@ -9,7 +9,7 @@
 
 static const int64_t items_most = (int64_t)1 << 48;
 
-const char *const dataset_kind_names[3] = {"image", "text", "vector"};
+const char *const dataset_kind_names[4] = {"image", "text", "vector", "tokens"};
 const char *const dataset_dtype_names[2] = {"u8", "f32"};
 const char *const dataset_filter_names[3] = {"none", "row-delta", "planes"};
 
@@ -87,24 +87,27 @@ static Status parse_column(const json_t *entry, const char *what, Column *column
     return STATUS_OK;
 }
 
-static bool column_is(const Column *column, const char *name, Dtype dtype, int dims) {
-    return strcmp(column->name, name) == 0 && column->dtype == dtype && column->dims == dims;
+static bool column_is(const Column *column, const char *name, Dtype dtype, int least, int most) {
+    return strcmp(column->name, name) == 0 && column->dtype == dtype && column->dims >= least &&
+           column->dims <= most;
 }
 
 // What a kind promises to its readers: the main column first, then perhaps labels.
 static Status check_columns(const DatasetInfo *info, const char *what) {
     static const struct {
-        const char *name;
         Dtype dtype;
-        int dims;
-    } main_column[] = {{"image", DTYPE_U8, 3}, {"text", DTYPE_U8, 0}, {"vector", DTYPE_F32, 1}};
-    const char *name = main_column[info->kind].name;
-    FAIL_IF(!column_is(&info->column[0], name, main_column[info->kind].dtype,
-                       main_column[info->kind].dims),
-            BAD_DATA, "%s: the first column of kind %s must be \"%s\" of %s with %d sizes", what,
-            dataset_kind_names[info->kind], name,
-            dataset_dtype_names[main_column[info->kind].dtype], main_column[info->kind].dims);
-    bool labels = info->columns == 2 && column_is(&info->column[1], "label", DTYPE_U8, 0);
+        int least, most; // sizes
+    } main_column[] = {[KIND_IMAGE] = {DTYPE_U8, 3, 3},
+                       [KIND_TEXT] = {DTYPE_U8, 0, 0},
+                       [KIND_VECTOR] = {DTYPE_F32, 1, 1},
+                       [KIND_TOKENS] = {DTYPE_U8, 1, 2}};
+    const char *name = dataset_kind_names[info->kind];
+    Dtype dtype = main_column[info->kind].dtype;
+    int least = main_column[info->kind].least, most = main_column[info->kind].most;
+    FAIL_IF(!column_is(&info->column[0], name, dtype, least, most), BAD_DATA,
+            "%s: the first column of kind %s must be \"%s\" of %s with %d to %d sizes", what, name,
+            name, dataset_dtype_names[dtype], least, most);
+    bool labels = info->columns == 2 && column_is(&info->column[1], "label", DTYPE_U8, 0, 0);
     FAIL_IF(info->columns > 2 || (info->columns == 2 && !labels), BAD_DATA,
             "%s: a second column must be \"label\" of u8 without sizes, and there is no third",
             what);
@@ -128,9 +131,9 @@ static Status parse_alphabet(const json_t *root, const char *what, DatasetInfo *
 static Status parse_info(const json_t *root, const char *what, DatasetInfo *info) {
     json_t *columns;
     int kind = 0;
-    int64_t classes = 0;
+    int64_t classes = 0, symbols = 0;
     TRY(json_get_text(root, "name", what, info->name, sizeof info->name));
-    TRY(get_choice(root, "kind", what, dataset_kind_names, 3, &kind));
+    TRY(get_choice(root, "kind", what, dataset_kind_names, 4, &kind));
     info->kind = (DatasetKind)kind;
     TRY(json_get_hex64(root, "identity", what, &info->identity));
     TRY(get_list(root, "columns", what, 1, DATASET_COLUMNS_MOST, &columns));
@@ -144,6 +147,10 @@ static Status parse_info(const json_t *root, const char *what, DatasetInfo *info
     }
     info->classes = (int32_t)classes;
     if (info->kind == KIND_TEXT) TRY(parse_alphabet(root, what, info));
+    if (info->kind == KIND_TOKENS) {
+        TRY(json_get_i64(root, "symbols", what, 1, 256, &symbols));
+        info->symbols = (int32_t)symbols;
+    }
     return check_columns(info, what);
 }
 

@@ -54,13 +54,13 @@ void dataset_index_close(DatasetIndex *index); // frees the shards; a zeroed ind
 
 Status dataset_index_add_shard(DatasetIndex *index, const IndexShard *shard);
 int dataset_index_find_split(const DatasetIndex *index, const char *name); // -1 if absent
-// Hash of kind, columns, classes, alphabet, counts and contents; not of names, filters and shards.
+// Hash of kind, columns, classes, symbols, counts and contents; not of names, filters and shards.
 uint64_t dataset_index_identity(const DatasetIndex *index);
 // Hash of the whole index without its key "check": of its compact text with sorted keys.
 uint64_t dataset_index_check(const json_t *root);
 // The line of NumPy that turns a shard decoded by `zstd -d` (bytes `raw`) into items.
 void dataset_index_numpy(const Column *column, char *out, size_t bytes);
 
-extern const char *const dataset_kind_names[3];
+extern const char *const dataset_kind_names[4];
 extern const char *const dataset_dtype_names[2];
 extern const char *const dataset_filter_names[3];

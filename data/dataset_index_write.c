@@ -23,6 +23,7 @@ uint64_t dataset_index_identity(const DatasetIndex *index) {
         fputc('\n', out);
     }
     fprintf(out, "classes %d\nalphabet %s\n", (int)info->classes, info->alphabet);
+    if (info->kind == KIND_TOKENS) fprintf(out, "symbols %d\n", (int)info->symbols);
     for (int s = 0; s < index->splits; ++s) {
         fprintf(out, "split %s %" PRId64, index->split[s].name, index->split[s].items);
         for (int c = 0; c < info->columns; ++c) {
@@ -118,7 +119,9 @@ Status dataset_index_save(const char *path, DatasetIndex *index) {
                              json_hex64(info->identity));
     FAIL_IF(root == NULL, BAD_DATA, "%s: the name \"%s\" is not UTF-8", file, info->name);
     if (info->classes > 0) json_object_set_new(root, "classes", json_integer(info->classes));
-    if (info->symbols > 0) json_object_set_new(root, "alphabet", json_string(info->alphabet));
+    if (info->kind == KIND_TEXT) json_object_set_new(root, "alphabet", json_string(info->alphabet));
+    if (info->kind == KIND_TOKENS)
+        json_object_set_new(root, "symbols", json_integer(info->symbols));
     json_t *sources = json_array(), *columns = json_array(), *splits = json_array(),
            *shards = json_array();
     for (int i = 0; i < index->sources; ++i) {

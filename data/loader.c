@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mix.h"
 #include "base/thread.h"
+#include "data/dataset_index.h"
 #include "data/order.h"
 
 enum { DEPTH_MOST = 1024 };
@@ -59,16 +60,14 @@ static Status read_sample(Loader *loader, RingSlot *slot, int64_t row, int64_t i
     Dataset *dataset = loader->config.dataset;
     float *number = (float *)slot->x + row * loader->item;
     int32_t *symbol = (int32_t *)slot->x + row * loader->item;
-    int column = 0;
-    if (loader->kind == KIND_VECTOR) {
-        TRY(dataset_read(dataset, column, index, 1, number));
-    } else if (loader->kind == KIND_IMAGE) {
-        TRY(dataset_read(dataset, column, index, 1, loader->raw));
+    int64_t items = loader->kind == KIND_TEXT ? loader->item : 1;
+    void *to = loader->kind == KIND_VECTOR ? (void *)number : loader->raw;
+    TRY(dataset_read(dataset, 0, index * items, items, to));
+    if (loader->kind == KIND_IMAGE) {
         for (int64_t i = 0; i < loader->item; ++i) {
             number[i] = (float)loader->raw[i] / 127.5f - 1.0f;
         }
-    } else {
-        TRY(dataset_read(dataset, column, index * loader->item, loader->item, loader->raw));
+    } else if (loader->kind != KIND_VECTOR) {
         for (int64_t i = 0; i < loader->item; ++i) symbol[i] = loader->raw[i];
     }
     uint8_t label = 0;
@@ -170,7 +169,7 @@ static Status check_config(const LoaderConfig *config) {
     FAIL_IF(text != (config->length > 0), BAD_CONFIG,
             "data.length is %lld, but set \"%s\" is of kind %s: text needs a length above 0, "
             "other kinds 0",
-            (long long)config->length, info->name, text ? "text" : "image or vector");
+            (long long)config->length, info->name, dataset_kind_names[info->kind]);
     FAIL_IF(text && config->length > info->items, BAD_CONFIG,
             "data.length is %lld, but the split of \"%s\" has only %lld symbols",
             (long long)config->length, info->name, (long long)info->items);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/glyph.h"
 #include "data/shard_writer.h"
 #include "data/toys.h"
 
@@ -34,6 +35,17 @@ int pack_add_split(Pack *pack, const char *name, int64_t items) {
     return pack->index.splits++;
 }
 
+Status pack_add_splits(Pack *pack, int64_t items, const char *things) {
+    FAIL_IF(items < 20, BAD_DATA, "%s: %lld %s are too few to split", pack->config->source,
+            (long long)items, things);
+    int64_t train = items / 10 * 9 + items % 10 * 9 / 10;
+    int64_t valid = (items - train) / 2;
+    pack_add_split(pack, "train", train);
+    pack_add_split(pack, "valid", valid);
+    pack_add_split(pack, "test", items - train - valid);
+    return STATUS_OK;
+}
+
 // The last part of a path, cut to fit; bytes that have no place in a JSON text become '?'.
 static void copy_name(const char *path, char *out, size_t bytes) {
     size_t end = strlen(path);
@@ -54,6 +66,25 @@ void pack_add_source(Pack *pack, const char *path, int64_t bytes, uint64_t hash)
     copy_name(path, source->file, sizeof source->file);
     source->bytes = bytes;
     source->hash = hash;
+}
+
+void pack_add_text(Pack *pack, TextStream *text) {
+    int64_t bytes;
+    uint64_t hash;
+    text_source(text, &bytes, &hash);
+    pack_add_source(pack, pack->config->source, bytes, hash);
+}
+
+Status pack_check_text(Pack *pack, TextStream *text) {
+    const IndexSource *source = &pack->index.source[0];
+    size_t got;
+    int64_t bytes = -1;
+    uint64_t hash = 0;
+    TRY(text_read(text, pack->buffer, 1, &got));
+    if (got == 0) text_source(text, &bytes, &hash);
+    FAIL_IF(bytes != source->bytes || hash != source->hash, BAD_DATA,
+            "%s: changed while it was read", pack->config->source);
+    return STATUS_OK;
 }
 
 void pack_progress(const Pack *pack, int64_t done, int64_t total, const char *what) {
@@ -94,6 +125,16 @@ done:
     return status;
 }
 
+// What cannot be read is no font: reading it as text tells why.
+static bool is_font(const char *path) {
+    char start[GLYPH_LINE_MOST];
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) return false;
+    size_t got = fread(start, 1, sizeof start, file);
+    fclose(file);
+    return glyph_begins(start, got);
+}
+
 static Status recognise_and_pack(Pack *pack) {
     const char *source = pack->config->source;
     struct stat about;
@@ -104,13 +145,13 @@ static Status recognise_and_pack(Pack *pack) {
         } else {
             FAIL_IF(!S_ISREG(about.st_mode), BAD_DATA, "%s: is neither a folder nor a file",
                     source);
-            TRY(pack_text(pack));
+            TRY(is_font(source) ? pack_unifont(pack) : pack_text(pack));
         }
         return STATUS_OK;
     }
     FAIL_IF(!toy_find(source, &toy), NOT_FOUND,
             "%s: there is no such folder or file, and no made-up set of that name (swiss-roll, "
-            "two-moons, checkerboard)",
+            "two-moons, checkerboard, heartbeat)",
             source);
     TRY(pack_toy(pack, toy));
     return STATUS_OK;

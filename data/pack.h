@@ -3,9 +3,13 @@
 // The source is recognised by content:
 //   a folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]   images, splits train and test
 //   the file bible.data of Debian's bible-kjv-text                    text, train, valid and test
+//   a font as lines of hexadecimal digits (data/glyph.h): unifont.hex  tokens [16, 16] of 2 symbols
 //   any other file without NUL bytes                                  text, train, valid and test
 //   "swiss-roll", "two-moons", "checkerboard" (nothing of that name)  made-up points in the plane
+//   "heartbeat" (nothing of that name)                                tokens [20] of 2 symbols
 // Text is split by characters: the first 90 % train, half of the rest valid, the remainder test.
+// Glyphs are split in the same shares, but shuffled by a fixed key first, as neighbours in a font
+// are alike; glyphs of 8 x 16 pixels are left out.
 #pragma once
 
 #include <stdbool.h>
@@ -25,7 +29,7 @@ typedef struct {
     const char *name;    // NULL: the last part of `out`
     TextForm form;       // text only
     bool force;          // replace `out` if it is a dataset already
-    int64_t train_items; // made-up sets: points in train (0: 50000); valid and test a tenth each
+    int64_t train_items; // made-up sets: samples in train (0: 50000); valid and test a tenth each
     uint64_t seed;       // made-up sets
     // Called now and then from the same thread with the share done in [0, 1]; NULL: silent.
     void (*progress)(void *context, double fraction, const char *what);

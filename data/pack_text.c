@@ -12,8 +12,6 @@ typedef struct {
     int64_t characters;
     bool used[256];
     uint8_t symbol[256]; // of each byte in use
-    int64_t source_bytes;
-    uint64_t source_hash;
 } TextCount;
 
 static Status count_stream(Pack *pack, TextStream *text, TextCount *count) {
@@ -23,8 +21,7 @@ static Status count_stream(Pack *pack, TextStream *text, TextCount *count) {
         for (size_t i = 0; i < got; ++i) count->used[pack->buffer[i]] = true;
         count->characters += (int64_t)got;
     } while (got > 0);
-    text_source(text, &count->source_bytes, &count->source_hash);
-    pack_add_source(pack, pack->config->source, count->source_bytes, count->source_hash);
+    pack_add_text(pack, text);
     return STATUS_OK;
 }
 
@@ -43,18 +40,6 @@ static void set_alphabet(DatasetInfo *info, TextForm form, TextCount *count) {
     *out = '\0';
 }
 
-// As text8: the first 90 %, half of the rest, the remainder.
-static Status add_splits(Pack *pack, int64_t characters) {
-    FAIL_IF(characters < 20, BAD_DATA, "%s: %lld characters are too few to split",
-            pack->config->source, (long long)characters);
-    int64_t train = characters / 10 * 9 + characters % 10 * 9 / 10;
-    int64_t valid = (characters - train) / 2;
-    pack_add_split(pack, "train", train);
-    pack_add_split(pack, "valid", valid);
-    pack_add_split(pack, "test", characters - train - valid);
-    return STATUS_OK;
-}
-
 // The next `items` characters of the stream become a split.
 static Status copy_split(Pack *pack, TextStream *text, const TextCount *count, int64_t items,
                          ShardWriter *writer) {
@@ -66,18 +51,6 @@ static Status copy_split(Pack *pack, TextStream *text, const TextCount *count, i
         TRY(shard_writer_add(writer, pack->buffer, got));
         items -= (int64_t)got;
     }
-    return STATUS_OK;
-}
-
-// The second pass must have seen what the first one did.
-static Status check_unchanged(Pack *pack, TextStream *text, const TextCount *count) {
-    size_t got;
-    int64_t bytes = -1;
-    uint64_t hash = 0;
-    TRY(text_read(text, pack->buffer, 1, &got));
-    if (got == 0) text_source(text, &bytes, &hash);
-    FAIL_IF(bytes != count->source_bytes || hash != count->source_hash, BAD_DATA,
-            "%s: changed while it was read", pack->config->source);
     return STATUS_OK;
 }
 
@@ -95,7 +68,7 @@ static Status write_splits(Pack *pack, TextStream *text, const TextCount *count)
         TRY(shard_writer_finish(writer));
         pack_progress(pack, done += items, count->characters, "packing text");
     }
-    TRY(check_unchanged(pack, text, count));
+    TRY(pack_check_text(pack, text));
     return STATUS_OK;
 }
 
@@ -110,7 +83,7 @@ Status pack_text(Pack *pack) {
     text_close(text);
     text = NULL;
     pack_add_column(pack, "text", DTYPE_U8, FILTER_NONE, 0, NULL);
-    TRY_OR(done, status, add_splits(pack, count.characters));
+    TRY_OR(done, status, pack_add_splits(pack, count.characters, "characters"));
     TRY_OR(done, status, text_open(pack->config->source, pack->config->form, &text));
     TRY_OR(done, status, write_splits(pack, text, &count));
 done:

@@ -37,8 +37,8 @@ Status shard_writer_open(const char *folder, DatasetIndex *index, int split, int
     writer->split = split;
     writer->shard.split = split;
     writer->shard.column = column;
-    // Text gains from a longer search; pixels and planes of floats lose by it.
-    writer->level = index->info.kind == KIND_TEXT ? 3 : 1;
+    // Symbols gain from a longer search; pixels and planes of floats lose by it.
+    writer->level = index->info.symbols > 0 ? 3 : 1;
     writer->group_bytes = (size_t)(writer->column->group_items * column_item_bytes(writer->column));
     writer->group = malloc(writer->group_bytes);
     writer->filtered = malloc(writer->group_bytes);

@@ -1,4 +1,4 @@
-// Swiss roll, two moons, checkerboard.
+// Swiss roll, two moons, checkerboard, heartbeat.
 #include "data/toys.h"
 
 #include <string.h>
@@ -34,11 +34,12 @@ static void checkerboard(const double u[3], double noise_x, double noise_y, doub
 
 static const struct {
     const char *name;
-    void (*draw)(const double u[3], double noise_x, double noise_y, double out[2]);
+    void (*draw)(const double u[3], double noise_x, double noise_y, double out[2]); // NULL: bits
 } toys[] = {
     {"swiss-roll", swiss_roll},
     {"two-moons", two_moons},
     {"checkerboard", checkerboard},
+    {"heartbeat", NULL},
 };
 
 bool toy_find(const char *name, int *out) {
@@ -49,6 +50,17 @@ bool toy_find(const char *name, int *out) {
         }
     }
     return false;
+}
+
+bool toy_is_bits(int toy) {
+    return toys[toy].draw == NULL;
+}
+
+void toy_bits(uint64_t seed, uint64_t sample, uint8_t out[HEARTBEAT_BITS]) {
+    uint32_t random[4];
+    rng_block(rng_key(seed, RNG_DATA, 0), sample, 0, random);
+    int phase = (int)((uint64_t)random[0] * HEARTBEAT_PERIOD >> 32);
+    for (int i = 0; i < HEARTBEAT_BITS; ++i) out[i] = i % HEARTBEAT_PERIOD == phase;
 }
 
 void toy_point(int toy, uint64_t seed, uint64_t sample, float out[2]) {

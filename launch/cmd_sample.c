@@ -87,14 +87,14 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     const Trained *trained = &command->trained;
     const DatasetInfo *info = dataset_info(trained->data);
     char path[PATH_BYTES];
-    bool image = info->kind == KIND_IMAGE;
+    bool drawn = dataset_is_drawn(info);
     if (command->out != NULL)
         TRY(path_format(path, "%s", command->out));
     else
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
-                        image ? "png" : "txt"));
+                        drawn ? "png" : "txt"));
     TRY(picture_write(info, &trained->engine.shape, samples, command->count, path));
-    if (command->out == NULL && !image) return print_lines(path);
+    if (command->out == NULL && !drawn) return print_lines(path);
     printf("%lld samples of step %lld in %s\n", (long long)command->count, (long long)trained->step,
            path);
     return STATUS_OK;

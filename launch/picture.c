@@ -14,21 +14,33 @@ static int64_t item_of(const NetworkShape *shape) {
     return (int64_t)shape->channels * shape->height * shape->width;
 }
 
-static Status write_grid(const NetworkShape *shape, const float *x, int64_t count,
-                         const char *path) {
+// Ink on white: symbol 0 has none, the last one is black.
+static unsigned char token_grey(const DatasetInfo *data, int32_t id) {
+    int32_t most = data->symbols > 1 ? data->symbols - 1 : 1;
+    return (unsigned char)(255 - 255 * id / most);
+}
+
+static unsigned char number_grey(float x) {
+    return (unsigned char)lrintf(fminf(fmaxf((x + 1) * 127.5f, 0), 255));
+}
+
+static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                         int64_t count, const char *path) {
+    const int64_t *side = data->column[0].dim + data->column[0].dims - 2;
     FAIL_IF(shape->channels != 1 && shape->channels != 3, BAD_DATA,
             "images of %d channels cannot be drawn as a PNG", shape->channels);
     size_t n = (size_t)(count * item_of(shape));
     unsigned char *pixels = malloc(n);
     FAIL_IF(pixels == NULL, NO_MEMORY, "no memory for a grid of %lld images", (long long)count);
     for (size_t i = 0; i < n; ++i)
-        pixels[i] = (unsigned char)lrintf(fminf(fmaxf((x[i] + 1) * 127.5f, 0), 255));
+        pixels[i] = shape->tokens ? token_grey(data, ((const int32_t *)samples)[i])
+                                  : number_grey(((const float *)samples)[i]);
     Status status = png_write_grid(path, &(PngGrid){.images = pixels,
                                                     .n = count,
                                                     .channels = shape->channels,
-                                                    .height = shape->height,
-                                                    .width = shape->width,
-                                                    .scale = shape->width <= 32 ? 2 : 1,
+                                                    .height = (int32_t)side[0],
+                                                    .width = (int32_t)side[1],
+                                                    .scale = side[1] <= 32 ? 2 : 1,
                                                     .ground = 128});
     free(pixels);
     return status;
@@ -40,11 +52,18 @@ static int character_bytes(const char *text) {
     return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
 }
 
+static void print_character(FILE *file, const DatasetInfo *data, int32_t id) {
+    const char *at = data->alphabet;
+    for (int32_t skip = id; skip > 0 && *at != '\0'; --skip) at += character_bytes(at);
+    fprintf(file, "%.*s", character_bytes(at), at);
+}
+
 static void print_tokens(FILE *file, const DatasetInfo *data, const int32_t *ids, int64_t length) {
     for (int64_t i = 0; i < length; ++i) {
-        const char *at = data->alphabet;
-        for (int32_t skip = ids[i]; skip > 0 && *at != '\0'; --skip) at += character_bytes(at);
-        fprintf(file, "%.*s", character_bytes(at), at);
+        if (data->kind == KIND_TEXT)
+            print_character(file, data, ids[i]);
+        else
+            fprintf(file, data->symbols <= 10 || i == 0 ? "%d" : " %d", ids[i]);
     }
     fputc('\n', file);
 }
@@ -73,6 +92,6 @@ static Status write_lines(const DatasetInfo *data, const NetworkShape *shape, co
 
 Status picture_write(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                      int64_t count, const char *path) {
-    if (data->kind == KIND_IMAGE) return write_grid(shape, samples, count, path);
+    if (dataset_is_drawn(data)) return write_grid(data, shape, samples, count, path);
     return write_lines(data, shape, samples, count, path);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/loader.h"
+
 static NetworkShape shape_of(const EngineConfig *config) {
     const DatasetInfo *data = config->data;
     NetworkShape shape = {.classes = data->classes, .channels = 1, .height = 1, .width = 1};
@@ -16,8 +18,9 @@ static NetworkShape shape_of(const EngineConfig *config) {
         shape.width = (int32_t)column->dim[2];
         break;
     case KIND_TEXT:
+    case KIND_TOKENS:
         shape.tokens = true;
-        shape.length = config->length;
+        shape.length = (int32_t)loader_item(data, config->length);
         shape.vocabulary = data->symbols;
         break;
     case KIND_VECTOR: shape.channels = (int32_t)column->dim[0]; break;

@@ -174,7 +174,7 @@ Status report_samples(Trainer *t) {
     void *samples;
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
-                    info->kind == KIND_IMAGE ? "png" : "txt"));
+                    dataset_is_drawn(info) ? "png" : "txt"));
     TRY(generate(&t->engine, t->context.comm, &request, &samples));
     Status status = STATUS_OK;
     if (is_rank_0(t))

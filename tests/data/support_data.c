@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/mix.h"
+#include "data/dataset.h"
 #include "data/pack.h"
 
 // Slow ramps with some noise, so that filters and zstd have something to find.
@@ -91,6 +92,20 @@ void support_write_images(const char *folder, int64_t train, int64_t test) {
     stop_if(mkdir(folder, 0777) != 0, folder);
     write_split(folder, 0, train);
     write_split(folder, 1, test);
+}
+
+uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
+                             size_t *bytes) {
+    Dataset *dataset = NULL;
+    EXPECT_OK(dataset_open(path, split, 1 << 20, &dataset));
+    if (dataset == NULL) return NULL;
+    int c = dataset_find_column(dataset, column);
+    int64_t items = dataset_info(dataset)->items;
+    *bytes = lead + (size_t)(items * column_item_bytes(&dataset_info(dataset)->column[c]));
+    uint8_t *data = malloc(*bytes);
+    EXPECT_OK(dataset_read(dataset, c, 0, items, data + lead));
+    dataset_close(dataset);
+    return data;
 }
 
 void support_pack(const char *source, const char *out) {

@@ -18,3 +18,6 @@ void support_flip_byte(const char *path, long at); // its lowest bit; from the e
 const char *support_path(const char *folder, const char *name);
 // Packs or ends the program with the message.
 void support_pack(const char *source, const char *out);
+// All of a column of a split, behind `lead` free bytes; *bytes counts both. The caller frees.
+uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
+                             size_t *bytes);

@@ -10,7 +10,7 @@
 #include "tests/data/support_data.h"
 
 static char folder[512];
-static const char *images, *points, *text; // packed sets; 1000 pictures are 3 groups
+static const char *images, *points, *text, *tokens; // packed sets; 1000 pictures are 3 groups
 
 static void expect_pictures(Dataset *dataset, int64_t first, int64_t count) {
     uint8_t *pixel = malloc((size_t)(count * SUPPORT_PIXELS)), *label = malloc((size_t)count);
@@ -215,24 +215,44 @@ static void test_hostile_index(void) {
     expect_refused(images, "row-delta", "row-delta\", \"extra\": \"", "check");
     expect_refused(text, "\"alphabet\": \"", "\"alphabet\": \"\xC3\xA9", "identity");
     expect_refused(points, "\"kind\": \"vector\"", "\"kind\": \"text\"", "alphabet");
+    expect_refused(tokens, "\"symbols\": 2", "\"symbols\": 0", "symbols");
+    expect_refused(tokens, "\"symbols\": 2", "\"symbols\": 257", "symbols");
+    expect_refused(tokens, "\"symbols\": 2", "\"signs\": 2", "symbols");
+    expect_refused(tokens, "\"symbols\": 2", "\"symbols\": 3", "identity");
+    expect_refused(tokens, "\"symbols\": 2", "\"symbols\": 2, \"classes\": 2",
+                   "no column of labels");
+    expect_refused(tokens, "\"shape\": [", "\"shape\": [1, 1, ", "of u8 with 1 to 2 sizes");
+    expect_refused(tokens, "\"dtype\": \"u8\"", "\"dtype\": \"f32\"", "of u8 with 1 to 2 sizes");
+    expect_refused(tokens, "\"kind\": \"tokens\"", "\"kind\": \"vector\"", "\"vector\" of f32");
     expect_refused(points, "\"dtype\": \"f32\"", "\"dtype\": \"u8\"", "planes needs");
     EXPECT_FAIL(dataset_index_parse("[", 1, "hostile", &(DatasetIndex){0}), BAD_DATA, "hostile");
 }
 
-// A sound folder by every hash, whose label is beyond its classes: packed, then declared smaller.
-static void test_values_out_of_range(void) {
-    const char *copy = copy_set(images, "range");
+// A sound folder by every hash, whose numbers go beyond its classes or symbols: packed, then
+// declared smaller.
+static void expect_out_of_range(const char *set, int32_t classes, int32_t symbols, int column,
+                                const char *name, int number) {
+    const char *copy = copy_set(set, "range");
     DatasetIndex index;
-    uint8_t label;
+    uint8_t item[64];
+    char place[64], message[64];
     Dataset *dataset = NULL;
+    snprintf(place, sizeof place, "train-%s-00000.zst", name);
+    snprintf(message, sizeof message, "number %d of column \"%s\" is not allowed", number, name);
     EXPECT_OK(dataset_index_load(copy, &index));
-    index.info.classes = 9;
+    index.info.classes = classes;
+    index.info.symbols = symbols;
     EXPECT_OK(dataset_index_save(copy, &index));
     dataset_index_close(&index);
     EXPECT_OK(dataset_open(copy, "train", 0, &dataset));
-    EXPECT_FAIL(dataset_read(dataset, 1, 0, 1, &label), BAD_DATA, "\"label\" is not allowed");
+    EXPECT_FAIL(dataset_read(dataset, column, 0, 1, item), BAD_DATA, message);
     dataset_close(dataset);
-    EXPECT_FAIL(dataset_verify(copy), BAD_DATA, "train-label-00000.zst");
+    EXPECT_FAIL(dataset_verify(copy), BAD_DATA, place);
+}
+
+static void test_values_out_of_range(void) {
+    expect_out_of_range(images, 9, 0, 1, "label", 7);
+    expect_out_of_range(tokens, 0, 1, 0, "tokens", 2);
 }
 
 // All content is right, but the file is not the one that was packed.
@@ -263,6 +283,7 @@ static void test_inspect(void) {
     expect_shown(images, 3, "train item 3, label 1\n");
     expect_shown(text, 4, "quick brown");
     expect_shown(points, 0, "train item 0\n");
+    expect_shown(tokens, 0, "train item 0\n00100001000010000100\n");
     FILE *out = fopen("/dev/null", "w");
     EXPECT_FAIL(dataset_inspect(images, "train", 1000, out), BAD_USAGE, "items 0 to 999");
     fclose(out);
@@ -308,6 +329,7 @@ static void test_outside_reader(void) {
     expect_read_outside(script, images, "label");
     expect_read_outside(script, points, "vector");
     expect_read_outside(script, text, "text");
+    expect_read_outside(script, tokens, "tokens");
 }
 
 static void make_sets(void) {
@@ -328,6 +350,8 @@ static void make_sets(void) {
     free(file);
     text = strdup(support_path(folder, "text"));
     support_pack(source, text);
+    tokens = strdup(support_path(folder, "tokens"));
+    support_pack("heartbeat", tokens);
 }
 
 int main(void) {
@@ -348,5 +372,6 @@ int main(void) {
     free((void *)(uintptr_t)images);
     free((void *)(uintptr_t)points);
     free((void *)(uintptr_t)text);
+    free((void *)(uintptr_t)tokens);
     return test_report();
 }

@@ -3,9 +3,10 @@
 
 #include "base/file.h"
 #include "base/mix.h"
-#include "data/dataset.h"
+#include "data/dataset_index.h"
 #include "data/loader.h"
 #include "data/pack.h"
+#include "data/shard_writer.h"
 #include "tests/data/support_data.h"
 
 static char folder[512];
@@ -365,6 +366,64 @@ static void test_bad_configs(void) {
     dataset_close(config.dataset);
 }
 
+// A grid of symbols with labels, as some other program might write it.
+static void write_grids(const char *out, int64_t count) {
+    DatasetIndex index = {.info = {.name = "grids",
+                                   .kind = KIND_TOKENS,
+                                   .columns = 2,
+                                   .classes = 3,
+                                   .symbols = 256,
+                                   .column = {{.name = "tokens",
+                                               .dtype = DTYPE_U8,
+                                               .dims = 2,
+                                               .dim = {2, 3},
+                                               .group_items = 7},
+                                              {.name = "label", .group_items = 5}}},
+                          .split = {{.name = "train", .items = count}},
+                          .splits = 1};
+    EXPECT_OK(folder_make(out));
+    for (int c = 0; c < 2; ++c) {
+        ShardWriter *writer;
+        EXPECT_OK(shard_writer_open(out, &index, 0, c, &writer));
+        for (int64_t i = 0; i < (c == 0 ? 6 * count : count); ++i) {
+            uint8_t value = (uint8_t)(c == 0 ? 250 - i : i % 3);
+            EXPECT_OK(shard_writer_add(writer, &value, 1));
+        }
+        EXPECT_OK(shard_writer_finish(writer));
+    }
+    EXPECT_OK(dataset_index_save(out, &index));
+    dataset_index_close(&index);
+}
+
+static void test_tokens(void) {
+    enum { COUNT = 40 };
+    static Stream stream;
+    const char *out = support_path(folder, "grids");
+    write_grids(out, COUNT);
+    EXPECT_OK(dataset_verify(out));
+    LoaderConfig config = {.seed = 3, .batch = 8, .depth = 2};
+    stream_read(&stream, out, 0, config, 2, 5);
+    EXPECT_EQ(stream.count, COUNT);
+    EXPECT_EQ(stream.item, 6);
+    int wrong = 0;
+    bool seen[COUNT] = {0};
+    for (int64_t i = 0; i < COUNT; ++i) {
+        int64_t item = (int64_t)stream.index[i];
+        seen[item] = true;
+        wrong += stream.label[i] != item % 3;
+        for (int64_t k = 0; k < 6; ++k)
+            wrong += stream.x[6 * i + k] != (uint8_t)(250 - (6 * item + k));
+    }
+    for (int i = 0; i < COUNT; ++i) wrong += !seen[i];
+    EXPECT_EQ(wrong, 0);
+    free(stream.x);
+    Loader *loader = NULL;
+    config.dataset = open_set(out, "train", 0);
+    config.length = 6;
+    EXPECT_FAIL(loader_open(&config, &loader), BAD_CONFIG, "is of kind tokens: text needs");
+    dataset_close(config.dataset);
+}
+
 static void make_sets(void) {
     const char *source = support_path(folder, "idx");
     support_write_images(source, 1000, 60);
@@ -389,6 +448,7 @@ int main(void) {
     RUN(test_left_out);
     RUN(test_resume_at_any_step);
     RUN(test_text);
+    RUN(test_tokens);
     RUN(test_in_order);
     RUN(test_failure_crosses_the_thread);
     RUN(test_waiting_and_closing);

@@ -26,26 +26,11 @@ static void md5_of(const void *data, size_t bytes, char out[33]) {
     if (pipe != NULL) pclose(pipe);
 }
 
-// All of a column of a split, behind `lead` free bytes.
-static uint8_t *read_column(const char *path, const char *split, const char *column, size_t lead,
-                            size_t *bytes) {
-    Dataset *dataset = NULL;
-    EXPECT_OK(dataset_open(path, split, 1 << 20, &dataset));
-    if (dataset == NULL) return NULL;
-    int c = dataset_find_column(dataset, column);
-    int64_t items = dataset_info(dataset)->items;
-    *bytes = lead + (size_t)(items * column_item_bytes(&dataset_info(dataset)->column[c]));
-    uint8_t *data = malloc(*bytes);
-    EXPECT_OK(dataset_read(dataset, c, 0, items, data + lead));
-    dataset_close(dataset);
-    return data;
-}
-
 static void expect_idx_md5(const char *path, const char *split, const char *column,
                            const char *header, size_t lead, const char *md5) {
     size_t bytes;
     char found[33];
-    uint8_t *data = read_column(path, split, column, lead, &bytes);
+    uint8_t *data = support_read_column(path, split, column, lead, &bytes);
     memcpy(data, header, lead);
     md5_of(data, bytes, found);
     EXPECT_TEXT(found, md5);
@@ -79,7 +64,7 @@ static char *read_text(const char *path, size_t *total) {
     *total = 0;
     for (int s = 0; s < 3; ++s) {
         size_t bytes = 0;
-        uint8_t *symbol = read_column(path, splits[s], "text", 0, &bytes);
+        uint8_t *symbol = support_read_column(path, splits[s], "text", 0, &bytes);
         text = realloc(text, *total + bytes + 1);
         Dataset *dataset;
         EXPECT_OK(dataset_open(path, splits[s], 0, &dataset));
@@ -153,8 +138,8 @@ static void test_images_gzipped_or_not(void) {
     config.out = support_path(folder, "set-c");
     EXPECT_OK(pack(&config));
     size_t bytes;
-    uint8_t *pixels = read_column(config.out, "train", "image", 0, &bytes);
-    uint8_t *labels = read_column(config.out, "test", "label", 0, &bytes);
+    uint8_t *pixels = support_read_column(config.out, "train", "image", 0, &bytes);
+    uint8_t *labels = support_read_column(config.out, "test", "label", 0, &bytes);
     int wrong = 0;
     for (int64_t k = 0; k < 700 * SUPPORT_PIXELS; ++k) {
         wrong += pixels[k] != support_pixel(0, k / SUPPORT_PIXELS, k % SUPPORT_PIXELS);
@@ -321,7 +306,7 @@ static void test_target_folder(void) {
     EXPECT_OK(dataset_verify(out));
     EXPECT(!file_exists(support_path(folder, "target.replaced")));
     size_t bytes;
-    free(read_column(out, "train", "vector", 0, &bytes));
+    free(support_read_column(out, "train", "vector", 0, &bytes));
     EXPECT_EQ(bytes, 200 * 8);
 
     // A failing replacement leaves the old set in place.
@@ -343,7 +328,8 @@ static void test_made_up_points(void) {
         size_t bytes;
         PackConfig config = {.source = names[k], .out = support_path(folder, names[k]), .seed = 7};
         EXPECT_OK(pack(&config));
-        float *point = (float *)(void *)read_column(config.out, "train", "vector", 0, &bytes);
+        float *point =
+            (float *)(void *)support_read_column(config.out, "train", "vector", 0, &bytes);
         double sum[2] = {0}, squares[2] = {0}, n = 50000;
         int outside = 0;
         for (int i = 0; i < 50000; ++i) {
@@ -362,6 +348,40 @@ static void test_made_up_points(void) {
         if (k == 2) EXPECT_EQ(outside, 0);
         free(point);
     }
+}
+
+// Each of the five phases comes as often as the others, and nothing else comes.
+static void test_heartbeat(void) {
+    const char *out = support_path(folder, "heartbeat");
+    PackConfig config = {.source = "heartbeat", .out = out, .seed = 7};
+    EXPECT_OK(pack(&config));
+    size_t bytes = 0, held_out;
+    uint8_t *bit = support_read_column(out, "train", "tokens", 0, &bytes);
+    uint8_t *other = support_read_column(out, "test", "tokens", 0, &held_out);
+    int count[5] = {0}, wrong = 0;
+    EXPECT_EQ(bytes, 50000 * 20);
+    EXPECT_EQ(held_out, 5000 * 20);
+    for (size_t i = 0; i < bytes; i += 20) {
+        int phase = 0;
+        while (phase < 4 && bit[i + (size_t)phase] == 0) ++phase;
+        ++count[phase];
+        for (int k = 0; k < 20; ++k) wrong += bit[i + (size_t)k] != (k % 5 == phase);
+    }
+    EXPECT_EQ(wrong, 0);
+    for (int phase = 0; phase < 5; ++phase) EXPECT_NEAR(count[phase], 10000, 400);
+    EXPECT(memcmp(bit, other, held_out) != 0);
+    free(bit);
+    free(other);
+    Dataset *dataset = NULL;
+    EXPECT_OK(dataset_open(out, "valid", 0, &dataset));
+    const DatasetInfo *info = dataset_info(dataset);
+    EXPECT_EQ(info->items, 5000);
+    EXPECT_EQ(info->kind, KIND_TOKENS);
+    EXPECT_EQ(info->symbols, 2);
+    EXPECT(info->column[0].dims == 1 && info->column[0].dim[0] == 20 && info->classes == 0);
+    EXPECT(!dataset_is_drawn(info));
+    dataset_close(dataset);
+    EXPECT_OK(dataset_verify(out));
 }
 
 typedef struct {
@@ -430,6 +450,7 @@ int main(void) {
     RUN(test_bad_gzip);
     RUN(test_target_folder);
     RUN(test_made_up_points);
+    RUN(test_heartbeat);
     RUN(test_progress);
     RUN(test_two_shards);
     (void)!folder_remove(folder);
