@@ -5,7 +5,9 @@
 #
 #   fashion-mnist   60,000 + 10,000 grey pictures of articles, 10 classes (dataset-fashion-mnist)
 #   kjv             the King James Bible as 27 letters (bible-kjv-text)
+#   unifont         49,887 glyphs of 16 x 16 bits (unifont)
 #   swiss-roll      50,000 points on a spiral in the plane (made up)
+#   heartbeat       50,000 sequences of 20 bits, a 1 every 5 (made up)
 #
 # A set that is there and passes `dye verify` is left alone. Missing packages are installed with
 # apt-get, which needs root or sudo; where there is neither, or with --no-install, it tells where to get
@@ -77,21 +79,21 @@ get() {
     "$dye" verify "$out"
 }
 
+known=(fashion-mnist kjv unifont swiss-roll heartbeat)
 may_install=1
 if [ "${1:-}" = --no-install ]; then may_install=0 && shift; fi
-[ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh fashion-mnist, kjv, swiss-roll or all"
-[ "$*" != all ] || set -- fashion-mnist kjv swiss-roll
+[ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh ${known[*]} or all"
+[ "$*" != all ] || set -- "${known[@]}"
 for name in "$@"; do
-    case $name in
-    fashion-mnist | kjv | swiss-roll) ;;
-    *) stop 2 "there is no set '$name'; known are fashion-mnist, kjv, swiss-roll and all" ;;
-    esac
+    [[ " ${known[*]} " = *" $name "* ]] ||
+        stop 2 "there is no set '$name'; known are ${known[*]} and all"
 done
 [ -x "$dye" ] || stop 69 "$dye is not there: build it first, or set DYE"
 for name in "$@"; do
     case $name in
     fashion-mnist) get "$name" dataset-fashion-mnist "$debian/usr/share/datasets/fashion-mnist" ;;
     kjv) get "$name" bible-kjv-text "$debian/usr/lib/bible.data" --form letters27 ;;
-    swiss-roll) get "$name" - swiss-roll ;;
+    unifont) get "$name" unifont "$debian/usr/share/unifont/unifont.hex" ;;
+    swiss-roll | heartbeat) get "$name" - "$name" ;;
     esac
 done

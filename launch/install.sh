@@ -28,7 +28,7 @@ needs=(
     "libzmq3-dev    pc:libzmq    libzmq"
 )
 tests=(python3 python3-numpy clang libclang-rt-14-dev clang-format universal-ctags zstd procps
-    diffutils dataset-fashion-mnist bible-kjv-text
+    diffutils dataset-fashion-mnist bible-kjv-text unifont
     slurm-wlm munge iproute2 util-linux iputils-ping)
 # Of these the tests start what they need by themselves: the machine gets no services from them.
 services=(munge slurmctld slurmd)
