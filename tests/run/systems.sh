@@ -42,6 +42,11 @@ system gaussian2015 bits_per_dim "$root/configs/swiss-roll-2015.yaml" data.path=
     "${small_batch[@]}" model.width=32
 grep -q '"null"' "$log" || die "the null model is not told"
 
+run 0 0 pack heartbeat -o "$work/heartbeat"
+system binomial bits_per_token "$root/configs/heartbeat.yaml" data.path="$work/heartbeat" \
+    "${small_batch[@]}" process.steps=40
+grep -q '"null"' "$log" || die "the null model is not told"
+
 if [ -e /usr/lib/bible.data ]; then
     run 0 0 pack /usr/lib/bible.data -o "$work/bible"
     system multinomial bits_per_token "$root/configs/kjv.yaml" data.path="$work/bible" \
