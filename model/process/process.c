@@ -116,11 +116,18 @@ static void fill_proposal(Process *process, size_t rows) {
         process->proposal[t] = process->proposal[t - 1] + proposal(process, (int)t);
 }
 
-Status process_open(const ProcessConfig *given, NetworkShape *shape, Process **out) {
+Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out) {
     *out = NULL;
     const ProcessSystem *system;
+    TRY(find_system(config->name, &system));
+    TRY(process_open_as(system, config, shape, out));
+    return STATUS_OK;
+}
+
+Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, NetworkShape *shape,
+                       Process **out) {
+    *out = NULL;
     ProcessConfig config = *given;
-    TRY(find_system(config.name, &system));
     TRY(resolve_words(system, &config));
     TRY(check(&config, system, shape));
     TRY(system->family->check(system, &config, shape));

@@ -64,6 +64,10 @@ extern const ProcessFamily family_gaussian, family_categorical;
 extern const ProcessSystem system_ddpm, system_gaussian2015;    // gaussian
 extern const ProcessSystem system_multinomial, system_binomial; // categorical
 
+// As process_open, of a system that need not be in the table.
+Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,
+                       NetworkShape *shape, Process **out);
+
 typedef struct TimeLaw TimeLaw; // times.c
 
 struct Process {

@@ -98,6 +98,39 @@ static void test_gaussian_prior(void) {
     free(x), free(expected);
 }
 
+static void call_rescale(Stream *stream, OpBuffer *b, const void *shape) {
+    const Rescale *args = shape;
+    Rescale call = *args;
+    call.x = call.y = b[0].device;
+    call.sample = b[1].device;
+    rescale(stream, call);
+}
+
+// In place, with and without the noise of a level's width.
+static void test_rescale(void) {
+    enum { N = SAMPLES * ITEM };
+    for (int width = 0; width < 2; ++width) {
+        Rescale args = {.samples = SAMPLES,
+                        .item = ITEM,
+                        .scale = 1.5f,
+                        .width = 0.25f * (float)width,
+                        .shift = -0.4f,
+                        .key = rng_key(2, RNG_DEQUANTISE, 5)};
+        float *x = ops_numbers(N, 31), *expected = ops_memory(N, 4);
+        for (int64_t i = 0; i < N; ++i) {
+            uint32_t bits[4];
+            int64_t e = i % ITEM;
+            rng_block(args.key, sample_numbers[i / ITEM], (uint32_t)(e / 4), bits);
+            float at = width ? fmaf(args.width, rng_uniform(bits[e % 4]) - 0.5f, x[i]) : x[i];
+            expected[i] = fmaf(args.scale, at, args.shift);
+        }
+        OpBuffer b[] = {{x, N, OP_INOUT, NULL}, {sample_numbers, 2 * SAMPLES, OP_IN, NULL}};
+        EXPECT_EQ(ops_run("rescale", call_rescale, &args, b, 2), 0);
+        EXPECT(!differ(x, expected, N));
+        free(x), free(expected);
+    }
+}
+
 typedef struct {
     double std;
     bool clip, in_place, has_variance;
@@ -204,6 +237,7 @@ static void test_gaussian_loss(void) {
 int main(void) {
     RUN(test_gaussian_corrupt_is_the_generator);
     RUN(test_gaussian_prior);
+    RUN(test_rescale);
     RUN(test_gaussian_advance);
     RUN(test_gaussian_loss);
     return test_report();

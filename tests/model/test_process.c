@@ -138,6 +138,57 @@ static void test_labels_are_dropped(void) {
     process_case_close(&c);
 }
 
+// Levels made continuous and scaled: mean and variance of what the network sees, the nats of the
+// scale, and the way back of a sample.
+static void test_data_are_rescaled(void) {
+    enum { N = 400 };
+    ProcessConfig config = config_gaussian("linear", "x0", "fixed-large");
+    config.data_mean = 0.25f, config.data_std = 0.5f, config.dequantise = true;
+    ProcessCase c;
+    process_case_open(&c, "late", &config, shape_image(SIDE), N);
+    static float x_0[N * DIMS], seen[N * DIMS];
+    static int32_t label[N];
+    static uint64_t sample[N];
+    static double time[N];
+    for (int i = 0; i < N; ++i) sample[i] = (uint64_t)i, time[i] = 1;
+    for (int i = 0; i < N * DIMS; ++i) x_0[i] = 100 / 127.5f - 1;
+    GrainBatch batch = {1, 2, N, x_0, label, sample};
+    process_corrupt_at(c.process, c.network, c.stream, &c.pass, &batch, time, 0);
+    case_download(&c, seen, c.pass.x_0, sizeof seen);
+    double mean = 0, square = 0, n = N * DIMS, width = 1 / 127.5;
+    for (int i = 0; i < N * DIMS; ++i) mean += (double)seen[i] / n;
+    for (int i = 0; i < N * DIMS; ++i)
+        square += ((double)seen[i] - mean) * ((double)seen[i] - mean) / n;
+    EXPECT_NEAR(mean, ((double)x_0[0] - 0.25) / 0.5, 5 * width / 0.5 / sqrt(12 * n));
+    EXPECT_NEAR(sqrt(square), width / 0.5 / sqrt(12), 0.05 * width / 0.5 / sqrt(12));
+    // Without scale and width the bound's constants differ by their logarithms alone.
+    ProcessConfig plain = config_gaussian("linear", "x0", "fixed-large");
+    ProcessCase d;
+    process_case_open(&d, "cpu", &plain, shape_image(SIDE), 1);
+    double keep = d.process->table.keep[1000], squares = 0, other = 0;
+    for (int i = 0; i < DIMS; ++i) {
+        other += (double)x_0[i] * (double)x_0[i];
+        squares += (((double)x_0[i] - 0.25) * ((double)x_0[i] - 0.25) + width * width / 12) / 0.25;
+    }
+    EXPECT_NEAR(process_bound_prior(c.process, x_0) - process_bound_prior(d.process, x_0),
+                0.5 * keep * (squares - other) + DIMS * log(0.5 / width), 1e-5);
+    SamplerConfig ddim = {.solver = "ddim", .steps = 1, .guidance = 1};
+    Sampler *sampler;
+    EXPECT_OK(sampler_open(c.process, &ddim, &sampler));
+    case_number_samples(&c, 0, N);
+    sampler_begin(sampler, c.stream, &c.pass, N, 1);
+    case_upload(&c, c.pass.out, seen, sizeof seen); // x0_hat
+    sampler_advance(sampler, c.stream, &c.pass, N, 0, 1);
+    static float back[N * DIMS];
+    case_download(&c, back, c.pass.x_t, sizeof back);
+    for (int i = 0; i < N * DIMS; i += 37) EXPECT_NEAR(back[i], 0.5 * (double)seen[i] + 0.25, 1e-6);
+    sampler_close(sampler);
+    process_case_close(&c);
+    process_case_close(&d);
+    plain.dequantise = true;
+    EXPECT_FAIL(try_open(&plain, shape_vector(2)), BAD_CONFIG, "no images with levels");
+}
+
 // ---- a grain ----------------------------------------------------------------------------------
 
 enum { BATCH = 12 };
@@ -318,6 +369,7 @@ int main(void) {
     RUN(test_wrong_samplers_are_told);
     RUN(test_times_are_uniform);
     RUN(test_labels_are_dropped);
+    RUN(test_data_are_rescaled);
     RUN(test_grains_do_not_change_a_batch);
     RUN(test_training_noise_is_keyed_by_sample);
     RUN(test_evaluation_noise_is_its_own);
