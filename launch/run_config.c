@@ -36,16 +36,17 @@ static const SchemaRow rows[] = {
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 
-    CHOICE(process.name, "ddpm", "ddpm|gaussian2015|multinomial|binomial", FIXED,
+    CHOICE(process.name, "ddpm", "ddpm|gaussian2015|score-sde|multinomial|binomial", FIXED,
            "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
-    CHOICE(process.schedule, "auto", "auto|cosine|linear", FIXED,
+    CHOICE(process.schedule, "auto", "auto|cosine|linear|vp|ve|sub-vp", FIXED,
            "noise schedule; auto, here and below: the system's own choice"),
     CHOICE(process.head, "auto", "auto|eps|x0|v", FIXED, "ddpm: what the network predicts"),
     CHOICE(process.variance, "auto", "auto|fixed-small|fixed-large|learned|learned-range", FIXED,
            "ddpm: variance of the reverse steps"),
-    CHOICE(process.loss, "auto", "auto|simple|hybrid|vlb", FIXED,
-           "ddpm: squares, with the bound for a learned variance, or the bound itself"),
+    CHOICE(
+        process.loss, "auto", "auto|simple|hybrid|vlb|likelihood", FIXED,
+        "squares, with the bound for a learned variance, the bound itself; score-sde: g^2/sigma^2"),
     CHOICE(process.times, "auto", "auto|uniform|importance|second-moment", FIXED,
            "law of the times in training: by what losses they gave, or uniform"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
@@ -104,12 +105,13 @@ static const SchemaRow rows[] = {
     INTERVAL(sample.every, "0", FREE, "when to draw samples: steps, or time"),
     NUMBER(sample.count, "16", 1, 65536, NONE, FREE, "samples drawn during training"),
 
-    CHOICE(sampler.solver, "auto", "auto|ddpm|ddim|ancestral", FREE,
-           "numbers: ddim or ddpm; symbols: ancestral"),
+    CHOICE(sampler.solver, "auto", "auto|ddim|ddpm|em|pc|heun|ancestral", FREE,
+           "numbers: ddim, ddpm; score-sde also em, pc, heun; symbols: ancestral"),
     NUMBER(sampler.steps, "50", 0, 100000, NONE, FREE,
            "network evaluations of a sample; 0: process.steps"),
     NUMBER(sampler.guidance, "1", 0, 100, NONE, FREE, "classifier-free guidance; 1: none"),
     NUMBER(sampler.eta, "0", 0, 1, NONE, FREE, "ddim: 0 deterministic, 1 as much noise as ddpm"),
+    NUMBER(sampler.snr, "0.16", 1e-6, 1e3, NONE, FREE, "pc: noise to step of the corrector"),
     SCHEMA_SWITCH(RunSettings, sampler.clip, "true", SCHEMA_FREE,
                   "numbers: limit predicted pixels to their range"),
 
@@ -134,9 +136,6 @@ static Status check(const RunSettings *s) {
     FAIL_IF(s->train.batch % s->train.grains != 0, BAD_CONFIG,
             "train.batch = %lld is not a multiple of train.grains = %d", (long long)s->train.batch,
             s->train.grains);
-    FAIL_IF(s->sampler.steps > s->process.steps, BAD_CONFIG,
-            "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
-            s->process.steps);
     return STATUS_OK;
 }
 

@@ -27,11 +27,13 @@ typedef struct {
 } ProcessConfig;
 
 typedef struct {
-    char solver[12]; // numbers: "ddpm", "ddim"; symbols: "ancestral"
-    int32_t steps;   // sampler steps, at most T; 0: T
-    float guidance;  // 1: none. out = null + guidance (cond - null)
-    float eta;       // ddim: 0 deterministic, 1 as ancestral with the small variance
-    bool clip;       // images: limit x0_hat to [-1,1]
+    // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral".
+    char solver[12];
+    int32_t steps;  // sampler steps, at most T; 0: T
+    float guidance; // 1: none. out = null + guidance (cond - null)
+    float eta;      // ddim: 0 deterministic, 1 as ancestral with the small variance
+    bool clip;      // images: limit x0_hat to [-1,1]
+    float snr;      // pc: of the corrector's noise to its step
 } SamplerConfig;
 
 typedef struct Process Process;
@@ -131,11 +133,13 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 
 // The variational bound of one sample over the full time range is
 //     prior + term(1) + sum over t = 2..T of term(t)     nats
+// where 1 is process_first_time, and in continuous time the sum is an integral over log SNR.
 // Given process_corrupt_at and a forward pass at the samples' times, process_bound_terms queues
 // term(t) into pass->error (float64, nats per sample). process_bound_prior gives what needs no
 // network, on the host.
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
+double process_first_time(const Process *process);
 // A time of 2..T for a point of (0, 1), and by what its term is multiplied so that its mean over
 // uniform points is the sum. The proposal behind it is half uniform, half proportional to 1/t:
 // small t carry most of the sum and of its variance. T = 1: weight 0.

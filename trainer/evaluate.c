@@ -200,18 +200,19 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
 
 // ---- the bound --------------------------------------------------------------------------------
 
-// Visit 0 is t = 1; visits 1.. are drawn. The weight of a visit goes with its time.
+// Visit 0 is the first time; visits 1.. are drawn. The weight of a visit goes with its time.
 static void draw_times(Walk *walk) {
-    for (int visit = 0; visit < walk->visits; ++visit)
-        for (int64_t i = 0; i < walk->total; ++i) {
+    const Process *process = walk->engine->process;
+    for (int64_t i = 0; i < walk->total; ++i) {
+        walk->time[i] = process_first_time(process);
+        walk->weight[i] = 1;
+        for (int visit = 1; visit < walk->visits; ++visit) {
             int64_t at = visit * walk->total + i;
-            if (visit == 0)
-                walk->time[at] = walk->weight[at] = 1;
-            else
-                walk->time[at] = process_bound_time(
-                    walk->engine->process, even_point(walk, i, visit - 1), &walk->weight[at]);
-            if (visit > 0) walk->weight[at] /= walk->request->draws;
+            double point = even_point(walk, i, visit - 1);
+            walk->time[at] = process_bound_time(process, point, &walk->weight[at]);
+            walk->weight[at] /= walk->request->draws;
         }
+    }
 }
 
 static void sum_bound(const Walk *walk, Bound *out) {

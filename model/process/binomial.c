@@ -63,6 +63,7 @@ static const CategoricalSystem own = {
 const ProcessSystem system_binomial = {
     .name = "binomial",
     .family = &family_categorical,
+    .choices = {.solver = "ancestral"},
     .first_time = 2,
     .one_step = true,
     .check = check,

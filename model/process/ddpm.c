@@ -51,25 +51,8 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
 
 // ---- numbers ----------------------------------------------------------------------------------
 
-static void set_head(const char *head, GaussianNumbers *out) {
-    double keep = out->keep, noise = out->noise;
-    if (word_is(head, "eps")) {
-        out->target_eps = 1;
-        out->hat_x = 1 / keep;
-        out->hat_out = -noise / keep;
-    } else if (word_is(head, "x0")) {
-        out->target_x0 = 1;
-        out->hat_out = 1;
-    } else { // v = keep eps - noise x_0 (arXiv 2202.00512)
-        out->target_x0 = -noise;
-        out->target_eps = keep;
-        out->hat_x = keep;
-        out->hat_out = -noise;
-    }
-}
-
 // Improved DDPM, eq. 15: log variance = v' log b + (1 - v') log b~, v' = (v + 1)/2.
-static GaussianVariance variance(const Process *process, int t, int s) {
+static GaussianVariance variance(const Process *process, double t, double s) {
     const char *kind = process->config.variance;
     double large = log(gaussian_step_noise(process, t, s));
     double small = log(gaussian_posterior_variance(process, t, s));
@@ -90,9 +73,9 @@ static GaussianVariance first_variance(const Process *process) {
     return (GaussianVariance){.add = 0.5 * (large + small), .mul = 0.5 * (large - small)};
 }
 
-static void numbers(const Process *process, int t, GaussianNumbers *out) {
+static void numbers(const Process *process, double t, GaussianNumbers *out) {
     const ProcessConfig *config = &process->config;
-    set_head(config->head, out);
+    gaussian_set_head(config->head, out);
     out->term = t > 1 ? GAUSSIAN_KL : process->image ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY;
     out->variance = t > 1 ? variance(process, t, t - 1) : first_variance(process);
     // The hybrid loss adds T/1000 of the bound's term in bits, through the variance alone.
@@ -102,16 +85,7 @@ static void numbers(const Process *process, int t, GaussianNumbers *out) {
     out->mean_stops = hybrid;
 }
 
-// KL(N(sqrt(A) x, 1 - A) || N(0, 1)) summed over dimensions.
-static double prior(const Process *process, const void *x_0) {
-    double keep = process->table.keep[process->config.steps];
-    double noise = process->table.noise[process->config.steps],
-           squares = gaussian_square_sum(process, x_0);
-    double each = noise - 1 - log(noise);
-    return 0.5 * (keep * squares + (double)process->items * each);
-}
-
-static const GaussianSystem own = {numbers, variance, has_variance};
+static const GaussianSystem own = {numbers, variance, has_variance, NULL, NULL};
 
 const ProcessSystem system_ddpm = {
     .name = "ddpm",
@@ -120,10 +94,11 @@ const ProcessSystem system_ddpm = {
                 .head = "eps, x0, v",
                 .variance = "fixed-small, fixed-large, learned, learned-range",
                 .loss = "simple, hybrid, vlb",
-                .times = "uniform, second-moment"},
+                .times = "uniform, second-moment",
+                .solver = "ddim, ddpm"},
     .first_time = 1,
     .check = check,
     .fill = fill,
-    .prior = prior,
+    .prior = gaussian_prior_nats,
     .own = &own,
 };

@@ -19,7 +19,7 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
 
 // ---- numbers ----------------------------------------------------------------------------------
 
-static double weight(const Process *process, int t) {
+static double weight(const Process *process, double t) {
     (void)t;
     return process->config.steps - process->system->first_time + 1;
 }
@@ -34,8 +34,8 @@ CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
                               .form = t > 1 ? system->form : system->first_form};
 }
 
-static void level(const Process *process, int t, double scale, void *row) {
-    CategoricalLevel numbers = categorical_numbers(process, t, t - 1);
+static void level(const Process *process, double t, double scale, void *row) {
+    CategoricalLevel numbers = categorical_numbers(process, (int)t, (int)t - 1);
     numbers.weight *= scale;
     *(CategoricalLevel *)row = numbers;
 }
@@ -103,9 +103,10 @@ static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sa
                                                  .key = key});
 }
 
-static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int t,
-                    int s, RngKey key) {
+static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                    const SamplerStep *step, RngKey key) {
     const Process *process = sampler->process;
+    CategoricalLevel level = categorical_numbers(process, (int)step->time, (int)step->to);
     categorical_advance(stream, (CategoricalAdvance){.logits = pass->out,
                                                      .x_t = pass->x_t,
                                                      .sample = pass->sample,
@@ -114,13 +115,12 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
                                                      .samples = samples,
                                                      .item = process->items,
                                                      .classes = process->vocabulary,
-                                                     .level = categorical_numbers(process, t, s),
+                                                     .level = level,
                                                      .key = key});
 }
 
 const ProcessFamily family_categorical = {
     .data = "symbols",
-    .solvers = "ancestral",
     .level_bytes = sizeof(CategoricalLevel),
     .check = check,
     .level = level,

@@ -23,34 +23,64 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
 
 // ---- numbers ----------------------------------------------------------------------------------
 
-double gaussian_step_noise(const Process *process, int t, int s) {
-    const NoiseTable *table = &process->table;
-    if (table->keep[s] > 0.5) return (table->noise[t] - table->noise[s]) / table->keep[s];
-    return 1 - table->keep[t] / table->keep[s];
+GaussianPoint gaussian_point(const Process *process, double t) {
+    if (t == 0) return (GaussianPoint){.keep = 1};
+    if (is_continuous(process->system)) return system_of(process)->point(process, t);
+    int step = (int)t;
+    return (GaussianPoint){.keep = process->table.keep[step], .noise = process->table.noise[step]};
 }
 
-double gaussian_posterior_variance(const Process *process, int t, int s) {
-    const NoiseTable *table = &process->table;
-    return gaussian_step_noise(process, t, s) * table->noise[s] / table->noise[t];
+double gaussian_step_noise(const Process *process, double t, double s) {
+    GaussianPoint at = gaussian_point(process, t), to = gaussian_point(process, s);
+    if (is_continuous(process->system)) // by the difference of log SNR
+        return -at.noise * expm1(log(to.noise / to.keep) - log(at.noise / at.keep));
+    if (to.keep > 0.5) return (at.noise - to.noise) / to.keep;
+    return 1 - at.keep / to.keep;
 }
 
-GaussianNumbers gaussian_numbers(const Process *process, int t) {
-    const NoiseTable *table = &process->table;
-    GaussianNumbers numbers = {.keep = sqrt(table->keep[t]), .noise = sqrt(table->noise[t])};
-    if (t > 1) {
-        numbers.slope = sqrt(table->keep[t - 1]) * table->step_noise[t] / table->noise[t];
+double gaussian_posterior_variance(const Process *process, double t, double s) {
+    GaussianPoint at = gaussian_point(process, t), to = gaussian_point(process, s);
+    return gaussian_step_noise(process, t, s) * to.noise / at.noise;
+}
+
+void gaussian_set_head(const char *head, GaussianNumbers *out) {
+    double keep = out->keep, noise = out->noise;
+    if (word_is(head, "eps")) {
+        out->target_eps = 1;
+        out->hat_x = 1 / keep;
+        out->hat_out = -noise / keep;
+    } else if (word_is(head, "x0")) {
+        out->target_x0 = 1;
+        out->hat_out = 1;
+    } else { // v = keep eps - noise x_0 (arXiv 2202.00512)
+        out->target_x0 = -noise;
+        out->target_eps = keep;
+        out->hat_x = keep;
+        out->hat_out = -noise;
+    }
+}
+
+GaussianNumbers gaussian_numbers(const Process *process, double t) {
+    GaussianPoint at = gaussian_point(process, t);
+    GaussianNumbers numbers = {.keep = sqrt(at.keep), .noise = sqrt(at.noise)};
+    if (is_continuous(process->system)) {
+        // Of half a square of eps, per unit of log SNR: the KL of two unit variances.
+        numbers.slope = numbers.keep / numbers.noise;
+    } else if (t > 1) {
+        GaussianPoint to = gaussian_point(process, t - 1);
+        numbers.slope = sqrt(to.keep) * process->table.step_noise[(int)t] / at.noise;
         numbers.log_posterior = log(gaussian_posterior_variance(process, t, t - 1));
     }
     system_of(process)->numbers(process, t, &numbers);
     return numbers;
 }
 
-static double weight(const Process *process, int t) {
+static double weight(const Process *process, double t) {
     GaussianNumbers numbers = gaussian_numbers(process, t);
     return numbers.term_weight > 0 ? numbers.term_weight : numbers.weight;
 }
 
-static void level(const Process *process, int t, double scale, void *row) {
+static void level(const Process *process, double t, double scale, void *row) {
     GaussianNumbers n = gaussian_numbers(process, t);
     *(GaussianLevel *)row = (GaussianLevel){
         .keep = (float)n.keep,
@@ -106,7 +136,7 @@ static GaussianTerms terms_of(const Process *process, Pass *pass, int64_t sample
 static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient) {
     float *dout = gradient ? pass->dout : NULL;
-    if (word_is(process->config.loss, "simple")) {
+    if ((word_is(process->config.loss, "simple") || word_is(process->config.loss, "likelihood"))) {
         gaussian_loss(stream, (GaussianLoss){.out = pass->out,
                                              .target = pass->target,
                                              .level = pass->level,
@@ -129,20 +159,77 @@ static void bound_terms(const Process *process, Stream *stream, Pass *pass, int6
     gaussian_terms(stream, args);
 }
 
+// ---- bound ------------------------------------------------------------------------------------
+
+static double start_of(const Process *process) {
+    const GaussianSystem *system = system_of(process);
+    return system->start != NULL ? system->start(process) : 1;
+}
+
+double gaussian_prior_nats(const Process *process, const void *x_0) {
+    double last = is_continuous(process->system) ? process->system->end : process->config.steps;
+    GaussianPoint at = gaussian_point(process, last);
+    double start = start_of(process) * start_of(process), noise = at.noise / start;
+    double each = noise - 1 - log(noise);
+    return 0.5 *
+           (at.keep / start * gaussian_square_sum(process, x_0) + (double)process->items * each);
+}
+
+// log of noise over signal.
+static double log_noise(const Process *process, double t) {
+    GaussianPoint at = gaussian_point(process, t);
+    return log(at.noise / at.keep);
+}
+
+// Uniform in log SNR, in which the bound is an integral of half a square of eps.
+static double bound_time(const Process *process, double point, double *weight) {
+    double low = process->system->begin, high = process->system->end;
+    double first = log_noise(process, low), goal;
+    *weight = log_noise(process, high) - first;
+    goal = first + point * *weight;
+    for (int i = 0; i < 60; ++i) {
+        double middle = 0.5 * (low + high);
+        if (log_noise(process, middle) < goal)
+            low = middle;
+        else
+            high = middle;
+    }
+    return 0.5 * (low + high);
+}
+
 // ---- sampling ---------------------------------------------------------------------------------
 
-GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, int t, int s) {
-    const NoiseTable *table = &process->table;
-    double keep_t = table->keep[t], keep_s = table->keep[s];
-    double noise_t = table->noise[t], noise_s = table->noise[s];
+// Song et al. 2021, eq. 13, as (d alpha/dt) x0_hat + (d sigma/dt) eps_hat.
+GaussianStep gaussian_slope(const Process *process, double t) {
+    GaussianPoint at = gaussian_point(process, t);
+    double by_x = at.noise_rate / sqrt(at.noise);
+    return (GaussianStep){.by_x = by_x, .by_x0 = at.keep_rate - sqrt(at.keep) * by_x};
+}
+
+// Euler and Maruyama backwards: x - (f x - g^2 score) h + g sqrt(h) z, f = alpha'/alpha,
+// g^2 = 2 sigma sigma' - 2 f sigma^2, score = (alpha x0_hat - x)/sigma^2.
+static GaussianStep em_step(const Process *process, double t, double s) {
+    GaussianPoint at = gaussian_point(process, t);
+    double alpha = sqrt(at.keep), sigma = sqrt(at.noise), f = at.keep_rate / alpha, h = t - s;
+    double g2 = 2 * sigma * at.noise_rate - 2 * f * at.noise;
+    return (GaussianStep){.by_x = 1 - f * h - g2 * h / at.noise,
+                          .by_x0 = g2 * h * alpha / at.noise,
+                          .std = sqrt(g2 * h)};
+}
+
+GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, double t,
+                           double s) {
+    GaussianPoint at = gaussian_point(process, t), to = gaussian_point(process, s);
     if (word_is(config->solver, "ddim")) {
         double std = (double)config->eta * sqrt(gaussian_posterior_variance(process, t, s));
-        double by_x = sqrt(fmax(noise_s - std * std, 0) / noise_t);
-        return (GaussianStep){by_x, sqrt(keep_s) - by_x * sqrt(keep_t), .std = std};
+        double by_x = sqrt(fmax(to.noise - std * std, 0) / at.noise);
+        return (GaussianStep){by_x, sqrt(to.keep) - by_x * sqrt(at.keep), .std = std};
     }
+    if (s > 0 && (word_is(config->solver, "em") || word_is(config->solver, "pc")))
+        return em_step(process, t, s);
     GaussianStep step = {
-        .by_x = sqrt(keep_t / keep_s) * noise_s / noise_t,
-        .by_x0 = sqrt(keep_s) * gaussian_step_noise(process, t, s) / noise_t,
+        .by_x = sqrt(at.keep / to.keep) * to.noise / at.noise,
+        .by_x0 = sqrt(to.keep) * gaussian_step_noise(process, t, s) / at.noise,
     };
     if (s == 0) return step; // the last step gives the mean
     step.variance = system_of(process)->variance(process, t, s);
@@ -156,32 +243,85 @@ static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sa
                                            .x = pass->x_t,
                                            .samples = samples,
                                            .item = sampler->process->items,
-                                           .std = 1,
+                                           .std = (float)start_of(sampler->process),
                                            .key = key});
 }
 
-static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int t,
-                    int s, RngKey key) {
+static void queue_step(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                       double t, const GaussianStep *step, float *next, RngKey key) {
     const Process *process = sampler->process;
     GaussianNumbers numbers = gaussian_numbers(process, t);
-    GaussianStep step = gaussian_step(process, &sampler->config, t, s);
     gaussian_advance(stream, (GaussianAdvance){.x = pass->x_t,
                                                .out = pass->out,
                                                .sample = pass->sample,
-                                               .next = pass->x_t,
+                                               .next = next,
                                                .samples = samples,
                                                .item = process->items,
                                                .out_item = process->out_item,
                                                .hat_x = numbers.hat_x,
                                                .hat_out = numbers.hat_out,
-                                               .by_x = step.by_x,
-                                               .by_x0 = step.by_x0,
-                                               .std = step.std,
-                                               .variance = step.variance,
-                                               .has_variance = step.has_variance,
+                                               .by_x = step->by_x,
+                                               .by_x0 = step->by_x0,
+                                               .std = step->std,
+                                               .variance = step->variance,
+                                               .has_variance = step->has_variance,
                                                .clip = sampler->config.clip && process->image,
                                                .key = key});
-    if (s > 0 || (process->config.data_mean == 0 && process->config.data_std == 1)) return;
+}
+
+// Langevin, with a step such that noise and score are as `snr` (Song et al. 2021, alg. 4 and 5), of
+// each sample by itself, so that it does not know its company.
+static void correct(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, double t,
+                    RngKey key) {
+    const Process *process = sampler->process;
+    GaussianNumbers n = gaussian_numbers(process, t);
+    double variance = n.noise * n.noise;
+    gaussian_langevin(stream, (GaussianLangevin){.x = pass->x_t,
+                                                 .out = pass->out,
+                                                 .sample = pass->sample,
+                                                 .next = pass->x_t,
+                                                 .samples = samples,
+                                                 .item = process->items,
+                                                 .score_x = (n.keep * n.hat_x - 1) / variance,
+                                                 .score_out = n.keep * n.hat_out / variance,
+                                                 .snr = (double)sampler->config.snr,
+                                                 .key = key});
+}
+
+// Heun's method on the ODE: x + h k_1 to be asked at, x + h/2 k_1 kept; then h/2 k_2 more.
+static void heun(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                 const SamplerStep *step, RngKey key) {
+    double h = step->to - step->time;
+    GaussianStep slope = gaussian_slope(sampler->process, step->time);
+    GaussianStep half = {.by_x = h / 2 * slope.by_x, .by_x0 = h / 2 * slope.by_x0};
+    if (step->kind == STEP_HEUN_2) { // time is where it ends, `to` where it began: h < 0 again
+        half.by_x = -half.by_x, half.by_x0 = -half.by_x0;
+        queue_step(sampler, stream, pass, samples, step->time, &half, pass->x_t, key);
+        axpby(stream, (Axpby){.x = pass->target,
+                              .y = pass->x_t,
+                              .n = samples * sampler->process->items,
+                              .a = 1,
+                              .b = 1});
+        return;
+    }
+    half.by_x += 1;
+    queue_step(sampler, stream, pass, samples, step->time, &half, pass->target, key);
+    GaussianStep whole = {.by_x = 1 + h * slope.by_x, .by_x0 = h * slope.by_x0};
+    queue_step(sampler, stream, pass, samples, step->time, &whole, pass->x_t, key);
+}
+
+static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                    const SamplerStep *step, RngKey key) {
+    const Process *process = sampler->process;
+    if (step->kind == STEP_CORRECT) {
+        correct(sampler, stream, pass, samples, step->time, key);
+    } else if (step->kind == STEP_HEUN_1 || step->kind == STEP_HEUN_2) {
+        heun(sampler, stream, pass, samples, step, key);
+    } else {
+        GaussianStep solved = gaussian_step(process, &sampler->config, step->time, step->to);
+        queue_step(sampler, stream, pass, samples, step->time, &solved, pass->x_t, key);
+    }
+    if (step->to > 0 || (process->config.data_mean == 0 && process->config.data_std == 1)) return;
     rescale(stream, (Rescale){.x = pass->x_t,
                               .sample = pass->sample,
                               .y = pass->x_t,
@@ -193,12 +333,12 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
 
 const ProcessFamily family_gaussian = {
     .data = "numbers",
-    .solvers = "ddim, ddpm",
     .level_bytes = sizeof(GaussianLevel),
     .target = true,
     .check = check,
     .level = level,
     .weight = weight,
+    .bound_time = bound_time,
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,

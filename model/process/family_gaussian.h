@@ -18,20 +18,34 @@ typedef struct {
     bool mean_stops;
 } GaussianNumbers;
 
+// Where a process stands at a time: A and 1 - A, the squares of what x_0 and eps are multiplied by
+// (their sum need not be 1), and d sqrt(A)/dt, d sqrt(1 - A)/dt (continuous time only).
+typedef struct {
+    double keep, noise, keep_rate, noise_rate;
+} GaussianPoint;
+
 // What tells one system from another.
 typedef struct {
     // Fills everything but keep, noise, slope and log_posterior, which are there already.
-    void (*numbers)(const Process *process, int t, GaussianNumbers *out);
-    // Of the reverse step from t to s >= 1.
-    GaussianVariance (*variance)(const Process *process, int t, int s);
+    void (*numbers)(const Process *process, double t, GaussianNumbers *out);
+    // Of the reverse step from t to s > 0.
+    GaussianVariance (*variance)(const Process *process, double t, double s);
     bool (*has_variance)(const ProcessConfig *config); // the network gives it: a second half of out
+    // Continuous time, and the deviation of the start of a sampler (NULL: 1).
+    GaussianPoint (*point)(const Process *process, double t);
+    double (*start)(const Process *process);
 } GaussianSystem;
 
-GaussianNumbers gaussian_numbers(const Process *process, int t);
+GaussianNumbers gaussian_numbers(const Process *process, double t);
+GaussianPoint gaussian_point(const Process *process, double t);
+// Targets and x0_hat for a network that predicts "eps", "x0" or "v".
+void gaussian_set_head(const char *head, GaussianNumbers *out);
+// KL(q(x_T|x_0) || start of a sampler) in nats, T the last time.
+double gaussian_prior_nats(const Process *process, const void *x_0);
 
-// 1 - A_t / A_s: the noise of the composed step from s to t, without cancellation at either end.
-double gaussian_step_noise(const Process *process, int t, int s);
-double gaussian_posterior_variance(const Process *process, int t, int s); // of q(x_s|x_t,x_0)
+// Noise of the composed step from s to t, 1 - A_t / A_s, without cancellation at either end.
+double gaussian_step_noise(const Process *process, double t, double s);
+double gaussian_posterior_variance(const Process *process, double t, double s); // of q(x_s|x_t,x_0)
 
 // x_s = by_x x_t + by_x0 x0_hat + std z; has_variance: the network's variance instead of std.
 typedef struct {
@@ -39,4 +53,6 @@ typedef struct {
     bool has_variance;
     GaussianVariance variance;
 } GaussianStep;
-GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, int t, int s);
+// The probability flow of continuous time, dx/dt = by_x x + by_x0 x0_hat.
+GaussianStep gaussian_slope(const Process *process, double t);
+GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, double t, double s);

@@ -28,7 +28,7 @@ static bool has_variance(const ProcessConfig *config) {
     return true;
 }
 
-static GaussianVariance variance(const Process *process, int t, int s) {
+static GaussianVariance variance(const Process *process, double t, double s) {
     double b = gaussian_step_noise(process, t, s);
     return (GaussianVariance){
         .add = log(b / (1 - b)), .mul = 1 / sqrt(process->config.steps), .logistic = true};
@@ -36,8 +36,9 @@ static GaussianVariance variance(const Process *process, int t, int s) {
 
 // mean = c_x x_t + c_0 x0_hat for the posterior's c: what x0_hat must be for the mean above. At
 // t = 1 the posterior is x_0 itself.
-static void numbers(const Process *process, int t, GaussianNumbers *out) {
+static void numbers(const Process *process, double time, GaussianNumbers *out) {
     const NoiseTable *table = &process->table;
+    int t = (int)time;
     double b = table->step_noise[t];
     double c_x = t > 1 ? sqrt(1 - b) * table->noise[t - 1] / table->noise[t] : 0;
     double c_0 = t > 1 ? out->slope : 1;
@@ -70,12 +71,12 @@ static double null_nats(const Process *process, const void *x_0) {
     return 0.5 * ((double)process->items * log(2 * M_PI) + gaussian_square_sum(process, x_0));
 }
 
-static const GaussianSystem own = {numbers, variance, has_variance};
+static const GaussianSystem own = {numbers, variance, has_variance, NULL, NULL};
 
 const ProcessSystem system_gaussian2015 = {
     .name = "gaussian2015",
     .family = &family_gaussian,
-    .choices = {.loss = "vlb"},
+    .choices = {.loss = "vlb", .solver = "ddim, ddpm"},
     .first_time = 2,
     .fill = fill,
     .prior = prior,

@@ -35,7 +35,7 @@ static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN,
 const ProcessSystem system_multinomial = {
     .name = "multinomial",
     .family = &family_categorical,
-    .choices = {.schedule = "cosine", .times = "uniform, importance"},
+    .choices = {.schedule = "cosine", .times = "uniform, importance", .solver = "ancestral"},
     .first_time = 1,
     .fill = fill,
     .prior = prior,

@@ -1,4 +1,5 @@
 // A grain on its way: memory, times, labels, uploads, and the operations of the family.
+#include <math.h>
 #include <string.h>
 
 #include "model/bump.h"
@@ -66,11 +67,11 @@ static int32_t draw_label(const Process *process, const GrainBatch *batch, int64
 // Sample i of the grain at time t, into the host rows.
 static void fill_row(const Process *process, const Network *network, Pass *pass, int64_t i,
                      double time, double scale) {
-    int t = (int)time;
-    REQUIRE(t >= 1 && t <= process->config.steps && t == time);
     const ProcessFamily *family = process->system->family;
+    REQUIRE(is_continuous(process->system) ||
+            (time >= 1 && time <= process->config.steps && time == floor(time)));
     char *level = pass->host_level;
-    family->level(process, t, scale, level + (size_t)i * family->level_bytes);
+    family->level(process, time, scale, level + (size_t)i * family->level_bytes);
     network_time_features(network, process_time_label(process, time),
                           pass->host_time + i * TIME_FEATURES);
 }
@@ -119,7 +120,8 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
     REQUIRE(batch->samples <= pass->capacity);
     for (int64_t i = 0; i < batch->samples; ++i) {
         double scale;
-        int t = process_draw_weighted(process, batch->seed, batch->step, batch->sample[i], &scale);
+        double t =
+            process_draw_weighted(process, batch->seed, batch->step, batch->sample[i], &scale);
         fill_row(process, network, pass, i, t, scale);
         pass->host_label[i] = draw_label(process, batch, i);
     }

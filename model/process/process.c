@@ -10,8 +10,8 @@
 
 enum { PROCESS_STEPS_MOST = 100000 };
 
-static const ProcessSystem *const systems[] = {&system_ddpm, &system_gaussian2015,
-                                               &system_multinomial, &system_binomial};
+static const ProcessSystem *const systems[] = {
+    &system_ddpm, &system_gaussian2015, &system_score_sde, &system_multinomial, &system_binomial};
 enum { SYSTEMS = sizeof systems / sizeof systems[0] };
 
 const char *process_names(void) {
@@ -96,6 +96,7 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
 static void fill_table(Process *process, size_t rows) {
     double *zeros = process->numbers;
     NoiseTable table = process->table = (NoiseTable){zeros, zeros + rows, zeros + 2 * rows};
+    if (process->system->fill == NULL) return; // continuous time
     process->system->fill(&process->config, table.step_noise);
     table.keep[0] = 1;
     for (size_t t = 1; t < rows; ++t) {
@@ -197,6 +198,10 @@ double process_bound_prior(const Process *process, const void *x_0_host) {
     return nats + scale_nats(process);
 }
 
+double process_first_time(const Process *process) {
+    return is_continuous(process->system) ? process->system->begin : 1;
+}
+
 double process_null_nats(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     if (system->null_nats == NULL) return NAN;
@@ -204,6 +209,8 @@ double process_null_nats(const Process *process, const void *x_0_host) {
 }
 
 double process_bound_time(const Process *process, double point, double *weight) {
+    if (is_continuous(process->system))
+        return process->system->family->bound_time(process, point, weight);
     int steps = process->config.steps, low = 2, high = steps;
     *weight = 0;
     if (steps == 1) return 1;

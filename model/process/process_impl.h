@@ -17,10 +17,22 @@ typedef struct {
 // Which words a key may have, the first is what "auto" stands for; NULL: the key says nothing to
 // this system, and must be "auto".
 typedef struct {
-    const char *schedule, *head, *variance, *loss, *times;
+    const char *schedule, *head, *variance, *loss, *times, *solver;
 } ProcessChoices;
 
 typedef struct ProcessFamily ProcessFamily;
+
+// One evaluation of the network in a sampler run, and what follows from it.
+typedef enum {
+    STEP_SOLVER,  // from time to `to` by the solver; to = 0 is the data
+    STEP_CORRECT, // Langevin at this time
+    STEP_HEUN_1,  // the ODE, Euler to `to`, ...
+    STEP_HEUN_2   // ... where this evaluation is: mean of both slopes
+} StepKind;
+typedef struct {
+    StepKind kind;
+    double time, to;
+} SamplerStep;
 
 // A system. Numbers are float64 and about one time.
 typedef struct {
@@ -28,7 +40,10 @@ typedef struct {
     const ProcessFamily *family;
     ProcessChoices choices;
     int first_time; // of training: 1, or 2 where the first step has nothing to be learned
-    bool one_step;  // a reverse step is known between neighbouring times only
+    // Continuous time: training draws from [begin, end], samplers walk from end to sample_end and
+    // take the mean there. All 0: times 1..T.
+    double begin, end, sample_end;
+    bool one_step; // a reverse step is known between neighbouring times only
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
@@ -40,29 +55,29 @@ typedef struct {
 
 // The tensor work of a family.
 struct ProcessFamily {
-    const char *data;    // "numbers", "symbols"
-    const char *solvers; // the first is what "auto" stands for
+    const char *data; // "numbers", "symbols"
     size_t level_bytes;
     bool target; // the pass needs room for a regression target
     Status (*check)(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape);
     // One host row; the loss is weighted by `scale` times the system's weight for a uniform t.
-    void (*level)(const Process *process, int t, double scale, void *row);
-    double (*weight)(const Process *process, int t); // of the loss, for a uniform t
-    double (*base)(const Process *process, int k);   // what noise draws from; NULL: no symbols
+    void (*level)(const Process *process, double t, double scale, void *row);
+    double (*weight)(const Process *process, double t); // of the loss, for a uniform t
+    // Continuous time: process_bound_time.
+    double (*bound_time)(const Process *process, double point, double *weight);
+    double (*base)(const Process *process, int k); // what noise draws from; NULL: no symbols
     void (*corrupt)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key);
     void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient);
     void (*bound_terms)(const Process *process, Stream *stream, Pass *pass, int64_t samples);
     void (*begin)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key);
-    // From time t to s < t; s = 0 is the data.
-    void (*advance)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int t,
-                    int s, RngKey key);
+    void (*advance)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                    const SamplerStep *step, RngKey key);
 };
 
 extern const ProcessFamily family_gaussian, family_categorical;
-extern const ProcessSystem system_ddpm, system_gaussian2015;    // gaussian
-extern const ProcessSystem system_multinomial, system_binomial; // categorical
+extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde; // gaussian
+extern const ProcessSystem system_multinomial, system_binomial;                // categorical
 
 // As process_open, of a system that need not be in the table.
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,
@@ -90,8 +105,12 @@ struct Sampler {
     const Process *process;
     SamplerConfig config;
     int steps;
-    int time[]; // [steps + 1], falling; the last one is 0
+    SamplerStep step[]; // [steps]
 };
+
+static inline bool is_continuous(const ProcessSystem *system) {
+    return system->end > 0;
+}
 
 static inline bool word_is(const char *text, const char *choice) {
     return strcmp(text, choice) == 0;
@@ -110,8 +129,8 @@ void time_law_close(TimeLaw *law);
 // A time for u in [0,1), and the probability of a uniform draw over that of this one.
 int time_law_draw(const TimeLaw *law, double u, double *scale);
 // process_draw_time, and that number.
-int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
-                          double *scale);
+double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
+                             double *scale);
 
 // ---- family_gaussian.c -------------------------------------------------------------------------
 

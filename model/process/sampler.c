@@ -13,14 +13,45 @@ static int kept_time(const char *solver, int steps, int n, int i) {
     return 1 + (int)llround((double)i * (steps - 1) / (n - 1));
 }
 
+static void plan_discrete(Sampler *sampler) {
+    int steps = sampler->process->config.steps, n = sampler->steps;
+    for (int i = 0; i < n; ++i) {
+        SamplerStep *step = &sampler->step[n - 1 - i];
+        step->time = kept_time(sampler->config.solver, steps, n, i);
+        step->to = i > 0 ? sampler->step[n - i].time : 0;
+    }
+}
+
+// From 1 to begin in even steps, of one evaluation or of two; the last evaluation gives the mean.
+static void plan_continuous(Sampler *sampler) {
+    const ProcessSystem *system = sampler->process->system;
+    bool heun = word_is(sampler->config.solver, "heun"), pc = word_is(sampler->config.solver, "pc");
+    int each = heun || pc ? 2 : 1, whole = (sampler->steps - 1) / each;
+    sampler->steps = whole * each + 1;
+    for (int i = 0; i < whole; ++i) {
+        double from = system->end + (double)i / whole * (system->sample_end - system->end);
+        double to = system->end + (i + 1.0) / whole * (system->sample_end - system->end);
+        SamplerStep *step = &sampler->step[i * each];
+        if (heun) {
+            step[0] = (SamplerStep){STEP_HEUN_1, from, to};
+            step[1] = (SamplerStep){STEP_HEUN_2, to, from};
+        } else {
+            if (pc) step[0] = (SamplerStep){STEP_CORRECT, from, from};
+            step[pc] = (SamplerStep){STEP_SOLVER, from, to};
+        }
+    }
+    sampler->step[whole * each] =
+        (SamplerStep){STEP_SOLVER, whole > 0 ? system->sample_end : system->end, 0};
+}
+
 Status sampler_open(const Process *process, const SamplerConfig *given, Sampler **out) {
     *out = NULL;
     SamplerConfig config = *given;
     const ProcessSystem *system = process->system;
-    TRY(process_resolve_choice(system->name, "sampler.solver", system->family->solvers,
+    TRY(process_resolve_choice(system->name, "sampler.solver", system->choices.solver,
                                config.solver, sizeof config.solver));
     int steps = process->config.steps, n = config.steps > 0 ? config.steps : steps;
-    FAIL_IF(config.steps < 0 || config.steps > steps, BAD_CONFIG,
+    FAIL_IF(config.steps < 0 || (config.steps > steps && !is_continuous(system)), BAD_CONFIG,
             "sampler.steps is %d; choose 1 to process.steps = %d, or 0 for all of them",
             config.steps, steps);
     FAIL_IF(system->one_step && n < steps, BAD_CONFIG,
@@ -30,10 +61,13 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     FAIL_IF(!isfinite(config.guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
     FAIL_IF(!(config.eta >= 0 && config.eta <= 1), BAD_CONFIG,
             "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config.eta);
-    Sampler *sampler = calloc(1, sizeof *sampler + ((size_t)n + 1) * sizeof *sampler->time);
+    Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};
-    for (int i = 0; i < n; ++i) sampler->time[n - 1 - i] = kept_time(config.solver, steps, n, i);
+    if (is_continuous(system))
+        plan_continuous(sampler);
+    else
+        plan_discrete(sampler);
     *out = sampler;
     return STATUS_OK;
 }
@@ -48,7 +82,7 @@ int sampler_steps(const Sampler *sampler) {
 
 double sampler_time(const Sampler *sampler, int i) {
     REQUIRE(i >= 0 && i < sampler->steps);
-    return sampler->time[i];
+    return sampler->step[i].time;
 }
 
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
@@ -62,7 +96,7 @@ void sampler_advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t
                      uint64_t seed) {
     REQUIRE(i >= 0 && i < sampler->steps);
     const ProcessFamily *family = sampler->process->system->family;
-    family->advance(sampler, stream, pass, samples, sampler->time[i], sampler->time[i + 1],
+    family->advance(sampler, stream, pass, samples, &sampler->step[i],
                     rng_key(seed, RNG_ANCESTRAL, (uint64_t)i));
 }
 

@@ -134,9 +134,12 @@ static double uniform_of(uint64_t seed, uint64_t step, uint64_t sample) {
     return rng_uniform_f64(bits[0], bits[1]);
 }
 
-int process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
-                          double *scale) {
-    return time_law_draw(process->law, uniform_of(seed, step, sample), scale);
+double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
+                             double *scale) {
+    double u = uniform_of(seed, step, sample);
+    if (!is_continuous(process->system)) return time_law_draw(process->law, u, scale);
+    *scale = 1;
+    return process_time_at(process, u);
 }
 
 double process_draw_time(const Process *process, uint64_t seed, uint64_t step, uint64_t sample) {
@@ -153,10 +156,10 @@ void process_learn_times(Process *process, uint64_t seed, uint64_t step, uint64_
     TimeLaw *law = process->law;
     for (int64_t i = 0; i < samples; ++i) {
         double scale;
-        int t = process_draw_weighted(process, seed, step, first + (uint64_t)i, &scale);
+        double t = process_draw_weighted(process, seed, step, first + (uint64_t)i, &scale);
         if (isnan(loss[i])) continue;
         double weight = scale * process->system->family->weight(process, t);
-        law->kind->learn(law, t - law->first, loss[i] / weight);
+        law->kind->learn(law, (int)t - law->first, loss[i] / weight);
     }
     set_cumulative(law);
 }
@@ -174,13 +177,17 @@ void process_set_times(Process *process, const double *state) {
 }
 
 double process_time_at(const Process *process, double point) {
+    const ProcessSystem *system = process->system;
+    if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
 }
 
 double process_time_point(const Process *process, double time) {
+    const ProcessSystem *system = process->system;
+    if (is_continuous(system)) return (time - system->begin) / (system->end - system->begin);
     return (time - process->law->first) / process->law->count;
 }
 
 double process_time_label(const Process *process, double time) {
-    return time * 1000 / process->config.steps;
+    return time * 1000 / (is_continuous(process->system) ? 1 : process->config.steps);
 }

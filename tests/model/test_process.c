@@ -18,7 +18,7 @@ static void test_wrong_configs_are_told(void) {
     snprintf(c.name, sizeof c.name, "gaussian");
     EXPECT_FAIL(
         try_open(&c, shape_vector(2)), BAD_CONFIG,
-        "process.name is \"gaussian\"; choose one of: ddpm, gaussian2015, multinomial, binomial");
+        "process.name is \"gaussian\"; choose one of: ddpm, gaussian2015, score-sde, multinomial, binomial");
     c = good, snprintf(c.head, sizeof c.head, "score");
     EXPECT_FAIL(try_open(&c, shape_vector(2)), BAD_CONFIG, "choose one of: eps, x0, v");
     c = good, snprintf(c.schedule, sizeof c.schedule, "sigmoid");

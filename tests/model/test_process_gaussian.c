@@ -252,10 +252,10 @@ static Sampler *open_sampler(const Process *process, const char *solver, int ste
 static double final_std(const Sampler *sampler, double s) {
     double variance = 1;
     for (int i = 0; i < sampler->steps; ++i) {
-        int t = sampler->time[i];
+        double t = sampler->step[i].time;
         GaussianStep step =
-            gaussian_step(sampler->process, &sampler->config, t, sampler->time[i + 1]);
-        double factor = step.by_x + step.by_x0 * best_gain(sampler->process, t, s);
+            gaussian_step(sampler->process, &sampler->config, t, sampler->step[i].to);
+        double factor = step.by_x + step.by_x0 * best_gain(sampler->process, (int)t, s);
         variance = factor * factor * variance + step.std * step.std;
     }
     return sqrt(variance);

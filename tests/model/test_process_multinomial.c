@@ -133,7 +133,7 @@ static void draw_states(ProcessCase *c, const Sampler *sampler, int32_t x[DRAWS]
         fill_best_logits(c->process->table.keep[t]);
         upload_answers(c);
         sampler_advance(sampler, c->stream, &c->pass, DRAWS, i, 11);
-        CategoricalLevel level = categorical_numbers(c->process, t, sampler->time[i + 1]);
+        CategoricalLevel level = categorical_numbers(c->process, t, (int)sampler->step[i].to);
         double next[STATES];
         step_law(&level, law, next);
         memcpy(law, next, sizeof next);
