@@ -29,6 +29,7 @@ typedef enum {
     RNG_AUGMENT = 11,         // flips and crops of a training batch
     RNG_DEQUANTISE = 12,      // noise that makes levels of a training batch continuous
     RNG_EVAL_DEQUANTISE = 13, // the same of held-out evaluation: step = draw number
+    RNG_HUTCHINSON = 14,      // signs that estimate a trace
 } RngPurpose;
 
 typedef struct {

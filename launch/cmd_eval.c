@@ -15,16 +15,19 @@
 
 typedef struct {
     TrainedConfig config;
-    int64_t limit, draws;
+    int64_t limit, draws, flow; // flow: steps along the probability flow; 0: the bound
     bool json;
     Trained trained;
 } EvalCommand;
 
 static Status parse(int argc, char **argv, EvalCommand *command) {
-    static const struct option options[] = {
-        {"limit", required_argument, NULL, 'l'}, {"draws", required_argument, NULL, 'd'},
-        {"split", required_argument, NULL, 's'}, {"average", required_argument, NULL, 'a'},
-        {"json", no_argument, NULL, 'j'},        {0}};
+    static const struct option options[] = {{"limit", required_argument, NULL, 'l'},
+                                            {"draws", required_argument, NULL, 'd'},
+                                            {"split", required_argument, NULL, 's'},
+                                            {"average", required_argument, NULL, 'a'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"flow", required_argument, NULL, 'f'},
+                                            {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -34,6 +37,7 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
         case 's': command->config.split = optarg; break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
         case 'j': command->json = true; break;
+        case 'f': TRY(option_i64("--flow", optarg, 1, 100000, &command->flow)); break;
         default: FAIL(BAD_USAGE, "see `dye help eval`");
         }
     }
@@ -42,6 +46,8 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
     command->config.average = (int)average;
+    command->config.backward = command->flow > 0;
+    if (command->flow > 0) command->draws = command->flow;
     return STATUS_OK;
 }
 
@@ -53,21 +59,23 @@ static Status start(void *context, Comm *comm) {
 static void print_bound(const EvalCommand *command, const Bound *bound, double seconds) {
     const Trained *trained = &command->trained;
     const char *unit = process_bound_unit(trained->engine.process);
+    const char *draws = command->flow > 0 ? "steps of the flow" : "draws each";
     if (command->json) {
         printf(
             "{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
-            " \"average\": %d, \"draws\": %lld",
+            " \"average\": %d, \"%s\": %lld",
             unit, bound->bits, bound->standard_error, (long long)bound->count,
             command->config.split, (long long)trained->step, command->config.average,
-            (long long)command->draws);
+            command->flow > 0 ? "flow" : "draws", (long long)command->draws);
         if (isfinite(bound->null_bits)) printf(", \"null\": %.9g", bound->null_bits);
         printf("}\n");
         return;
     }
-    printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld draws each,"
+    printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld %s,"
            " %.1f s)\n",
            unit, bound->bits, bound->standard_error, (long long)bound->count, command->config.split,
-           (long long)trained->step, command->config.average, (long long)command->draws, seconds);
+           (long long)trained->step, command->config.average, (long long)command->draws, draws,
+           seconds);
     if (isfinite(bound->null_bits))
         printf(
             "K %.4f, K - L_null %.4f (the bound's negative; over the null model, which needs %.4f"
@@ -86,7 +94,8 @@ static Status run(void *context, Comm *comm) {
                            .weights = trained->weights};
     Bound bound;
     double started = clock_now();
-    TRY(evaluate_bound(&trained->engine, comm, &request, &bound));
+    bool flow = command->flow > 0;
+    TRY((flow ? evaluate_flow : evaluate_bound)(&trained->engine, comm, &request, &bound));
     if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
     return STATUS_OK;
 }

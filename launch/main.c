@@ -26,7 +26,7 @@ static const CommandRow commands[] = {
      " [--guidance G] [--average 0|1] [key=value ...]",
      "draw samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,
-     "RUN [--limit N] [--draws K] [--split S] [--average 0|1] [--json] [key=value ...]",
+     "RUN [--limit N] [--draws K] [--flow STEPS] [--split S] [--average 0|1] [--json] [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"bench", cmd_bench,
      "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",

@@ -71,7 +71,8 @@ Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const 
                            .device = {.backend = settings->device.backend,
                                       .streams = out->cores.threads,
                                       .core = out->cores.pinned ? out->cores.core : NULL},
-                           .capacity = config->capacity};
+                           .capacity = config->capacity,
+                           .backward = config->backward};
     TRY(engine_open(&engine, &out->engine));
     return load_weights(config, warn, out);
 }

@@ -22,6 +22,7 @@ typedef struct {
     int override_count;
     int average;      // which EMA: 0 or 1
     int64_t capacity; // samples in flight on a stream
+    bool backward;    // room for gradients with respect to x
 } TrainedConfig;
 
 // Called by all ranks; each loads for itself. Warns about broken checkpoints that it passes over.

@@ -147,6 +147,14 @@ double process_bound_time(const Process *process, double point, double *weight);
 // Nats of the sample under the system's null model; NaN where it has none.
 double process_null_nats(const Process *process, const void *x_0_host);
 
+// ---- probability flow ---------------------------------------------------------------------------
+
+// Of Gaussian processes in continuous time: dx/dt = by_x x + by_out out.
+Status process_flow_check(const Process *process); // BAD_CONFIG: this one has none, or no density
+void process_flow_slope(const Process *process, double time, double *by_x, double *by_out);
+// - log density of where the flow ends, with the nats of the data's scale.
+double process_flow_nats(const Process *process, const float *x);
+
 // ---- sampling ---------------------------------------------------------------------------------
 
 // pass->out <- null + guidance (out - null), for the part of `out` that predicts; `null` is

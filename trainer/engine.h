@@ -56,6 +56,8 @@ Status engine_wait(const Engine *engine);           // all streams
 // Makes device memory the weights of the passes to come; called again whenever its numbers have
 // changed. All streams must be at rest.
 Status engine_use(Engine *engine, const float *weights);
+// Queues one time for all samples of a lane's pass; its host rows are untouched until stream_wait.
+void engine_upload_time(const Engine *engine, int lane, int64_t samples, double time);
 // What a pass on lane i reads.
 NetworkMemory engine_memory(const Engine *engine, int lane);
 

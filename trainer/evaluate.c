@@ -8,6 +8,7 @@
 #include "base/journal.h"
 #include "comm/reduce.h"
 #include "data/loader.h"
+#include "trainer/flow.h"
 
 // A *visit* is one forward pass of a group of samples at chosen times; its results are float64
 // numbers, one for each sample.
@@ -17,6 +18,7 @@ typedef struct {
     int64_t total; // samples
     int visits;    // of each sample
     bool bound;    // bound terms instead of losses
+    Flow *flow;    // the likelihood along it instead of either
     // [visits * total] by visit; value: then (bound only) the priors and the null model's nats, of
     // this rank's samples. One block, which begins with `time`.
     double *time, *weight, *value;
@@ -59,6 +61,15 @@ static void keep_losses(const Walk *walk, const LaneWork *work, int visit) {
     for (int64_t i = 0; i < work->batch.samples; ++i) value[i] = (double)work->loss[i];
 }
 
+static Status walk_flow(const Walk *walk, const LaneWork *work, int busy) {
+    for (int i = 0; i < busy; ++i) flow_put(walk->flow, i, &work[i].batch);
+    TRY(flow_run(walk->flow, busy));
+    for (int i = 0; i < busy; ++i)
+        for (int64_t s = 0; s < work[i].batch.samples; ++s)
+            walk->value[place_of(walk, &work[i], 0) + s] = flow_nats(walk->flow, i, s);
+    return STATUS_OK;
+}
+
 // The samples of one loader batch, dealt to the streams in groups of `capacity`.
 static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
     Engine *engine = walk->engine;
@@ -74,6 +85,7 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
             .sample = batch->sample + first,
         };
     }
+    if (walk->flow != NULL) return walk_flow(walk, work, busy);
     for (int visit = 0; visit < walk->visits; ++visit) {
         for (int i = 0; i < busy; ++i) queue_visit(walk, i, &work[i], visit);
         TRY(engine_wait(engine));
@@ -247,6 +259,21 @@ Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bo
         status = walk_all(&walk, comm);
     }
     if (status == STATUS_OK) sum_bound(&walk, out);
+    free(walk.time);
+    return status;
+}
+
+Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
+    Walk walk;
+    Status status = walk_open(&walk, engine, request, 1);
+    if (status == STATUS_OK) status = flow_open(engine, request->draws, &walk.flow);
+    if (status == STATUS_OK) status = walk_all(&walk, comm);
+    if (status == STATUS_OK) {
+        for (int64_t i = 0; i < walk.total; ++i) walk.weight[i] = 1;
+        sum_bound(&walk, out);
+        out->null_bits = NAN; // nobody was asked for it
+    }
+    flow_close(walk.flow);
     free(walk.time);
     return status;
 }

@@ -38,3 +38,6 @@ typedef struct {
 // for every sample; the sum is estimated without bias from `draws` times (process_bound_time). The
 // standard error is the deviation over samples / sqrt(samples).
 Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
+// The same of -log p along the probability flow (trainer/flow.h) in request->draws steps: no bound,
+// but an estimate with the errors of Hutchinson's trace and of the solver.
+Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);

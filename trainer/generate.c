@@ -16,15 +16,6 @@ static void upload_labels(EngineLane *lane, const int32_t *label, int64_t sample
     stream_upload(lane->stream, lane->pass.label, label, (size_t)samples * sizeof *label);
 }
 
-static void upload_time(const Engine *engine, EngineLane *lane, int64_t samples, double time) {
-    if (!engine->shape.time_input) return;
-    Pass *pass = &lane->pass;
-    for (int64_t i = 0; i < samples; ++i)
-        network_time_features(engine->network, time, pass->host_time + i * TIME_FEATURES);
-    stream_upload(lane->stream, pass->time, pass->host_time,
-                  (size_t)samples * TIME_FEATURES * sizeof *pass->time);
-}
-
 static void queue_forward(const Engine *engine, EngineLane *lane, float *out) {
     GrainBatch batch = {.samples = engine->capacity};
     NetworkInput input;
@@ -38,8 +29,8 @@ static void queue_step(const Engine *engine, EngineLane *lane, const GenerateReq
                        int step) {
     Pass *pass = &lane->pass;
     int64_t samples = engine->capacity;
-    double time = sampler_time(request->sampler, step);
-    upload_time(engine, lane, samples, process_time_label(engine->process, time));
+    engine_upload_time(engine, (int)(lane - engine->lane), samples,
+                       sampler_time(request->sampler, step));
     bool guided = request->guidance != 1 && engine->shape.classes > 0;
     if (guided) {
         upload_labels(lane, lane->null_label, samples);

@@ -206,6 +206,32 @@ GaussianStep gaussian_slope(const Process *process, double t) {
     return (GaussianStep){.by_x = by_x, .by_x0 = at.keep_rate - sqrt(at.keep) * by_x};
 }
 
+Status process_flow_check(const Process *process) {
+    FAIL_IF(!is_continuous(process->system), BAD_CONFIG,
+            "%s has no probability flow, which takes continuous time; evaluate its bound",
+            process->system->name);
+    FAIL_IF(process->image, BAD_CONFIG,
+            "a density of images needs continuous pixels: train with process.dequantise=true");
+    return STATUS_OK;
+}
+
+void process_flow_slope(const Process *process, double time, double *by_x, double *by_out) {
+    GaussianStep slope = gaussian_slope(process, time);
+    GaussianNumbers n = {.keep = 0};
+    GaussianPoint at = gaussian_point(process, time);
+    n.keep = sqrt(at.keep), n.noise = sqrt(at.noise);
+    gaussian_set_head(process->config.head, &n);
+    *by_x = slope.by_x + slope.by_x0 * n.hat_x;
+    *by_out = slope.by_x0 * n.hat_out;
+}
+
+double process_flow_nats(const Process *process, const float *x) {
+    double start = start_of(process), squares = 0, n = (double)process->items;
+    for (int64_t i = 0; i < process->items; ++i) squares += (double)x[i] * (double)x[i];
+    return 0.5 * (n * log(2 * M_PI * start * start) + squares / (start * start)) +
+           process_scale_nats(process);
+}
+
 // Euler and Maruyama backwards: x - (f x - g^2 score) h + g sqrt(h) z, f = alpha'/alpha,
 // g^2 = 2 sigma sigma' - 2 f sigma^2, score = (alpha x0_hat - x)/sigma^2.
 static GaussianStep em_step(const Process *process, double t, double s) {

@@ -184,9 +184,7 @@ int64_t process_loss_items(const Process *process) {
 
 // ---- bound ------------------------------------------------------------------------------------
 
-// A density is of data as they were stored, and where levels were made continuous it bounds the
-// probability of a level: nats to be added for the scale.
-static double scale_nats(const Process *process) {
+double process_scale_nats(const Process *process) {
     if (process_is_tokens(process)) return 0;
     double unit = process->width > 0 ? (double)process->width : 1;
     return (double)process->items * log((double)process->config.data_std / unit);
@@ -195,7 +193,7 @@ static double scale_nats(const Process *process) {
 double process_bound_prior(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     double nats = system->prior != NULL ? system->prior(process, x_0_host) : 0;
-    return nats + scale_nats(process);
+    return nats + process_scale_nats(process);
 }
 
 double process_first_time(const Process *process) {
@@ -205,7 +203,7 @@ double process_first_time(const Process *process) {
 double process_null_nats(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     if (system->null_nats == NULL) return NAN;
-    return system->null_nats(process, x_0_host) + scale_nats(process);
+    return system->null_nats(process, x_0_host) + process_scale_nats(process);
 }
 
 double process_bound_time(const Process *process, double point, double *weight) {

@@ -121,6 +121,10 @@ static inline bool word_is(const char *text, const char *choice) {
 Status process_resolve_choice(const char *system, const char *key, const char *choices, char *word,
                               size_t bytes);
 
+// A density is of data as they were stored, and where levels were made continuous it bounds the
+// probability of a level: nats to be added for the scale.
+double process_scale_nats(const Process *process);
+
 // ---- times.c ----------------------------------------------------------------------------------
 
 // Times first..steps by the law of a name. Errors: NO_MEMORY.

@@ -1,0 +1,194 @@
+// The flow behind trainer/flow.h. Positions are on the device, in fp32; what is summed over stages
+// is on the host, in float64.
+#include "trainer/flow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/journal.h"
+
+typedef struct {
+    float *base, *sum, *dx; // device [capacity, item]: start of a step, sum of slopes, gradient
+    float *gradient;        // device [params]: not wanted
+    float *sign, *product;  // host [capacity, item]
+    double *divergence;     // [capacity], integral so far
+    double *time;           // [capacity], all the first
+    GrainBatch batch;
+} FlowLane;
+
+struct Flow {
+    Engine *engine;
+    int steps;
+    int64_t item;
+    FlowLane *lane;
+};
+
+static Status open_lane(Flow *flow, FlowLane *lane) {
+    Engine *engine = flow->engine;
+    size_t numbers = (size_t)(engine->capacity * flow->item), bytes = numbers * sizeof(float);
+    void *device[4];
+    size_t need[4] = {bytes, bytes, bytes, (size_t)engine->params.size * sizeof(float)};
+    for (int i = 0; i < 4; ++i) TRY(device_alloc(engine->device, need[i], &device[i]));
+    lane->base = device[0], lane->sum = device[1], lane->dx = device[2], lane->gradient = device[3];
+    lane->sign = malloc(2 * bytes);
+    lane->divergence = calloc(2 * (size_t)engine->capacity, sizeof *lane->divergence);
+    FAIL_IF(lane->sign == NULL || lane->divergence == NULL, NO_MEMORY, "no memory for a flow");
+    lane->product = lane->sign + numbers;
+    lane->time = lane->divergence + engine->capacity;
+    return STATUS_OK;
+}
+
+Status flow_open(Engine *engine, int steps, Flow **out) {
+    *out = NULL;
+    TRY(process_flow_check(engine->process));
+    Flow *flow = calloc(1, sizeof *flow);
+    FAIL_IF(flow == NULL, NO_MEMORY, "no memory for a flow");
+    *flow = (Flow){engine, steps, engine_item(engine), NULL};
+    flow->lane = calloc((size_t)engine->lanes, sizeof *flow->lane);
+    Status status = STATUS_OK;
+    if (flow->lane == NULL) FAIL_OR(failed, status, NO_MEMORY, "no memory for a flow");
+    for (int i = 0; i < engine->lanes; ++i) TRY_OR(failed, status, open_lane(flow, &flow->lane[i]));
+    *out = flow;
+    return STATUS_OK;
+failed:
+    flow_close(flow);
+    return status;
+}
+
+void flow_close(Flow *flow) {
+    if (flow == NULL) return;
+    for (int i = 0; i < flow->engine->lanes && flow->lane != NULL; ++i) {
+        FlowLane *lane = &flow->lane[i];
+        float *device[4] = {lane->base, lane->sum, lane->dx, lane->gradient};
+        for (int k = 0; k < 4; ++k) device_release(flow->engine->device, device[k]);
+        free(lane->sign);
+        free(lane->divergence);
+    }
+    free(flow->lane);
+    free(flow);
+}
+
+// ---- a step -----------------------------------------------------------------------------------
+
+void flow_put(Flow *flow, int lane, const GrainBatch *batch) {
+    flow->lane[lane].batch = *batch;
+}
+
+// Sign e of sample s.
+static float sign_of(const GrainBatch *batch, int64_t s, int64_t e) {
+    uint32_t bits[4];
+    rng_block(rng_key(batch->seed, RNG_HUTCHINSON, 0), batch->sample[s], (uint32_t)(e / 128), bits);
+    return bits[e / 32 % 4] >> e % 32 & 1 ? 1.0f : -1.0f;
+}
+
+// x_t = x_0 as the process sees it.
+static void begin(Flow *flow, int lane_index) {
+    Engine *engine = flow->engine;
+    EngineLane *lane = &engine->lane[lane_index];
+    FlowLane *own = &flow->lane[lane_index];
+    const GrainBatch *batch = &own->batch;
+    for (int64_t s = 0; s < batch->samples; ++s) {
+        own->time[s] = process_first_time(engine->process);
+        own->divergence[s] = 0;
+        for (int64_t e = 0; e < flow->item; ++e)
+            own->sign[s * flow->item + e] = sign_of(batch, s, e);
+    }
+    process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, batch,
+                       own->time, 0);
+    axpby(lane->stream,
+          (Axpby){
+              .x = lane->pass.x_0, .y = lane->pass.x_t, .n = batch->samples * flow->item, .a = 1});
+}
+
+// Queues network and gradient at x_t, a time: out, and dx = J^T sign.
+static void queue_stage(Flow *flow, int lane_index, double time) {
+    Engine *engine = flow->engine;
+    EngineLane *lane = &engine->lane[lane_index];
+    FlowLane *own = &flow->lane[lane_index];
+    const GrainBatch *batch = &own->batch;
+    size_t bytes = (size_t)(batch->samples * flow->item) * sizeof(float);
+    engine_upload_time(engine, lane_index, batch->samples, time);
+    NetworkInput input;
+    process_network_input(engine->process, &lane->pass, batch, false, &input);
+    NetworkMemory memory = engine_memory(engine, lane_index);
+    network_forward(engine->network, lane->stream, &memory, &input, lane->pass.out);
+    stream_upload(lane->stream, lane->pass.dout, own->sign, bytes);
+    network_backward(engine->network, lane->stream, &memory, &input, lane->pass.dout, own->gradient,
+                     false, own->dx);
+    stream_download(lane->stream, own->product, own->dx, bytes);
+}
+
+// With slope = by_x x + by_out out: adds weight * divergence, and moves on: sum += weight slope,
+// x_t = base + ahead * slope.
+static void end_stage(Flow *flow, int lane_index, double time, double weight, double ahead) {
+    EngineLane *lane = &flow->engine->lane[lane_index];
+    FlowLane *own = &flow->lane[lane_index];
+    double by_x, by_out;
+    int64_t samples = own->batch.samples, n = samples * flow->item;
+    process_flow_slope(flow->engine->process, time, &by_x, &by_out);
+    for (int64_t i = 0; i < samples; ++i) {
+        double trace = 0;
+        for (int64_t e = i * flow->item; e < (i + 1) * flow->item; ++e)
+            trace += (double)own->sign[e] * (double)own->product[e];
+        own->divergence[i] += weight * (by_x * (double)flow->item + by_out * trace);
+    }
+    // The slope takes the place of out.
+    axpby(lane->stream, (Axpby){.x = lane->pass.x_t,
+                                .y = lane->pass.out,
+                                .n = n,
+                                .a = (float)by_x,
+                                .b = (float)by_out});
+    axpby(lane->stream,
+          (Axpby){.x = lane->pass.out, .y = own->sum, .n = n, .a = (float)weight, .b = 1});
+    if (ahead == 0) return;
+    axpby(lane->stream, (Axpby){.x = own->base, .y = lane->pass.x_t, .n = n, .a = 1});
+    axpby(lane->stream,
+          (Axpby){.x = lane->pass.out, .y = lane->pass.x_t, .n = n, .a = (float)ahead, .b = 1});
+}
+
+// RK4 from time to time + h on all streams.
+static Status run_step(Flow *flow, int busy, double time, double h) {
+    static const double at[4] = {0, 0.5, 0.5, 1}, weight[4] = {1 / 6.0, 1 / 3.0, 1 / 3.0, 1 / 6.0};
+    static const double ahead[4] = {0.5, 0.5, 1, 0};
+    for (int i = 0; i < busy; ++i) {
+        Stream *stream = flow->engine->lane[i].stream;
+        const float *x = flow->engine->lane[i].pass.x_t;
+        int64_t n = flow->lane[i].batch.samples * flow->item;
+        axpby(stream, (Axpby){.x = x, .y = flow->lane[i].base, .n = n, .a = 1});
+        axpby(stream, (Axpby){.x = x, .y = flow->lane[i].sum, .n = n, .a = 1});
+    }
+    for (int stage = 0; stage < 4; ++stage) {
+        double moment = time + at[stage] * h;
+        for (int i = 0; i < busy; ++i) queue_stage(flow, i, moment);
+        TRY(engine_wait(flow->engine));
+        for (int i = 0; i < busy; ++i)
+            end_stage(flow, i, moment, h * weight[stage], h * ahead[stage]);
+    }
+    for (int i = 0; i < busy; ++i)
+        axpby(flow->engine->lane[i].stream, (Axpby){.x = flow->lane[i].sum,
+                                                    .y = flow->engine->lane[i].pass.x_t,
+                                                    .n = flow->lane[i].batch.samples * flow->item,
+                                                    .a = 1});
+    return STATUS_OK;
+}
+
+Status flow_run(Flow *flow, int busy) {
+    Engine *engine = flow->engine;
+    double first = process_first_time(engine->process), h = (1 - first) / flow->steps;
+    for (int i = 0; i < busy; ++i) begin(flow, i);
+    for (int step = 0; step < flow->steps; ++step) {
+        TRY(run_step(flow, busy, first + step * h, h));
+        journal_proceed();
+    }
+    for (int i = 0; i < busy; ++i)
+        stream_download(engine->lane[i].stream, flow->lane[i].product, engine->lane[i].pass.x_t,
+                        (size_t)(flow->lane[i].batch.samples * flow->item) * sizeof(float));
+    return engine_wait(engine);
+}
+
+double flow_nats(const Flow *flow, int lane, int64_t sample) {
+    const FlowLane *own = &flow->lane[lane];
+    const float *end = own->product + sample * flow->item;
+    return process_flow_nats(flow->engine->process, end) - own->divergence[sample];
+}
