@@ -42,6 +42,20 @@ system gaussian2015 bits_per_dim "$root/configs/swiss-roll-2015.yaml" data.path=
     "${small_batch[@]}" model.width=32
 grep -q '"null"' "$log" || die "the null model is not told"
 
+system score-sde bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" data.path="$work/points" \
+    "${small_batch[@]}" model.width=32
+run 0 2 eval "$work/score-sde" --limit 40 --flow 5 --json
+grep -o '"bits_per_dim": [^,]*' "$log" >"$work/flow-2"
+run 0 0 eval "$work/score-sde" --limit 40 --flow 5 --json
+grep -o '"bits_per_dim": [^,]*' "$log" | cmp - "$work/flow-2" || die "the flow differs on 2 ranks"
+for schedule in ve sub-vp; do
+    system "score-sde $schedule" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
+        data.path="$work/points" "${small_batch[@]}" model.width=32 process.schedule=$schedule \
+        sampler.solver=heun sampler.steps=9
+done
+run fail 0 eval "$work/ddpm" --limit 4 --flow 5
+said "no probability flow" "discrete time has none"
+
 run 0 0 pack heartbeat -o "$work/heartbeat"
 system binomial bits_per_token "$root/configs/heartbeat.yaml" data.path="$work/heartbeat" \
     "${small_batch[@]}" process.steps=40
