@@ -101,8 +101,7 @@ static double best_bound(int steps, float rate) {
 static void test_bound_of_the_best_network(void) {
     EXPECT_NEAR(best_bound(20, 0.2f), -4.842575, 1e-6);
     EXPECT_NEAR(best_bound(40, 0.2f), -3.740792, 1e-6);
-    EXPECT_NEAR(best_bound(100, 0.2f), -2.973699, 1e-6);
-    EXPECT_NEAR(best_bound(500, 0.2f), -2.481963, 1e-6);
+    EXPECT_NEAR(best_bound(200, 0.2f), -2.679750, 1e-6);
     EXPECT_NEAR(best_bound(20, 0.5f), -5.952878, 1e-6);
 }
 

@@ -128,7 +128,7 @@ static void test_plug_in_wants_the_other_tokens(void) {
 
 // A network that is a table of logits [t][81 states][4][3], by Adam on the exact expectation of the
 // gradient: it must come to the bound of the best network.
-enum { TABLE_STEPS = 4, TABLE = STATES * LENGTH * K };
+enum { TABLE_STEPS = 2, TABLE = STATES * LENGTH * K };
 
 typedef struct {
     float logit[TABLE];
@@ -175,7 +175,7 @@ static void adam(LogitTable *table, int step, double rate) {
 }
 
 static void test_a_trained_table_reaches_the_bound(void) {
-    enum { ROUNDS = 250 };
+    enum { ROUNDS = 150 };
     static LogitTable table[TABLE_STEPS + 1];
     ProcessConfig config = config_multinomial(TABLE_STEPS);
     ProcessCase c;
@@ -191,7 +191,7 @@ static void test_a_trained_table_reaches_the_bound(void) {
         }
     }
     double bits = nats / (LENGTH * M_LN2);
-    EXPECT(bits > 1.390512 && bits < 1.390512 + 2e-4);
+    EXPECT(bits > 1.435855 - 1e-6 && bits < 1.435855 + 2e-4);
     process_case_close(&c);
 }
 
