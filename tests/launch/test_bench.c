@@ -20,7 +20,7 @@ static void make_run(void) {
                          "run: {dir: %s/parent/run}\n"
                          "data: {path: %s/points}\n"
                          "model: {family: mlp, width: 32, depth: 2}\n"
-                         "process: {name: gaussian, steps: 50}\n"
+                         "process: {name: ddpm, steps: 50}\n"
                          "train: {steps: 12, batch: 24, grains: 6}\n"
                          "device: {threads: 2}\n",
                          work, work);
