@@ -1,5 +1,5 @@
 // The tensor work of Gaussian processes: numbers of a time, then a few operations. Samplers are
-// those of DDPM (arXiv 2006.11239) and DDIM (2010.02502).
+// those of DDPM (arXiv 2006.11239), DDIM (2010.02502) and score SDEs (2011.13456).
 #include "model/process/family_gaussian.h"
 
 #include <math.h>
@@ -136,7 +136,8 @@ static GaussianTerms terms_of(const Process *process, Pass *pass, int64_t sample
 static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient) {
     float *dout = gradient ? pass->dout : NULL;
-    if ((word_is(process->config.loss, "simple") || word_is(process->config.loss, "likelihood"))) {
+    const char *kind = process->config.loss;
+    if (word_is(kind, "simple") || word_is(kind, "likelihood")) { // squares alone
         gaussian_loss(stream, (GaussianLoss){.out = pass->out,
                                              .target = pass->target,
                                              .level = pass->level,
@@ -217,9 +218,8 @@ Status process_flow_check(const Process *process) {
 
 void process_flow_slope(const Process *process, double time, double *by_x, double *by_out) {
     GaussianStep slope = gaussian_slope(process, time);
-    GaussianNumbers n = {.keep = 0};
     GaussianPoint at = gaussian_point(process, time);
-    n.keep = sqrt(at.keep), n.noise = sqrt(at.noise);
+    GaussianNumbers n = {.keep = sqrt(at.keep), .noise = sqrt(at.noise)};
     gaussian_set_head(process->config.head, &n);
     *by_x = slope.by_x + slope.by_x0 * n.hat_x;
     *by_out = slope.by_x0 * n.hat_out;

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Every diffusion system trains, goes on after a stop on other ranks to the same bits, samples, and is
-# evaluated: on short runs of the shipped configurations. systems.sh [--long: 1, 2, 3 and 4 ranks]
+# evaluated: on short runs of the shipped configurations.
+#
+#   systems.sh [--long]    --long: 1, 2, 3 and 4 ranks, and the configurations for pictures too
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-worlds="3"
-[ "${1:-}" != --long ] || worlds="2 3 4"
+worlds="3" long=
+[ "${1:-}" != --long ] || worlds="2 3 4" long=1
 
 # A run on one rank; then, for each world, half of it there and the rest on two ranks.
 # system NAME UNIT ARGUMENT...
@@ -68,6 +70,21 @@ if [ -e /usr/lib/bible.data ]; then
         process.times=importance
 else
     echo "skip multinomial: Debian's bible-kjv-text is not installed"
+fi
+
+if [ -n "$long" ]; then
+    make_pictures
+    for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde; do
+        system "$name" bits_per_dim "$root/configs/$name.yaml" data.path="$work/pictures" \
+            train.batch=12 train.grains=12 sampler.solver=ddim sampler.steps=5
+    done
+    if [ -e /usr/share/unifont/unifont.hex ]; then
+        run 0 0 pack /usr/share/unifont/unifont.hex -o "$work/unifont"
+        system unifont bits_per_token "$root/configs/unifont.yaml" data.path="$work/unifont" \
+            train.batch=12 train.grains=12 process.steps=20
+    else
+        echo "skip unifont: Debian's unifont is not installed"
+    fi
 fi
 
 # A law that has learned nothing draws other times.
