@@ -11,11 +11,17 @@ on n1 0 ./dye "${train[@]}" run.dir=one
 expected=$(fingerprint "$shared/one")
 checked "undisturbed: $expected"
 
-# train_on HOSTS DIR KEY...: three ranks in the background, until they train.
+# Whether rank 0 has heard all: a rank that it never heard is not judged.
+is_watched() {
+    grep -q '"phase"' "$shared/$1/status.json" && ! grep -q "not heard yet" "$shared/$1/status.json"
+} 2>/dev/null
+
+# train_on HOSTS DIR KEY...: three ranks in the background, until they train and are watched.
 train_on() {
     mpirun_on "$1" 3
     begin "${1%% *}" "${launch[@]}" ./dye "${train[@]}" run.dir="$2" "${@:3}"
     wait_for 60 has_step "$2"
+    wait_for 20 is_watched "$2"
     is_running "$job" || die "the run was over before the fault"
     began=$SECONDS
 }
@@ -95,6 +101,7 @@ checked "a host cut off for good: exit code $lost, no rank left on the others, a
 SLURM_run() { begin ctl srun --mpi=pmix -N3 -n3 --kill-on-bad-exit=1 ./dye "${train[@]}" "$@"; }
 SLURM_run run.dir=deputy control.grace=3
 wait_for 60 has_step deputy
+wait_for 20 is_watched deputy
 began=$SECONDS
 lab cut n1
 named "rank 0 on n1 \(pid [0-9]+\) cannot be reached since" "the host of rank 0 cut off"
