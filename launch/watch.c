@@ -68,9 +68,10 @@ static double silent_for(const Watch *watch, int rank, double now) {
     return speaks ? 0 : now - watch->rank[rank].heard;
 }
 
-// Three reports missing; two where the launcher leaves a second until the end.
+// Three reports missing; one where the launcher leaves a second until the end: a probe then has
+// time to tell a process that is gone from a host that is.
 bool watch_is_quiet(const Watch *watch, int rank, double now) {
-    return silent_for(watch, rank, now) > (watch->hurries ? 0.1 : 0.15) * watch->silence;
+    return silent_for(watch, rank, now) > (watch->hurries ? 0.06 : 0.15) * watch->silence;
 }
 
 // ---- judging ------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ static VerdictKind judge_silence(const Watch *watch, int rank, double now) {
     // A firewall refuses too.
     bool refuses = r->reach == REACH_REFUSED && r->has_answered;
     if (r->is_gone || (refuses && watch_is_quiet(watch, rank, now))) return VERDICT_GONE;
-    bool hurries = watch->hurries && watch_is_quiet(watch, rank, now);
+    bool hurries = watch->hurries && seconds > 0.12 * watch->silence;
     if (seconds < watch->silence && !hurries) return VERDICT_NONE;
     if (r->is_stopped) return VERDICT_STOPPED;
     if (r->reach == REACH_NONE || (hurries && r->reach == REACH_UNKNOWN)) return VERDICT_CUT;
