@@ -136,6 +136,9 @@ static Status check(const RunSettings *s) {
     FAIL_IF(s->train.batch % s->train.grains != 0, BAD_CONFIG,
             "train.batch = %lld is not a multiple of train.grains = %d", (long long)s->train.batch,
             s->train.grains);
+    FAIL_IF(s->sampler.steps > s->process.steps && process_has_steps(s->process.name), BAD_CONFIG,
+            "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
+            s->process.steps);
     return STATUS_OK;
 }
 

@@ -67,6 +67,7 @@ void process_close(Process *process);
 bool process_is_tokens(const Process *process);
 int process_steps(const Process *process); // T
 const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
+bool process_has_steps(const char *name);  // false: this system's time is continuous
 
 // The unit in which bounds are told: "bits_per_dim" or "bits_per_token".
 const char *process_bound_unit(const Process *process);
@@ -119,8 +120,8 @@ double process_time_point(const Process *process, double time);
 bool process_learns_times(const Process *process);
 void process_learn_times(Process *process, uint64_t seed, uint64_t step, uint64_t first,
                          const double *loss, int64_t samples);
-// The state behind it, to be kept in checkpoints: `count` numbers, none NaN or infinite. To change
-// them from outside is process_set_times, which zeros (a new run) are fine for.
+// The state behind it, to be kept in checkpoints: `count` numbers, none NaN or infinite; and back,
+// NULL: nothing was learned.
 const double *process_times(const Process *process, int64_t *count);
 void process_set_times(Process *process, const double *state);
 

@@ -9,11 +9,11 @@
 #include "base/journal.h"
 
 typedef struct {
-    float *base, *sum, *dx; // device [capacity, item]: start of a step, sum of slopes, gradient
-    float *gradient;        // device [params]: not wanted
-    float *sign, *product;  // host [capacity, item]
-    double *divergence;     // [capacity], integral so far
-    double *time;           // [capacity], all the first
+    void *base, *sum, *dx; // device [capacity, item]: start of a step, sum of slopes, gradient
+    void *gradient;        // device [params]: not wanted
+    float *sign, *product; // host [capacity, item]
+    double *divergence;    // [capacity], integral so far
+    double *time;          // [capacity], all the first
     GrainBatch batch;
 } FlowLane;
 
@@ -27,10 +27,10 @@ struct Flow {
 static Status open_lane(Flow *flow, FlowLane *lane) {
     Engine *engine = flow->engine;
     size_t numbers = (size_t)(engine->capacity * flow->item), bytes = numbers * sizeof(float);
-    void *device[4];
-    size_t need[4] = {bytes, bytes, bytes, (size_t)engine->params.size * sizeof(float)};
-    for (int i = 0; i < 4; ++i) TRY(device_alloc(engine->device, need[i], &device[i]));
-    lane->base = device[0], lane->sum = device[1], lane->dx = device[2], lane->gradient = device[3];
+    TRY(device_alloc(engine->device, bytes, &lane->base));
+    TRY(device_alloc(engine->device, bytes, &lane->sum));
+    TRY(device_alloc(engine->device, bytes, &lane->dx));
+    TRY(device_alloc(engine->device, (size_t)engine->params.size * sizeof(float), &lane->gradient));
     lane->sign = malloc(2 * bytes);
     lane->divergence = calloc(2 * (size_t)engine->capacity, sizeof *lane->divergence);
     FAIL_IF(lane->sign == NULL || lane->divergence == NULL, NO_MEMORY, "no memory for a flow");
@@ -60,7 +60,7 @@ void flow_close(Flow *flow) {
     if (flow == NULL) return;
     for (int i = 0; i < flow->engine->lanes && flow->lane != NULL; ++i) {
         FlowLane *lane = &flow->lane[i];
-        float *device[4] = {lane->base, lane->sum, lane->dx, lane->gradient};
+        void *device[4] = {lane->base, lane->sum, lane->dx, lane->gradient};
         for (int k = 0; k < 4; ++k) device_release(flow->engine->device, device[k]);
         free(lane->sign);
         free(lane->divergence);

@@ -208,6 +208,7 @@ static CheckpointRun checkpoint_run(Trainer *t) {
 
 Status state_draw(Trainer *t) {
     const Params *params = &t->engine.params;
+    process_set_times(t->engine.process, NULL);
     for (int part = 0; part < params->parts; ++part) {
         if (t->own_slot[part] < 0) continue;
         int64_t begin, end;

@@ -40,9 +40,12 @@ static void level(const Process *process, double t, double scale, void *row) {
     *(CategoricalLevel *)row = numbers;
 }
 
-double categorical_base(const Process *process, int k) {
+void categorical_upload_base(const Process *process, Stream *stream, Pass *pass) {
     const CategoricalSystem *system = system_of(process);
-    return system->base != NULL ? system->base(process, k) : 1.0 / process->vocabulary;
+    if (system->base == NULL) return;
+    for (int k = 0; k < process->vocabulary; ++k) pass->host_base[k] = system->base(process, k);
+    stream_upload(stream, pass->base, pass->host_base,
+                  (size_t)process->vocabulary * sizeof *pass->base);
 }
 
 // Device memory of the base distribution, NULL: uniform.
@@ -54,6 +57,7 @@ static const double *base_of(const Process *process, const Pass *pass) {
 
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key) {
+    categorical_upload_base(process, stream, pass);
     categorical_corrupt(stream, (CategoricalCorrupt){.x_0 = pass->x_0,
                                                      .sample = pass->sample,
                                                      .level = pass->level,
@@ -94,6 +98,7 @@ static void bound_terms(const Process *process, Stream *stream, Pass *pass, int6
 
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
     const Process *process = sampler->process;
+    categorical_upload_base(process, stream, pass);
     categorical_prior(stream, (CategoricalPrior){.sample = pass->sample,
                                                  .base = base_of(process, pass),
                                                  .x = pass->x_t,
@@ -125,7 +130,6 @@ const ProcessFamily family_categorical = {
     .check = check,
     .level = level,
     .weight = weight,
-    .base = categorical_base,
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,

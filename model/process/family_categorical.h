@@ -12,4 +12,5 @@ typedef struct {
 
 // The kernel from s to t > s, composed: step_keep = A_t / A_s, keep_before = A_s.
 CategoricalLevel categorical_numbers(const Process *process, int t, int s);
-double categorical_base(const Process *process, int k);
+// The base distribution to where the operations of a pass read it.
+void categorical_upload_base(const Process *process, Stream *stream, Pass *pass);

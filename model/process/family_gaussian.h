@@ -40,6 +40,8 @@ GaussianNumbers gaussian_numbers(const Process *process, double t);
 GaussianPoint gaussian_point(const Process *process, double t);
 // Targets and x0_hat for a network that predicts "eps", "x0" or "v".
 void gaussian_set_head(const char *head, GaussianNumbers *out);
+// Mean over the noise of the sum of squares of a sample as the process sees it.
+double gaussian_square_sum(const Process *process, const void *x_0);
 // KL(q(x_T|x_0) || start of a sampler) in nats, T the last time.
 double gaussian_prior_nats(const Process *process, const void *x_0);
 

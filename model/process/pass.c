@@ -76,14 +76,6 @@ static void fill_row(const Process *process, const Network *network, Pass *pass,
                           pass->host_time + i * TIME_FEATURES);
 }
 
-void pass_upload_base(const Process *process, Stream *stream, Pass *pass) {
-    if (process->vocabulary == 0) return;
-    for (int k = 0; k < process->vocabulary; ++k)
-        pass->host_base[k] = process->system->family->base(process, k);
-    stream_upload(stream, pass->base, pass->host_base,
-                  (size_t)process->vocabulary * sizeof *pass->base);
-}
-
 // Data in device memory become what the process sees.
 static void rescale_data(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                          RngKey key) {
@@ -111,7 +103,6 @@ static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pas
     stream_upload(stream, pass->level, pass->host_level, n * process->system->family->level_bytes);
     stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
     rescale_data(process, stream, pass, batch->samples, dequantise);
-    pass_upload_base(process, stream, pass);
     process->system->family->corrupt(process, stream, pass, batch->samples, key);
 }
 

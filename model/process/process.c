@@ -25,6 +25,12 @@ const char *process_names(void) {
     return names;
 }
 
+bool process_has_steps(const char *name) {
+    for (int i = 0; i < SYSTEMS; ++i)
+        if (word_is(name, systems[i]->name)) return !is_continuous(systems[i]);
+    return true;
+}
+
 // ---- opening ----------------------------------------------------------------------------------
 
 static Status check_choice(const char *key, const char *name, const char *choices) {

@@ -64,7 +64,6 @@ struct ProcessFamily {
     double (*weight)(const Process *process, double t); // of the loss, for a uniform t
     // Continuous time: process_bound_time.
     double (*bound_time)(const Process *process, double point, double *weight);
-    double (*base)(const Process *process, int k); // what noise draws from; NULL: no symbols
     void (*corrupt)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key);
     void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
@@ -135,12 +134,3 @@ int time_law_draw(const TimeLaw *law, double u, double *scale);
 // process_draw_time, and that number.
 double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                              double *scale);
-
-// ---- family_gaussian.c -------------------------------------------------------------------------
-
-// Mean over the noise of the sum of squares of a sample as the process sees it.
-double gaussian_square_sum(const Process *process, const void *x_0);
-
-// ---- pass.c -----------------------------------------------------------------------------------
-
-void pass_upload_base(const Process *process, Stream *stream, Pass *pass);

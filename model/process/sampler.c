@@ -1,14 +1,13 @@
 // The plan of a sampler run: which times, and the way from one to the next.
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/process/process_impl.h"
 
 // Time i of n kept ones, rising from i = 0. DDIM's own grid begins at 1 and ends T/n short of T;
 // the others include both ends, as improved DDPM's respacing does.
 static int kept_time(const char *solver, int steps, int n, int i) {
-    if (strcmp(solver, "ddim") == 0) return 1 + (int)((int64_t)i * steps / n);
+    if (word_is(solver, "ddim")) return 1 + (int)((int64_t)i * steps / n);
     if (n == 1) return steps;
     return 1 + (int)llround((double)i * (steps - 1) / (n - 1));
 }
@@ -88,7 +87,6 @@ double sampler_time(const Sampler *sampler, int i) {
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                    uint64_t seed) {
     const ProcessFamily *family = sampler->process->system->family;
-    pass_upload_base(sampler->process, stream, pass);
     family->begin(sampler, stream, pass, samples, rng_key(seed, RNG_PRIOR, 0));
 }
 

@@ -2,9 +2,8 @@
 // larger its losses were, which makes the weighted loss less noisy, and remember losses; until they
 // know enough of every time they are uniform.
 //
-//   importance     of the code of arXiv 2102.05379: H_t = 0.9 H_t + 0.1 L_t^2, and p_t in
-//   proportion
-//                  to sqrt(H_t + 1e-10) + 1e-4 once every t was seen more than 10 times; the first
+//   importance     of the code of arXiv 2102.05379: H_t = 0.9 H_t + 0.1 L_t^2, and p_t in the ratio
+//                  of sqrt(H_t + 1e-10) + 1e-4 once every t was seen more than 10 times; the first
 //                  time takes its neighbour's, as its loss is of another kind
 //   second-moment  improved DDPM (2102.09672, eq. 18): p_t in proportion to the root of the mean of
 //                  the last 10 squares, mixed with 0.001 of a uniform law
@@ -172,7 +171,7 @@ const double *process_times(const Process *process, int64_t *count) {
 void process_set_times(Process *process, const double *state) {
     int64_t count;
     (void)process_times(process, &count);
-    memcpy(process->law->state, state, (size_t)count * sizeof *state);
+    for (int64_t i = 0; i < count; ++i) process->law->state[i] = state == NULL ? 0 : state[i];
     set_cumulative(process->law);
 }
 

@@ -62,6 +62,12 @@ static void test_rules_speak(void) {
     EXPECT_FAIL(read_text("train: {batch: 10, grains: 4}\ndata: {path: x}\n", &settings),
                 BAD_CONFIG, "train.batch = 10 is not a multiple of train.grains = 4");
     EXPECT_FAIL(read_text("train: {batch: 16}\n", &settings), BAD_CONFIG, "data.path is not given");
+    EXPECT_FAIL(
+        read_text("data: {path: x}\nsampler: {steps: 60}\nprocess: {steps: 50}\n", &settings),
+        BAD_CONFIG, "sampler.steps = 60 is more than process.steps = 50");
+    EXPECT_OK(
+        read_text("data: {path: x}\nsampler: {steps: 60}\nprocess: {name: score-sde, steps: 50}\n",
+                  &settings));
     EXPECT_FAIL(read_text("data: {path: x}\ntrain:\n  stepps: 3\n", &settings), BAD_CONFIG,
                 "text.yaml:3: unknown key 'train.stepps' (nearest: 'train.steps')");
 }

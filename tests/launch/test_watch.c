@@ -114,7 +114,17 @@ static void test_silent(void) {
     watch->rank[3].reach = REACH_UNKNOWN;
     watch->hurries = true;
     EXPECT_VERDICT(105, CUT, 3);
+    // But a probe is sent first, and is answered before the host is called cut off.
+    hear(usual_report(3), 104.7);
+    EXPECT(watch_is_quiet(watch, 3, 105));
+    EXPECT_VERDICT(105, NONE, 0);
+    watch->rank[3].reach = REACH_REFUSED;
+    EXPECT_VERDICT(105, GONE, 3);
+    watch->rank[3].reach = REACH_UNKNOWN;
+    EXPECT_VERDICT(105.3, CUT, 3);
     watch->hurries = false;
+    EXPECT(!watch_is_quiet(watch, 3, 105));
+    hear(usual_report(3), 100);
 
     // A neighbour saw more.
     watch->rank[3].reach = REACH_ACCEPTS;

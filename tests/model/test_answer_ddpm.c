@@ -1,6 +1,6 @@
 // DDPM against closed forms on N(0,s^2), where the best denoiser is known: bounds with each fixed
 // variance, and a learned one that its gradient must bring to the best variance of every step.
-#include "model/process/family_gaussian.h"
+#include "tests/model/support_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
@@ -11,11 +11,6 @@ static Process *open_vector(const char *variance, const char *loss) {
     Process *process;
     EXPECT_OK(process_open(&config, &shape, &process));
     return process;
-}
-
-static double best_error(const Process *process, int t, double s) {
-    double keep = process->table.keep[t], noise = process->table.noise[t];
-    return s * s * noise / (keep * s * s + noise);
 }
 
 static double prior_bits(const Process *process, double s) {

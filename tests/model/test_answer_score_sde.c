@@ -1,6 +1,6 @@
 // Score SDEs against closed forms on N(0,s^2), where the best answer is linear: schedules and their
 // rates, the likelihood of the probability flow, the spread that samplers end with, the bound.
-#include "model/process/family_gaussian.h"
+#include "tests/model/support_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
@@ -18,17 +18,6 @@ static Process *open_process(const char *schedule) {
     Process *process;
     EXPECT_OK(process_open(&config, &shape, &process));
     return process;
-}
-
-// x0_hat of the best denoiser is gain * x_t; its error has this variance.
-static double best_gain(const Process *process, double t, double s) {
-    GaussianPoint at = gaussian_point(process, t);
-    return sqrt(at.keep) * s * s / (at.keep * s * s + at.noise);
-}
-
-static double best_error(const Process *process, double t, double s) {
-    GaussianPoint at = gaussian_point(process, t);
-    return s * s * at.noise / (at.keep * s * s + at.noise);
 }
 
 // ---- numbers ----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // Gaussian diffusion against published values and closed forms on data N(0, s^2), where the best
 // denoiser is known: x0_hat = x_t keep s^2 / (keep^2 s^2 + noise^2).
-#include "model/process/family_gaussian.h"
+#include "tests/model/support_gaussian.h"
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
@@ -105,17 +105,6 @@ static void test_ddim_with_full_noise_is_ancestral(void) {
 }
 
 // ---- bound ------------------------------------------------------------------------------------
-
-// x0_hat of the best denoiser is gain * x_t; its error has this variance.
-static double best_gain(const Process *process, int t, double s) {
-    double keep = process->table.keep[t], noise = process->table.noise[t];
-    return sqrt(keep) * s * s / (keep * s * s + noise);
-}
-
-static double best_error(const Process *process, int t, double s) {
-    double keep = process->table.keep[t], noise = process->table.noise[t];
-    return s * s * noise / (keep * s * s + noise);
-}
 
 // A term's mean over x_0 where x0_hat has this square error, all per dimension.
 static double term_mean(const GaussianNumbers *n, double error) {

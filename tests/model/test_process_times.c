@@ -94,6 +94,11 @@ static void check_state(const char *times) {
     teach(a, 5, 300), teach(b, 5, 300);
     EXPECT(memcmp(process_times(a, &count), process_times(b, &again),
                   (size_t)count * sizeof *state) == 0);
+    process_set_times(b, NULL);
+    process_close(a);
+    a = open_process(times);
+    for (uint64_t i = 0; i < 500; ++i)
+        EXPECT_EQ(process_draw_time(a, 1, 2, i), process_draw_time(b, 1, 2, i));
     process_close(a);
     process_close(b);
 }

@@ -83,3 +83,12 @@ run 0 0 verify "$work/flips"
 DYE_DRILL= run 0 2 train "${small[@]}" run.dir="$work/flips"
 same "$(fingerprint "$work/flips")" "$plain" "after the host was mended"
 checked "a flipped bit: rank, host and tensor named, back to the last checkpoint, $plain"
+
+# Back to the very start: what a law of the time had learned is forgotten too.
+law=("${small[@]}" process.steps=4 process.loss=vlb process.variance=learned-range
+    process.times=second-moment train.steps=60 checkpoint.every=1000)
+DYE_DRILL= run 0 0 train "${law[@]}" run.dir="$work/law"
+DYE_DRILL="flip=2@45" run 0 3 train "${law[@]}" run.dir="$work/law-flip"
+said "back to step 0$" "to the start"
+same "$(fingerprint "$work/law-flip")" "$(fingerprint "$work/law")" "after going back to the start"
+checked "a law of the time starts anew when a run does"

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "data/pack.h"
 #include "tests/test.h"
+#include "tests/trainer/support_engine.h"
 
 enum { STEPS = 7, LETTERS = 27, LENGTH = 16 };
 
@@ -91,14 +92,7 @@ static void open_model(Model *model, int streams) {
                            .device = {.backend = "cpu", .streams = streams},
                            .capacity = 8};
     EXPECT_OK(engine_open(&config, &model->engine));
-    const Params *params = &model->engine.params;
-    size_t bytes = (size_t)params->size * sizeof(float);
-    EXPECT_OK(device_alloc(model->engine.device, bytes, &model->weights));
-    float *host = malloc(bytes);
-    params_draw(params, 0, 0, params->size, host);
-    stream_upload(model->engine.lane[0].stream, model->weights, host, bytes);
-    EXPECT_OK(stream_wait(model->engine.lane[0].stream));
-    free(host);
+    model->weights = engine_draw(&model->engine, 0);
 }
 
 static void close_model(Model *model) {

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "data/pack.h"
 #include "tests/test.h"
+#include "tests/trainer/support_engine.h"
 #include "trainer/evaluate.h"
 
 enum { DIMS = 2, SAMPLES = 12, STEPS = 6 };
@@ -36,17 +37,8 @@ static void open_model(Model *model, const char *schedule, int streams, float no
                            .capacity = 8,
                            .backward = true};
     EXPECT_OK(engine_open(&config, &model->engine));
-    const Params *params = &model->engine.params;
-    size_t bytes = (size_t)params->size * sizeof(float);
-    EXPECT_OK(device_alloc(model->engine.device, bytes, &model->weights));
-    float *host = malloc(bytes);
-    params_draw(params, 0, 0, params->size, host);
-    for (int64_t i = 0; i < params->size; ++i)
-        host[i] += noise * ((float)(mix64((uint64_t)i) >> 40) * 0x1p-24f - 0.5f);
-    stream_upload(model->engine.lane[0].stream, model->weights, host, bytes);
-    EXPECT_OK(stream_wait(model->engine.lane[0].stream));
+    model->weights = engine_draw(&model->engine, noise);
     EXPECT_OK(engine_use(&model->engine, model->weights));
-    free(host);
 }
 
 static void close_model(Model *model) {
