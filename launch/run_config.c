@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "launch/schema.h"
 
 #define NUMBER(field, text, least, most, unit, resume, help)                                       \
     SCHEMA_NUMBER(RunSettings, field, text, least, most, UNIT_##unit, SCHEMA_##resume, help)

@@ -3,7 +3,7 @@
 
 #include "base/codec.h"
 #include "base/json.h"
-#include "base/schema.h"
+#include "launch/schema.h"
 #include "data/png.h"
 #include "launch/wire.h"
 

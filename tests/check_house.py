@@ -23,7 +23,7 @@ PARAMETERS = 8
 
 # header -> the places that may include it (a folder ends in "/"; there: one file only)
 VENDOR_HOMES = {
-    "yaml.h": ["base/schema.c"],
+    "yaml.h": ["launch/schema.c"],
     "zstd.h": ["base/codec.c"],
     "xxhash.h": ["base/codec.c"],
     "jansson.h": ["base/json.h"],

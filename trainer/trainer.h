@@ -8,7 +8,7 @@
 // -> board (loss, norm, times, proposed actions) -> AdamW + EMA on own parts -> gather weights.
 #pragma once
 
-#include "base/schema.h"
+#include "base/clock.h"
 #include "data/dataset.h"
 #include "model/network.h"
 #include "model/process.h"

@@ -36,13 +36,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/status.h"
-
-// Every so many steps, or every so many seconds of wall time; both 0: never.
-typedef struct {
-    int64_t steps;
-    double seconds;
-} Interval;
 
 typedef enum {
     SCHEMA_TYPE_BOOL,

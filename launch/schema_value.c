@@ -1,5 +1,5 @@
 // Values of the configuration: text to fields and back, exactly.
-#include "base/schema_impl.h"
+#include "launch/schema_impl.h"
 
 #include <ctype.h>
 #include <float.h>

@@ -1,5 +1,5 @@
 // Keys, files and command lines of the configuration; values themselves are in schema_value.c.
-#include "base/schema.h"
+#include "launch/schema.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <yaml.h>
 
 #include "base/file.h"
-#include "base/schema_impl.h"
+#include "launch/schema_impl.h"
 
 enum { YAML_BYTES_MOST = 1 << 20, DEPTH_MOST = 6, SHOWN_BYTES = 64 };
 

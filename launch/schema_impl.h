@@ -1,7 +1,7 @@
 // One value as text: shared by schema.c (keys, files) and schema_value.c (types, units, ranges).
 #pragma once
 
-#include "base/schema.h"
+#include "launch/schema.h"
 
 // Parses `text` into the row's field of *out; false if it is not allowed, *out untouched then.
 bool value_parse(const SchemaRow *row, const char *text, void *out);

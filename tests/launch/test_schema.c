@@ -1,5 +1,5 @@
 // The configuration loader: every type, every message, and the way back to text.
-#include "base/schema.h"
+#include "launch/schema.h"
 
 #include "base/file.h"
 #include "tests/test.h"

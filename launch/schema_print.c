@@ -1,11 +1,11 @@
 // The configuration as text: complete YAML, the help table, differences, the hash.
-#include "base/schema.h"
+#include "launch/schema.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/codec.h"
-#include "base/schema_impl.h"
+#include "launch/schema_impl.h"
 
 // Opens the sections of `key` that `before` was not in; gives its indent and its last part.
 static const char *open_sections(const char *before, const char *key, FILE *out, int *indent) {
