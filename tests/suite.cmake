@@ -54,15 +54,23 @@ dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
 dye_run_test(systems-long systems.sh 900 "run;mpi;long" --long)
 dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
 
-# On several hosts: tests/cluster/test_NAME.sh. Skipped where no lab can run.
-file(GLOB cluster_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cluster/test_*.sh)
-foreach(script ${cluster_tests})
-  get_filename_component(name ${script} NAME_WE)
-  string(REPLACE test_ "" name ${name})
-  add_test(NAME cluster/${name} COMMAND bash ${script})
-  set_tests_properties(cluster/${name} PROPERTIES TIMEOUT 240 LABELS "cluster;mpi;run"
-                       SKIP_RETURN_CODE 77 RUN_SERIAL TRUE
-                       ENVIRONMENT "DYE=$<TARGET_FILE:dye>")
+# On several hosts: tests/cluster/test_NAME.sh, long_NAME.sh. Skipped where no lab can run.
+foreach(kind test long)
+  file(GLOB cluster_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cluster/${kind}_*.sh)
+  set(labels cluster mpi run)
+  set(limit 240)
+  if(kind STREQUAL long)
+    list(APPEND labels long)
+    set(limit 1200)
+  endif()
+  foreach(script ${cluster_tests})
+    get_filename_component(name ${script} NAME_WE)
+    string(REPLACE ${kind}_ "" name ${name})
+    add_test(NAME cluster/${name} COMMAND bash ${script})
+    set_tests_properties(cluster/${name} PROPERTIES TIMEOUT ${limit} LABELS "${labels}"
+                         SKIP_RETURN_CODE 77 RUN_SERIAL TRUE
+                         ENVIRONMENT "DYE=$<TARGET_FILE:dye>")
+  endforeach()
 endforeach()
 
 # Against PyTorch, where there is one.

@@ -2,29 +2,13 @@
 # dye launch on several hosts: mpirun over a host file; SLURM jobs whose ranks srun or mpirun starts;
 # a signal saves and puts the job back into the queue, and it goes on with another number of hosts.
 # Always the fingerprint of one undisturbed process.
-# shellcheck source-path=SCRIPTDIR source=support.sh
-source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+# shellcheck source-path=SCRIPTDIR source=support_jobs.sh
+source "$(dirname "${BASH_SOURCE[0]}")/support_jobs.sh"
 
 lab_up 3 --slurm
 keys=("${train[@]:1}")
 on n1 0 ./dye "${train[@]}" run.dir=one
 expected=$(fingerprint "$shared/one")
-
-# submit ARGUMENT...: $id is the job's number.
-submit() {
-    on ctl 0 ./dye launch slurm "${keys[@]}" "$@"
-    id=$(sed -n 's/^Submitted batch job //p' "$log")
-    [ -n "$id" ] || die "no job was submitted"
-}
-state() { lab exec ctl timeout 5 squeue -h -t all -j "$id" -o %T; }
-is_state() { [ "$(state)" = "$1" ]; }
-is_over() { [[ $(state) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL)$ ]]; }
-# ends_as STATE RUN: waits for the job's end and looks at its output.
-ends_as() {
-    wait_for 60 is_over
-    cat "$shared/$2-$id.log" >"$log"
-    same "$(state)" "$1" "end of job $id ($2)"
-}
 
 submit run.dir=by-srun --nodes 2
 ends_as COMPLETED by-srun
@@ -36,19 +20,14 @@ said "3 ranks on 3 hosts" "where the ranks are"
 same "$(fingerprint "$shared/by-mpirun")" "$expected" "by mpirun"
 checked "jobs with srun on 2 hosts and mpirun on 3: $expected"
 
-# SLURM lets a job that was queued again wait for two minutes, so that all of its first start is gone
-# from the hosts; the test looks for that itself.
-no_steps() { ! pgrep -x slurmstepd; }
 for mpi in pmix mpirun; do
     run_dir=signal-$mpi
     submit run.dir="$run_dir" checkpoint.every=1000000 --nodes 2 --mpi $mpi --interface 10.77.0.0/24
     wait_for 30 grep -q '"step"' "$shared/$run_dir/metrics.jsonl"
     on ctl 0 scancel --signal=USR1 --batch "$id"
-    wait_for 30 is_state PENDING
-    wait_for 30 no_steps
-    sleep 3 # the first start's credentials are revoked to the second
+    queued_again
     same "$(checkpoints "$shared/$run_dir" | wc -l)" 1 "checkpoints after the signal"
-    on ctl 0 scontrol update JobId="$id" NumNodes=3-3 StartTime=now
+    start_on 3
     ends_as COMPLETED "$run_dir"
     said "exit code 75 after .*step-[0-9]*: back into the queue" "queued again"
     said "3 ranks on 3 hosts" "another number of hosts"

@@ -165,8 +165,9 @@ make_pictures() {
 }
 
 # idx_head FILE HEADER-BYTES COUNT ITEM-BYTES: the file with its first COUNT items.
-idx_head() {
+idx_head() (
+    set +o pipefail # head ends before gzip does
     gzip -dc "$1" 2>/dev/null | head -c 4
     printf "\\x00\\x00\\x$(printf %02x $(($3 / 256)))\\x$(printf %02x $(($3 % 256)))"
     gzip -dc "$1" 2>/dev/null | head -c $(($2 + $3 * $4)) | tail -c +9
-}
+)
