@@ -25,6 +25,8 @@ static const CommandRow commands[] = {
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1] [key=value ...]",
      "draw samples: a PNG grid, or lines of text"},
+    {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--seed S] [key=value ...]",
+     "held-out data dissolve into noise, and noise becomes samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,
      "RUN [--limit N] [--draws K] [--flow STEPS] [--split S] [--average 0|1] [--json] [key=value ...]",
      "the variational bound in bits, with its standard error"},

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "data/png.h"
@@ -25,7 +26,7 @@ static unsigned char number_grey(float x) {
 }
 
 static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
-                         int64_t count, const char *path) {
+                         int64_t count, int32_t columns, const char *path) {
     const int64_t *side = data->column[0].dim + data->column[0].dims - 2;
     FAIL_IF(shape->channels != 1 && shape->channels != 3, BAD_DATA,
             "images of %d channels cannot be drawn as a PNG", shape->channels);
@@ -40,6 +41,7 @@ static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, con
                                                     .channels = shape->channels,
                                                     .height = (int32_t)side[0],
                                                     .width = (int32_t)side[1],
+                                                    .columns = columns,
                                                     .scale = side[1] <= 32 ? 2 : 1,
                                                     .ground = 128});
     free(pixels);
@@ -90,8 +92,37 @@ static Status write_lines(const DatasetInfo *data, const NetworkShape *shape, co
     return status;
 }
 
+Status picture_write_rows(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                          int64_t count, int32_t columns, const char *path) {
+    if (dataset_is_drawn(data)) return write_grid(data, shape, samples, count, columns, path);
+    return write_lines(data, shape, samples, count, path);
+}
+
 Status picture_write(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                      int64_t count, const char *path) {
-    if (dataset_is_drawn(data)) return write_grid(data, shape, samples, count, path);
-    return write_lines(data, shape, samples, count, path);
+    return picture_write_rows(data, shape, samples, count, 0, path);
+}
+
+Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, int32_t columns,
+                            const char *path) {
+    enum { SIDE = 96, INK = 90 };
+    unsigned char *pixels = malloc((size_t)clouds * SIDE * SIDE);
+    FAIL_IF(pixels == NULL, NO_MEMORY, "no memory for %lld clouds", (long long)clouds);
+    memset(pixels, 255, (size_t)clouds * SIDE * SIDE);
+    for (int64_t i = 0; i < clouds * each; ++i) {
+        float x = (points[2 * i] + 3) / 6 * SIDE, y = (3 - points[2 * i + 1]) / 6 * SIDE;
+        if (!(x >= 0 && x < SIDE && y >= 0 && y < SIDE)) continue;
+        unsigned char *dot = &pixels[(i / each * SIDE + (int64_t)y) * SIDE + (int64_t)x];
+        *dot = *dot > INK ? *dot - INK : 0;
+    }
+    Status status = png_write_grid(path, &(PngGrid){.images = pixels,
+                                                    .n = clouds,
+                                                    .channels = 1,
+                                                    .height = SIDE,
+                                                    .width = SIDE,
+                                                    .columns = columns,
+                                                    .scale = 1,
+                                                    .ground = 200});
+    free(pixels);
+    return status;
 }

@@ -75,7 +75,7 @@ static Status run_groups(Engine *engine, const GenerateRequest *request, int64_t
     for (int i = 0; i < groups; ++i)
         begin_group(engine, &engine->lane[i], request, group + i * world);
     TRY(engine_wait(engine));
-    for (int step = 0; step < sampler_steps(request->sampler); ++step) {
+    for (int step = 0; step < sampler_steps(request->sampler) - request->undone; ++step) {
         for (int i = 0; i < groups; ++i) queue_step(engine, &engine->lane[i], request, step);
         TRY(engine_wait(engine));
         journal_proceed();

@@ -74,11 +74,31 @@ static void test_grids(void) {
     expect_greys(1, (int32_t[]){0, 0, 0, 0, 0, 0}, (uint8_t[]){255, 255, 255, 255, 255, 255});
 }
 
+// A point lands in its place, one outside is not drawn, two make it darker than one.
+static void test_clouds(void) {
+    static const float points[8] = {0, 0, 0, 0, -2.99f, 2.99f, 4, 0};
+    char path[PATH_BYTES];
+    uint8_t grey[100 * 100];
+    snprintf(path, sizeof path, "%s/cloud", folder);
+    EXPECT_OK(picture_write_clouds(points, 1, 4, 1, path));
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    EXPECT(png_image_begin_read_from_file(&image, path) != 0);
+    image.format = PNG_FORMAT_GRAY;
+    EXPECT(image.width == 100 && image.height == 100);
+    EXPECT(png_image_finish_read(&image, NULL, grey, 0, NULL) != 0);
+    EXPECT_EQ(grey[50 * 100 + 50], 255 - 2 * 90);
+    EXPECT_EQ(grey[2 * 100 + 2], 255 - 90);
+    int dark = 0;
+    for (int i = 0; i < 100 * 100; ++i) dark += grey[i] != 255 && grey[i] != 200;
+    EXPECT_EQ(dark, 2);
+}
+
 int main(void) {
     snprintf(folder, sizeof folder, "%s", test_folder("picture"));
     RUN(test_rows);
     RUN(test_text);
     RUN(test_grids);
+    RUN(test_clouds);
     (void)!folder_remove(folder);
     return test_report();
 }

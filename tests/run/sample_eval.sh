@@ -48,3 +48,17 @@ grep '^{' "$log" >"$work/clothes-0"
 numbers "$work/clothes-2" | cmp - <(numbers "$work/clothes-0") || die "evaluation differs"
 grep -q bits_per_dim "$work/clothes-0" || die "evaluation of pictures lacks bits_per_dim"
 checked "pictures: sampling repeats, labels matter; evaluation equal on 1 and 2 ranks"
+
+# A film's last frame is what is drawn without one, its first the data.
+run 0 2 film "$work/points-run" -n 20 --frames 3 -o "$work/film.png"
+run 0 0 film "$work/points-run" -n 20 --frames 3 -o "$work/film-1.png"
+cmp "$work/film.png" "$work/film-1.png" || die "the film of points differs on 2 ranks"
+run 0 2 film "$work/clothes" -n 2 --frames 4 sampler.steps=6 -o "$work/film.png"
+python3 - "$work/film.png" <<'PY' || die "the film of clothes has another size"
+import struct, sys
+head = open(sys.argv[1], "rb").read(24)
+assert struct.unpack(">II", head[16:]) == (4 * (28 * 2 + 2) + 2, 4 * (28 * 2 + 2) + 2), head
+PY
+run fail 0 film "$work/clothes" -n 100000 -o "$work/film.png"
+said "the split test has" "more rows than data"
+checked "films: the same on 1 and 2 ranks, of the right size"
