@@ -277,17 +277,6 @@ typedef struct {
     RngKey key;
 } GaussianAdvance;
 
-// score = score_x x + score_out out (out [samples,item]) and z keyed as in GaussianCorrupt, of each
-// sample: step = 2 (snr |z| / |score|)^2, next = x + step score + sqrt(2 step) z. x may be next.
-typedef struct {
-    const float *x, *out;
-    const uint64_t *sample;
-    float *next;
-    int64_t samples, item;
-    double score_x, score_out, snr;
-    RngKey key;
-} GaussianLangevin;
-
 // x[e] of sample[s] = std * normal: the start of a sampler.
 typedef struct {
     const uint64_t *sample;
@@ -431,7 +420,6 @@ typedef struct {
     X(gaussian_loss, GaussianLoss, 5)                                                              \
     X(gaussian_terms, GaussianTerms, 8)                                                            \
     X(gaussian_advance, GaussianAdvance, 4)                                                        \
-    X(gaussian_langevin, GaussianLangevin, 4)                                                      \
     X(gaussian_prior, GaussianPrior, 2)                                                            \
     X(categorical_corrupt, CategoricalCorrupt, 5)                                                  \
     X(categorical_loss, CategoricalLoss, 8)                                                        \

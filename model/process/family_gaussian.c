@@ -295,23 +295,17 @@ static void queue_step(const Sampler *sampler, Stream *stream, Pass *pass, int64
                                                .key = key});
 }
 
-// Langevin, with a step such that noise and score are as `snr` (Song et al. 2021, alg. 4 and 5), of
-// each sample by itself, so that it does not know its company.
+// Langevin (Song et al. 2021, alg. 4 and 5): x + e score + sqrt(2 e) z, e = 2 (snr |z| /
+// |score|)^2. Both norms as expected of noise, sqrt(n) and sqrt(n) / sigma: those of a sample are
+// far from that in few dimensions, where their ratio has no mean, and those of a batch would let
+// samples know their company.
 static void correct(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, double t,
                     RngKey key) {
-    const Process *process = sampler->process;
-    GaussianNumbers n = gaussian_numbers(process, t);
-    double variance = n.noise * n.noise;
-    gaussian_langevin(stream, (GaussianLangevin){.x = pass->x_t,
-                                                 .out = pass->out,
-                                                 .sample = pass->sample,
-                                                 .next = pass->x_t,
-                                                 .samples = samples,
-                                                 .item = process->items,
-                                                 .score_x = (n.keep * n.hat_x - 1) / variance,
-                                                 .score_out = n.keep * n.hat_out / variance,
-                                                 .snr = (double)sampler->config.snr,
-                                                 .key = key});
+    GaussianPoint at = gaussian_point(sampler->process, t);
+    double snr = (double)sampler->config.snr, pull = 2 * snr * snr;
+    GaussianStep step = {
+        .by_x = 1 - pull, .by_x0 = pull * sqrt(at.keep), .std = 2 * snr * sqrt(at.noise)};
+    queue_step(sampler, stream, pass, samples, t, &step, pass->x_t, key);
 }
 
 // Heun's method on the ODE: x + h k_1 to be asked at, x + h/2 k_1 kept; then h/2 k_2 more.

@@ -130,42 +130,56 @@ static void test_euler_reaches_published_spread(void) {
     EXPECT_NEAR(em_std(1000, 0.5), 0.50035, 6e-6);
 }
 
-// Every solver on every SDE with the best network, through the operations.
-static void check_sampler(const char *schedule, const char *solver, int steps, double tolerance) {
-    enum { DRAWS = 200, DIMS = 64, N = DRAWS * DIMS };
+// Root of the mean square of x_t, and what the best network would leave of it at a time.
+static double spread_of(ProcessCase *c, int64_t n) {
+    static float x[12800];
+    double squares = 0;
+    case_download(c, x, c->pass.x_t, sizeof x);
+    for (int64_t i = 0; i < n; ++i) squares += (double)x[i] * (double)x[i] / (double)n;
+    return sqrt(squares);
+}
+
+// Every solver on every SDE with the best network, through the operations: the spread half-way and
+// at the end, in any number of dimensions.
+static void check_sampler(const char *schedule, const char *solver, int dims, int steps,
+                          double tolerance) {
+    enum { N = 12800 };
     ProcessConfig config = config_of(schedule);
     SamplerConfig sampler_config = {.steps = steps, .guidance = 1, .snr = 0.16f};
     snprintf(sampler_config.solver, sizeof sampler_config.solver, "%s", solver);
     ProcessCase c;
     Sampler *sampler;
-    process_case_open(&c, "late", &config, shape_vector(DIMS), DRAWS);
+    int draws = N / dims;
+    process_case_open(&c, "late", &config, shape_vector(dims), draws);
     EXPECT_OK(sampler_open(c.process, &sampler_config, &sampler));
-    case_number_samples(&c, 100, DRAWS);
-    sampler_begin(sampler, c.stream, &c.pass, DRAWS, 3);
-    double s = 0.5, squares = 0;
+    case_number_samples(&c, 100, draws);
+    sampler_begin(sampler, c.stream, &c.pass, draws, 3);
+    double s = 0.5, noise = 5 * sqrt(0.5 / N); // relative: false alarms at 6e-7
     for (int i = 0; i < sampler_steps(sampler); ++i) {
         double t = sampler_time(sampler, i);
+        if (i == sampler_steps(sampler) / 4 * 2) { // between whole steps
+            GaussianPoint at = gaussian_point(c.process, t);
+            double spread = sqrt(at.keep * s * s + at.noise);
+            EXPECT_NEAR(spread_of(&c, N), spread, spread * (noise + tolerance));
+        }
         GaussianNumbers n = gaussian_numbers(c.process, t);
         double out = (best_gain(c.process, t, s) - n.hat_x) / n.hat_out;
         axpby(c.stream, (Axpby){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)out});
-        sampler_advance(sampler, c.stream, &c.pass, DRAWS, i, 3);
+        sampler_advance(sampler, c.stream, &c.pass, draws, i, 3);
     }
-    static float x[N];
-    case_download(&c, x, c.pass.x_t, sizeof x);
-    for (int i = 0; i < N; ++i) squares += (double)x[i] * (double)x[i] / N;
-    double noise = 5 * sqrt(0.5 / N); // relative, of the deviation: false alarms at 6e-7
-    EXPECT_NEAR(sqrt(squares), s, s * (noise + tolerance));
+    EXPECT_NEAR(spread_of(&c, N), s, s * (noise + tolerance));
     sampler_close(sampler);
     process_case_close(&c);
 }
 
 static void test_samplers_draw_the_data(void) {
     for (int k = 0; k < 3; ++k) {
-        check_sampler(schedules[k], "em", 400, 0.03);
-        check_sampler(schedules[k], "pc", 401, 0.04);
-        check_sampler(schedules[k], "heun", 101, 0.01);
-        check_sampler(schedules[k], "ddim", 100, 0.02);
-        check_sampler(schedules[k], "ddpm", 100, 0.05);
+        check_sampler(schedules[k], "em", 64, 400, 0.03);
+        check_sampler(schedules[k], "pc", 64, 401, 0.04);
+        check_sampler(schedules[k], "pc", 2, 401, 0.04);
+        check_sampler(schedules[k], "heun", 64, 101, 0.01);
+        check_sampler(schedules[k], "ddim", 64, 100, 0.02);
+        check_sampler(schedules[k], "ddpm", 64, 100, 0.05);
     }
 }
 

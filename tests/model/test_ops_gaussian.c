@@ -196,48 +196,6 @@ static void test_gaussian_advance(void) {
     check_advance(&(AdvanceShape){.in_place = true, .has_variance = true, .key = key});
 }
 
-static void call_langevin(Stream *stream, OpBuffer *b, const void *shape) {
-    const RngKey *key = shape;
-    gaussian_langevin(stream, (GaussianLangevin){.x = b[0].device,
-                                                 .out = b[1].device,
-                                                 .sample = b[2].device,
-                                                 .next = b[0].device,
-                                                 .samples = SAMPLES,
-                                                 .item = ITEM,
-                                                 .score_x = -1.5,
-                                                 .score_out = 0.8,
-                                                 .snr = 0.16,
-                                                 .key = *key});
-}
-
-static void test_gaussian_langevin(void) {
-    enum { N = SAMPLES * ITEM };
-    RngKey key = rng_key(4, RNG_ANCESTRAL, 3);
-    float *x = ops_numbers(N, 51), *out = ops_numbers(N, 52);
-    double *expected = ops_memory(N, sizeof *expected);
-    for (int s = 0; s < SAMPLES; ++s) {
-        double noise = 0, scores = 0;
-        for (int64_t e = 0; e < ITEM; ++e) {
-            int64_t i = s * ITEM + e;
-            double z = (double)normal_of(key, sample_numbers[s], e);
-            double score = -1.5 * (double)x[i] + 0.8 * (double)out[i];
-            noise += z * z, scores += score * score;
-        }
-        double step = 2 * 0.16 * 0.16 * noise / scores;
-        for (int64_t e = 0; e < ITEM; ++e) {
-            int64_t i = s * ITEM + e;
-            double z = (double)normal_of(key, sample_numbers[s], e);
-            expected[i] = (double)x[i] + step * (-1.5 * (double)x[i] + 0.8 * (double)out[i]) +
-                          sqrt(2 * step) * z;
-        }
-    }
-    OpBuffer b[] = {
-        {x, N, OP_INOUT, NULL}, {out, N, OP_IN, NULL}, {sample_numbers, 2 * SAMPLES, OP_IN, NULL}};
-    EXPECT_EQ(ops_run("gaussian_langevin", call_langevin, &key, b, 3), 0);
-    EXPECT_ALL_NEAR(x, expected, N, 2e-6);
-    free(x), free(out), free(expected);
-}
-
 // ---- gaussian: loss and bound -----------------------------------------------------------------
 
 static void call_loss(Stream *stream, OpBuffer *b, const void *shape) {
@@ -281,7 +239,6 @@ int main(void) {
     RUN(test_gaussian_prior);
     RUN(test_rescale);
     RUN(test_gaussian_advance);
-    RUN(test_gaussian_langevin);
     RUN(test_gaussian_loss);
     return test_report();
 }

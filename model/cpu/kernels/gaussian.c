@@ -304,39 +304,6 @@ void CPU_KERNEL(gaussian_advance)(Stream *stream, const GaussianAdvance *args) {
     for (int64_t s = 0; s < args->samples; ++s) advance_sample(args, s);
 }
 
-static void langevin_sample(const GaussianLangevin *args, int64_t s) {
-    float by_x = (float)args->score_x, by_out = (float)args->score_out;
-    float x[NOISE_CHUNK], out[NOISE_CHUNK], eps[NOISE_CHUNK], score[NOISE_CHUNK];
-    double noise[F64_LANES] = {0}, scores[F64_LANES] = {0};
-    float step = 0.0f, spread = 0.0f;
-    for (int pass = 0; pass < 2; ++pass) { // norms, then the step
-        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-            chunk_load(x, args->x + at, n);
-            chunk_load(out, args->out + at, n);
-            noise_normal(args->key, args->sample[s], e, eps);
-            for (int i = 0; i < NOISE_CHUNK; ++i) score[i] = fmaf(by_x, x[i], by_out * out[i]);
-            for (int64_t i = n; i < NOISE_CHUNK; ++i) eps[i] = 0.0f;
-            if (pass == 0) {
-                square_add(noise, eps);
-                square_add(scores, score);
-                continue;
-            }
-            for (int i = 0; i < NOISE_CHUNK; ++i)
-                x[i] = fmaf(step, score[i], fmaf(spread, eps[i], x[i]));
-            memcpy(args->next + at, x, (size_t)n * sizeof *x);
-        }
-        double ratio = args->snr * args->snr * f64_fold(noise) / f64_fold(scores);
-        step = (float)(2.0 * ratio);
-        spread = (float)sqrt(4.0 * ratio);
-    }
-}
-
-void CPU_KERNEL(gaussian_langevin)(Stream *stream, const GaussianLangevin *args) {
-    (void)stream;
-    for (int64_t s = 0; s < args->samples; ++s) langevin_sample(args, s);
-}
-
 void CPU_KERNEL(gaussian_prior)(Stream *stream, const GaussianPrior *args) {
     (void)stream;
     float eps[NOISE_CHUNK];
