@@ -30,6 +30,8 @@ typedef enum {
     RNG_DEQUANTISE = 12,      // noise that makes levels of a training batch continuous
     RNG_EVAL_DEQUANTISE = 13, // the same of held-out evaluation: step = draw number
     RNG_HUTCHINSON = 14,      // signs that estimate a trace
+    RNG_UNROLL = 15,      // what follows on a pass: step = optimizer step << 3 | number of the pass
+    RNG_EVAL_UNROLL = 16, // the same of held-out evaluation: step = draw number << 3 | pass
 } RngPurpose;
 
 typedef struct {

@@ -83,6 +83,27 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
             -bound->bits, bound->null_bits - bound->bits, bound->null_bits);
 }
 
+// Of a system without a likelihood: the cross entropy of each pass, and no word of bits.
+static void print_guesses(const EvalCommand *command, const HeldOutLoss *loss, double seconds) {
+    int passes = process_passes(command->trained.engine.process);
+    long long step = (long long)command->trained.step, count = (long long)loss->samples;
+    if (command->json) {
+        printf("{\"cross_entropy\": %.9g, \"passes\": [", loss->loss);
+        for (int i = 0; i < passes; ++i) printf("%s%.9g", i > 0 ? ", " : "", loss->pass_loss[i]);
+        printf("], \"count\": %lld, \"split\": \"%s\", \"step\": %lld, \"average\": %d,"
+               " \"draws\": %lld}\n",
+               count, command->config.split, step, command->config.average,
+               (long long)command->draws);
+        return;
+    }
+    printf("cross entropy %.4f nats a token, by pass:", loss->loss);
+    for (int i = 0; i < passes; ++i) printf(" %.4f", loss->pass_loss[i]);
+    printf(" (%lld samples of split %s, step %lld, average %d, %lld draws each, %.1f s)\n"
+           "This system has no likelihood: the figures compare with those of its like alone.\n",
+           count, command->config.split, step, command->config.average, (long long)command->draws,
+           seconds);
+}
+
 static Status run(void *context, Comm *comm) {
     EvalCommand *command = context;
     Trained *trained = &command->trained;
@@ -95,6 +116,12 @@ static Status run(void *context, Comm *comm) {
     Bound bound;
     double started = clock_now();
     bool flow = command->flow > 0;
+    if (process_bound_unit(trained->engine.process) == NULL && !flow) {
+        HeldOutLoss loss;
+        TRY(evaluate_loss(&trained->engine, comm, &request, &loss));
+        if (comm_rank(comm) == 0) print_guesses(command, &loss, clock_now() - started);
+        return STATUS_OK;
+    }
     TRY((flow ? evaluate_flow : evaluate_bound)(&trained->engine, comm, &request, &bound));
     if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
     return STATUS_OK;

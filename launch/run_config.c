@@ -37,7 +37,7 @@ static const SchemaRow rows[] = {
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 
-    CHOICE(process.name, "ddpm", "ddpm|gaussian2015|score-sde|multinomial|binomial", FIXED,
+    CHOICE(process.name, "ddpm", "ddpm|gaussian2015|score-sde|multinomial|binomial|sundae", FIXED,
            "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
     CHOICE(process.schedule, "auto", "auto|cosine|linear|vp|ve|sub-vp", FIXED,
@@ -52,6 +52,7 @@ static const SchemaRow rows[] = {
            "law of the times in training: by what losses they gave, or uniform"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
+    NUMBER(process.unroll, "2", 1, 8, NONE, FIXED, "sundae: passes of the loss"),
     NUMBER(process.data_mean, "0", -1e6, 1e6, NONE, FIXED,
            "numbers: subtracted from the data before anything else"),
     NUMBER(process.data_std, "1", 1e-6, 1e6, NONE, FIXED,
@@ -106,13 +107,17 @@ static const SchemaRow rows[] = {
     INTERVAL(sample.every, "0", FREE, "when to draw samples: steps, or time"),
     NUMBER(sample.count, "16", 1, 65536, NONE, FREE, "samples drawn during training"),
 
-    CHOICE(sampler.solver, "auto", "auto|ddim|ddpm|em|pc|heun|ancestral", FREE,
-           "numbers: ddim, ddpm; score-sde also em, pc, heun; symbols: ancestral"),
+    CHOICE(sampler.solver, "auto", "auto|ddim|ddpm|em|pc|heun|ancestral|fraction|argmax", FREE,
+           "numbers: ddim, ddpm; score-sde also em, pc, heun; symbols: ancestral;"
+           " sundae: fraction, argmax"),
     NUMBER(sampler.steps, "50", 0, 100000, NONE, FREE,
            "network evaluations of a sample; 0: process.steps"),
     NUMBER(sampler.guidance, "1", 0, 100, NONE, FREE, "classifier-free guidance; 1: none"),
     NUMBER(sampler.eta, "0", 0, 1, NONE, FREE, "ddim: 0 deterministic, 1 as much noise as ddpm"),
     NUMBER(sampler.snr, "0.16", 1e-6, 1e3, NONE, FREE, "pc: noise to step of the corrector"),
+    NUMBER(sampler.temperature, "0.8", 1e-3, 1e3, NONE, FREE, "sundae: of the draws"),
+    NUMBER(sampler.share, "0.3", 0, 1, NONE, FREE,
+           "sundae: share of tokens that a step draws (fraction), or that are certain (argmax)"),
     SCHEMA_SWITCH(RunSettings, sampler.clip, "true", SCHEMA_FREE,
                   "numbers: limit predicted pixels to their range"),
 

@@ -292,6 +292,7 @@ typedef struct {
 typedef enum {
     CATEGORICAL_PLUG_IN, // for x_0 in the posterior: multinomial diffusion, D3PM
     CATEGORICAL_DIRECT,  // for x_{t-1} itself: binomial diffusion
+    CATEGORICAL_GUESS,   // for x_0, and the loss is - log p(x_0): SUNDAE
     CATEGORICAL_NOTHING  // it is not asked: the step is the forward kernel backwards, the loss is 0
 } CategoricalForm;
 
@@ -323,7 +324,8 @@ typedef struct {
 
 // loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
 //   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )
-// and theta_p is theta(x_t, p) or p itself by the form, p = softmax(logits). In the first form A_0
+// and theta_p is theta(x_t, p) or p itself by the form, p = softmax(logits); of - log p(x_0) in the
+// form of a guess. Added to what is in `loss` if `accumulate`. In the first form A_0
 // = 1 makes the first step the decoder -log theta(x_t, p)[x_0]. logits, dlogits
 // [samples,item,classes]; error = the sum in float64, without weight. dlogits, loss and error may
 // each be NULL.
@@ -336,6 +338,7 @@ typedef struct {
     double *error;
     int64_t samples, item;
     int32_t classes;
+    bool accumulate;
 } CategoricalLoss;
 
 // Draws next[e] from theta_p by inversion with rng_uniform_f64 of the numbers 2(e%2), 2(e%2)+1 of
@@ -351,6 +354,29 @@ typedef struct {
     CategoricalLevel level;
     RngKey key;
 } CategoricalAdvance;
+
+// One step of a sampler that guesses x_0, p = softmax(logits / temperature):
+typedef enum {
+    // Each token becomes, with probability `share`, a draw from p. A sample that a step leaves as
+    // it
+    // was, from key.step = 10 on, stays so: memory [samples] is 1 from then on (step 0 clears it).
+    REFRESH_FRACTION,
+    REFRESH_ARGMAX,   // every token becomes the likeliest class; memory [samples,item] = p of it
+    REFRESH_UNCERTAIN // the same but for the `share` of tokens with the largest memory, which stay
+} RefreshKind;
+
+// Token e draws block e of sample[s]: numbers 0 and 1 the class, by inversion, 2 whether.
+typedef struct {
+    const float *logits;
+    const uint64_t *sample;
+    int32_t *x;
+    float *memory;
+    int64_t samples, item;
+    int32_t classes;
+    RefreshKind kind;
+    double temperature, share;
+    RngKey key;
+} CategoricalRefresh;
 
 // ids of the base distribution, the start of a sampler: number e%4 of block e/4, used as `class`
 // above.
@@ -425,6 +451,7 @@ typedef struct {
     X(categorical_loss, CategoricalLoss, 8)                                                        \
     X(categorical_advance, CategoricalAdvance, 5)                                                  \
     X(categorical_prior, CategoricalPrior, 3)                                                      \
+    X(categorical_refresh, CategoricalRefresh, 4)                                                  \
     X(axpby, Axpby, 2)                                                                             \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \

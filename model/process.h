@@ -20,6 +20,7 @@ typedef struct {
     char loss[12];     // ddpm: "simple", "hybrid", "vlb"
     char times[16];    // law of t in training: "uniform", "importance", "second-moment"
     float rate;        // binomial: share of ones that the noise ends at
+    int32_t unroll;    // sundae: passes of the loss
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
     bool dequantise;           // images: uniform noise of a level's width makes data continuous
@@ -27,13 +28,17 @@ typedef struct {
 } ProcessConfig;
 
 typedef struct {
-    // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral".
+    // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral";
+    // sundae: "fraction", "argmax".
     char solver[12];
     int32_t steps;  // sampler steps, at most T; 0: T
     float guidance; // 1: none. out = null + guidance (cond - null)
     float eta;      // ddim: 0 deterministic, 1 as ancestral with the small variance
     bool clip;      // images: limit x0_hat to [-1,1]
     float snr;      // pc: of the corrector's noise to its step
+    // sundae: of the draws; share of tokens that a step draws (fraction) or that are certain
+    // (argmax)
+    float temperature, share;
 } SamplerConfig;
 
 typedef struct Process Process;
@@ -43,7 +48,7 @@ typedef struct Process Process;
 typedef struct {
     int64_t capacity;  // samples
     void *x_0, *x_t;   // float or int32, [capacity, in_item]
-    float *target;     // numbers
+    float *target;     // [capacity, in_item]; symbols: what a sampler remembers
     float *out, *dout; // [capacity, out_item]
     double *base;      // symbols: the distribution that noise draws from, [vocabulary]
     void *level;       // GaussianLevel or CategoricalLevel [capacity]
@@ -57,6 +62,8 @@ typedef struct {
     int32_t *host_label;
     uint64_t *host_sample;
     double *host_base;
+    int number;        // evaluations of the network before this one, from the same corruption
+    RngKey unroll_key; // of the next
 } Pass;
 
 // Fills `shape` from the data (tokens/channels/.../classes set by the caller) with what this
@@ -69,7 +76,8 @@ int process_steps(const Process *process); // T
 const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
 bool process_has_steps(const char *name);  // false: this system's time is continuous
 
-// The unit in which bounds are told: "bits_per_dim" or "bits_per_token".
+// The unit in which bounds are told: "bits_per_dim" or "bits_per_token"; NULL: this system gives no
+// likelihood, and what is told of bounds below must not be asked.
 const char *process_bound_unit(const Process *process);
 
 size_t process_pass_bytes(const Process *process, const Network *network, int64_t capacity);
@@ -97,8 +105,16 @@ void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t sa
                   bool gradient);
 // Row `row` contributes nothing: after process_loss, its loss and gradient become 0.
 void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row);
-// Summed terms of one sample's numerator: dims or tokens, which the bound is divided by, too.
+// Summed terms of one sample's numerator in one pass: dims or tokens, which the bound is divided
+// by, too.
 int64_t process_loss_items(const Process *process);
+// The loss is the mean over so many passes: network, process_loss, and between them
+// process_next_pass, which makes the next x_t of what the network gave for the last one (without a
+// gradient through that). With a gradient, pass->loss is the sum over the passes so far, else that
+// of this pass. More than 1 for unrolled systems.
+enum { PROCESS_PASSES_MOST = 8 };
+int process_passes(const Process *process);
+void process_next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
                            bool dropout_on, NetworkInput *out);
 

@@ -40,8 +40,12 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     Engine *engine = walk->engine;
     EngineLane *lane = &engine->lane[lane_index];
     int64_t samples = work->batch.samples, place = place_of(walk, work, visit);
-    process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, &work->batch,
-                       walk->time + place, (uint64_t)visit);
+    int passes = process_passes(engine->process);
+    if (visit % passes > 0)
+        process_next_pass(engine->process, lane->stream, &lane->pass, samples);
+    else
+        process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass,
+                           &work->batch, walk->time + place, (uint64_t)(visit / passes));
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &work->batch, false, &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
@@ -182,11 +186,13 @@ static double even_point(const Walk *walk, int64_t sample, int draw) {
 static void sum_losses(const Walk *walk, HeldOutLoss *out) {
     double items = (double)process_loss_items(walk->engine->process);
     int64_t count = walk->visits * walk->total;
+    int passes = process_passes(walk->engine->process);
     *out = (HeldOutLoss){.samples = walk->total};
     for (int64_t i = 0; i < count; ++i) {
         double loss = walk->value[i] / items;
         int level = (int)(process_time_point(walk->engine->process, walk->time[i]) * EVAL_LEVELS);
         out->loss += loss;
+        out->pass_loss[i / walk->total % passes] += loss * passes / (double)count;
         out->level_loss[level] += loss;
         ++out->level_count[level];
     }
@@ -197,12 +203,13 @@ static void sum_losses(const Walk *walk, HeldOutLoss *out) {
 
 Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, HeldOutLoss *out) {
     Walk walk;
-    Status status = walk_open(&walk, engine, request, request->draws);
+    int passes = process_passes(engine->process);
+    Status status = walk_open(&walk, engine, request, request->draws * passes);
     if (status == STATUS_OK) {
-        for (int draw = 0; draw < request->draws; ++draw)
+        for (int visit = 0; visit < walk.visits; ++visit)
             for (int64_t i = 0; i < walk.total; ++i)
-                walk.time[draw * walk.total + i] =
-                    process_time_at(engine->process, even_point(&walk, i, draw));
+                walk.time[visit * walk.total + i] =
+                    process_time_at(engine->process, even_point(&walk, i, visit / passes));
         status = walk_all(&walk, comm);
     }
     if (status == STATUS_OK) sum_losses(&walk, out);

@@ -23,6 +23,7 @@ typedef struct {
     double loss;                    // mean over samples and draws, per item
     double level_loss[EVAL_LEVELS]; // the same by time: t in (T l/10, T (l+1)/10]
     int64_t level_count[EVAL_LEVELS];
+    double pass_loss[PROCESS_PASSES_MOST]; // the same by pass: one, or those of an unrolled system
 } HeldOutLoss;
 
 // Times are spread evenly over 1..T by a golden-ratio sequence over (sample, draw).

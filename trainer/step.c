@@ -59,16 +59,20 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
     process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
                           &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
-    network_forward(engine->network, stream, &memory, &input, pass->out);
-    process_loss(engine->process, stream, pass, t->grain_samples, true);
-    for (int64_t i = 0; i < t->grain_samples; ++i) {
-        if (t->context.drill != NULL) drill_sample(t, stream, batch, first + i, pass, i);
-        if (batch->left_out[first + i] || (only >= 0 && i != only))
-            process_leave_out(engine->network, stream, pass, i);
+    for (int number = 0; number < process_passes(engine->process); ++number) {
+        if (number > 0) process_next_pass(engine->process, stream, pass, t->grain_samples);
+        network_forward(engine->network, stream, &memory, &input, pass->out);
+        process_loss(engine->process, stream, pass, t->grain_samples, true);
+        for (int64_t i = 0; i < t->grain_samples; ++i) {
+            if (t->context.drill != NULL) drill_sample(t, stream, batch, first + i, pass, i);
+            if (batch->left_out[first + i] || (only >= 0 && i != only))
+                process_leave_out(engine->network, stream, pass, i);
+        }
+        network_backward(engine->network, stream, &memory, &input, pass->dout, grads,
+                         add || number > 0, NULL);
     }
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));
-    network_backward(engine->network, stream, &memory, &input, pass->dout, grads, add, NULL);
 }
 
 static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
@@ -185,7 +189,8 @@ typedef struct {
 static StepResult read_board(Trainer *t, const Batch *batch) {
     int64_t counted = t->settings.train.batch - batch->left_outs;
     StepResult result = {
-        .items = (double)((counted > 0 ? counted : 1) * process_loss_items(t->engine.process))};
+        .items = (double)((counted > 0 ? counted : 1) * process_loss_items(t->engine.process) *
+                          process_passes(t->engine.process))};
     double squares = 0, wait = 0;
     for (int i = 0; i < t->settings.train.grains; ++i) result.loss_sum += t->board.loss_sum[i];
     for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];

@@ -21,6 +21,7 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
 
 static double weight(const Process *process, double t) {
     (void)t;
+    if (is_continuous(process->system)) return 1;
     return process->config.steps - process->system->first_time + 1;
 }
 
@@ -35,6 +36,11 @@ CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
 }
 
 static void level(const Process *process, double t, double scale, void *row) {
+    if (is_continuous(process->system)) { // the time is the share of noise
+        *(CategoricalLevel *)row =
+            (CategoricalLevel){.keep = 1 - t, .weight = scale, .form = system_of(process)->form};
+        return;
+    }
     CategoricalLevel numbers = categorical_numbers(process, (int)t, (int)t - 1);
     numbers.weight *= scale;
     *(CategoricalLevel *)row = numbers;
@@ -85,6 +91,7 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
     CategoricalLoss args = loss_of(process, pass, samples);
     args.dlogits = gradient ? pass->dout : NULL;
     args.loss = pass->loss;
+    args.accumulate = gradient && pass->number > 0;
     categorical_loss(stream, args);
 }
 
@@ -92,6 +99,26 @@ static void bound_terms(const Process *process, Stream *stream, Pass *pass, int6
     CategoricalLoss args = loss_of(process, pass, samples);
     args.error = pass->error;
     categorical_loss(stream, args);
+}
+
+static void draw_next(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                      CategoricalLevel level, RngKey key) {
+    categorical_advance(stream, (CategoricalAdvance){.logits = pass->out,
+                                                     .x_t = pass->x_t,
+                                                     .sample = pass->sample,
+                                                     .base = base_of(process, pass),
+                                                     .next = pass->x_t,
+                                                     .samples = samples,
+                                                     .item = process->items,
+                                                     .classes = process->vocabulary,
+                                                     .level = level,
+                                                     .key = key});
+}
+
+static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                      RngKey key) {
+    draw_next(process, stream, pass, samples, (CategoricalLevel){.form = system_of(process)->form},
+              key);
 }
 
 // ---- sampling ---------------------------------------------------------------------------------
@@ -108,24 +135,39 @@ static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sa
                                                  .key = key});
 }
 
+// Whatever the time, the network guesses x_0; what is kept of the guess makes the next x.
+static void refresh(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                    const SamplerStep *step, RngKey key) {
+    const Process *process = sampler->process;
+    bool argmax = word_is(sampler->config.solver, "argmax");
+    RefreshKind whole = argmax ? REFRESH_ARGMAX : REFRESH_FRACTION;
+    categorical_refresh(stream, (CategoricalRefresh){
+                                    .logits = pass->out,
+                                    .sample = pass->sample,
+                                    .x = pass->x_t,
+                                    .memory = pass->target,
+                                    .samples = samples,
+                                    .item = process->items,
+                                    .classes = process->vocabulary,
+                                    .kind = step->kind == STEP_UNROLLED ? REFRESH_UNCERTAIN : whole,
+                                    .temperature = (double)sampler->config.temperature,
+                                    .share = (double)sampler->config.share,
+                                    .key = key});
+}
+
 static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                     const SamplerStep *step, RngKey key) {
     const Process *process = sampler->process;
-    CategoricalLevel level = categorical_numbers(process, (int)step->time, (int)step->to);
-    categorical_advance(stream, (CategoricalAdvance){.logits = pass->out,
-                                                     .x_t = pass->x_t,
-                                                     .sample = pass->sample,
-                                                     .base = base_of(process, pass),
-                                                     .next = pass->x_t,
-                                                     .samples = samples,
-                                                     .item = process->items,
-                                                     .classes = process->vocabulary,
-                                                     .level = level,
-                                                     .key = key});
+    if (process->system->unrolled)
+        refresh(sampler, stream, pass, samples, step, key);
+    else
+        draw_next(process, stream, pass, samples,
+                  categorical_numbers(process, (int)step->time, (int)step->to), key);
 }
 
 const ProcessFamily family_categorical = {
     .data = "symbols",
+    .target = true,
     .level_bytes = sizeof(CategoricalLevel),
     .check = check,
     .level = level,
@@ -133,6 +175,7 @@ const ProcessFamily family_categorical = {
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,
+    .next_pass = next_pass,
     .begin = begin,
     .advance = advance,
 };

@@ -208,7 +208,7 @@ GaussianStep gaussian_slope(const Process *process, double t) {
 }
 
 Status process_flow_check(const Process *process) {
-    FAIL_IF(!is_continuous(process->system), BAD_CONFIG,
+    FAIL_IF(!is_continuous(process->system) || process_is_tokens(process), BAD_CONFIG,
             "%s has no probability flow, which takes continuous time; evaluate its bound",
             process->system->name);
     FAIL_IF(process->image, BAD_CONFIG,

@@ -103,6 +103,7 @@ static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pas
     stream_upload(stream, pass->level, pass->host_level, n * process->system->family->level_bytes);
     stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
     rescale_data(process, stream, pass, batch->samples, dequantise);
+    pass->number = 0;
     process->system->family->corrupt(process, stream, pass, batch->samples, key);
 }
 
@@ -116,6 +117,7 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
         fill_row(process, network, pass, i, t, scale);
         pass->host_label[i] = draw_label(process, batch, i);
     }
+    pass->unroll_key = rng_key(batch->seed, RNG_UNROLL, batch->step);
     upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step),
                        rng_key(batch->seed, RNG_DEQUANTISE, batch->step));
 }
@@ -127,6 +129,7 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
         fill_row(process, network, pass, i, time[i], 1);
         pass->host_label[i] = batch->label[i];
     }
+    pass->unroll_key = rng_key(batch->seed, RNG_EVAL_UNROLL, draw);
     upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_EVAL_NOISE, draw),
                        rng_key(batch->seed, RNG_EVAL_DEQUANTISE, draw));
 }
@@ -148,6 +151,16 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
 void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                   bool gradient) {
     process->system->family->loss(process, stream, pass, samples, gradient);
+}
+
+int process_passes(const Process *process) {
+    return process->system->unrolled ? process->config.unroll : 1;
+}
+
+void process_next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
+    RngKey key = pass->unroll_key;
+    key.step = key.step << 3 | (uint64_t)pass->number++;
+    process->system->family->next_pass(process, stream, pass, samples, key);
 }
 
 void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row) {

@@ -10,8 +10,9 @@
 
 enum { PROCESS_STEPS_MOST = 100000 };
 
-static const ProcessSystem *const systems[] = {
-    &system_ddpm, &system_gaussian2015, &system_score_sde, &system_multinomial, &system_binomial};
+static const ProcessSystem *const systems[] = {&system_ddpm,      &system_gaussian2015,
+                                               &system_score_sde, &system_multinomial,
+                                               &system_binomial,  &system_sundae};
 enum { SYSTEMS = sizeof systems / sizeof systems[0] };
 
 const char *process_names(void) {
@@ -138,7 +139,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     TRY(resolve_words(system, &config));
     TRY(check(&config, system, shape));
     TRY(system->family->check(system, &config, shape));
-    shape->time_input = true;
+    shape->time_input = !system->unrolled;
 
     size_t rows = (size_t)config.steps + 1;
     Process *process = calloc(1, sizeof *process + 4 * rows * sizeof *process->numbers);
@@ -181,6 +182,7 @@ int process_steps(const Process *process) {
 }
 
 const char *process_bound_unit(const Process *process) {
+    if (process->system->unrolled) return NULL;
     return process_is_tokens(process) ? "bits_per_token" : "bits_per_dim";
 }
 

@@ -27,7 +27,8 @@ typedef enum {
     STEP_SOLVER,  // from time to `to` by the solver; to = 0 is the data
     STEP_CORRECT, // Langevin at this time
     STEP_HEUN_1,  // the ODE, Euler to `to`, ...
-    STEP_HEUN_2   // ... where this evaluation is: mean of both slopes
+    STEP_HEUN_2,  // ... where this evaluation is: mean of both slopes
+    STEP_UNROLLED // of what the evaluation before gave
 } StepKind;
 typedef struct {
     StepKind kind;
@@ -44,6 +45,8 @@ typedef struct {
     // take the mean there. All 0: times 1..T.
     double begin, end, sample_end;
     bool one_step; // a reverse step is known between neighbouring times only
+    bool
+        unrolled; // several passes make a loss; the network is told no time; there is no likelihood
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
@@ -69,6 +72,8 @@ struct ProcessFamily {
     void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient);
     void (*bound_terms)(const Process *process, Stream *stream, Pass *pass, int64_t samples);
+    void (*next_pass)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                      RngKey key); // of unrolled systems
     void (*begin)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key);
     void (*advance)(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                     const SamplerStep *step, RngKey key);
@@ -76,7 +81,7 @@ struct ProcessFamily {
 
 extern const ProcessFamily family_gaussian, family_categorical;
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde; // gaussian
-extern const ProcessSystem system_multinomial, system_binomial;                // categorical
+extern const ProcessSystem system_multinomial, system_binomial, system_sundae; // categorical
 
 // As process_open, of a system that need not be in the table.
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,

@@ -43,6 +43,13 @@ static void plan_continuous(Sampler *sampler) {
         (SamplerStep){STEP_SOLVER, whole > 0 ? system->sample_end : system->end, 0};
 }
 
+// Each evaluation is asked for x_0; argmax takes two for a step. The times say nothing.
+static void plan_unrolled(Sampler *sampler) {
+    bool pairs = word_is(sampler->config.solver, "argmax");
+    for (int i = 0; i < sampler->steps; ++i)
+        sampler->step[i].kind = pairs && i % 2 == 1 ? STEP_UNROLLED : STEP_SOLVER;
+}
+
 Status sampler_open(const Process *process, const SamplerConfig *given, Sampler **out) {
     *out = NULL;
     SamplerConfig config = *given;
@@ -60,10 +67,14 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     FAIL_IF(!isfinite(config.guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
     FAIL_IF(!(config.eta >= 0 && config.eta <= 1), BAD_CONFIG,
             "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config.eta);
+    FAIL_IF(system->unrolled && !(config.temperature > 0), BAD_CONFIG,
+            "sampler.temperature is %g; choose a number above 0", (double)config.temperature);
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};
-    if (is_continuous(system))
+    if (system->unrolled)
+        plan_unrolled(sampler);
+    else if (is_continuous(system))
         plan_continuous(sampler);
     else
         plan_discrete(sampler);

@@ -6,8 +6,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/support_jobs.sh"
 export ON_SECONDS=600
 
 lab_up 3 --slurm
-use_fashion train.steps=2500 checkpoint.every=1000000
-on n1 0 ./dye train "${keys[@]}" run.dir=one
+use_fashion train.steps=2000 checkpoint.every=1000000
+on n1 0 ./dye train "${keys[@]}" device.threads=2 run.dir=one
 expected=$(fingerprint "$shared/one")
 checked "one process: $expected"
 

@@ -158,6 +158,7 @@ static long double kl_reference(const CategoricalLevel *level, int x_0, int x_t,
     theta_reference(level, x_t, p, classes, model);
     if (level->form == CATEGORICAL_DIRECT) memcpy(model, p, sizeof model);
     if (level->form == CATEGORICAL_NOTHING) return 0;
+    if (level->form == CATEGORICAL_GUESS) return -logl(p[x_0]);
     for (int k = 0; k < classes; ++k) p[k] = k == x_0;
     theta_reference(level, x_t, p, classes, truth);
     for (int k = 0; k < classes; ++k)
@@ -274,6 +275,8 @@ static void test_categorical_loss(void) {
     set_forms(CATEGORICAL_DIRECT, CATEGORICAL_NOTHING);
     check_token_loss(5, 27);
     set_base(27);
+    check_token_loss(5, 27);
+    set_forms(CATEGORICAL_GUESS, CATEGORICAL_GUESS);
     check_token_loss(5, 27);
     set_forms(CATEGORICAL_PLUG_IN, CATEGORICAL_PLUG_IN);
     check_token_loss(5, 27);

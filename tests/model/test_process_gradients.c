@@ -23,10 +23,11 @@ static const GradientCase cases[] = {
     {"gaussian2015", "", "", "", "", true},
     {"multinomial", "", "", "", "", false},
     {"binomial", "", "", "", "", false},
+    {"sundae", "", "", "", "", false},
 };
 
 static ProcessConfig config_of(const GradientCase *c) {
-    ProcessConfig config = {.steps = 30, .rate = 0.3f};
+    ProcessConfig config = {.steps = 30, .rate = 0.3f, .unroll = 2};
     snprintf(config.name, sizeof config.name, "%s", c->name);
     snprintf(config.schedule, sizeof config.schedule, "%s", c->schedule);
     snprintf(config.head, sizeof config.head, "%s", c->head);
@@ -36,7 +37,7 @@ static ProcessConfig config_of(const GradientCase *c) {
 }
 
 static bool is_of_symbols(const GradientCase *c) {
-    return strcmp(c->name, "multinomial") == 0 || strcmp(c->name, "binomial") == 0;
+    return c->head[0] == 0 && strcmp(c->name, "gaussian2015") != 0;
 }
 
 static NetworkShape shape_of(const GradientCase *c) {

@@ -68,8 +68,16 @@ if [ -e /usr/lib/bible.data ]; then
     system multinomial bits_per_token "$root/configs/kjv.yaml" data.path="$work/bible" \
         "${small_batch[@]}" model.width=32 model.depth=1 data.length=16 process.steps=4 \
         process.times=importance
+    system sundae cross_entropy "$root/configs/kjv-sundae.yaml" data.path="$work/bible" \
+        "${small_batch[@]}" model.width=32 model.depth=1 data.length=16 process.unroll=3
+    ! grep -q 'bits' "$log" || die "sundae tells of bits"
+    run 0 0 eval "$work/sundae" --limit 4
+    said "by pass: [0-9.]* [0-9.]* [0-9.]* " "each of three passes"
+    said "no likelihood" "that there is none"
+    run 0 0 sample "$work/sundae" -n 2 --solver argmax --steps 5 -o "$work/sundae.argmax"
+    ! cmp -s "$work/sundae.argmax" "$work/sundae.out" || die "argmax draws what fraction does"
 else
-    echo "skip multinomial: Debian's bible-kjv-text is not installed"
+    echo "skip multinomial and sundae: Debian's bible-kjv-text is not installed"
 fi
 
 if [ -n "$long" ]; then

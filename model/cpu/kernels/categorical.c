@@ -125,10 +125,21 @@ static double direct_loss(const TokenKernel *k, const float *logits, int x_0, in
     return f64_sum(part, k->classes);
 }
 
+// - log p(x_0), and weight times its gradient p - x_0.
+static double guess_loss(const TokenKernel *k, const float *logits, int x_0, double weight,
+                         float *dlogits) {
+    double p[CATEGORICAL_CLASSES_MOST], log_sum;
+    softmax(logits, k->classes, p, &log_sum);
+    for (int c = 0; c < k->classes && dlogits != NULL; ++c)
+        dlogits[c] = (float)(weight * (p[c] - (c == x_0 ? 1.0 : 0.0)));
+    return log_sum - (double)logits[x_0];
+}
+
 static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
                          float *dlogits) {
     if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
+    if (k->form == CATEGORICAL_GUESS) return guess_loss(k, logits, x_0, weight, dlogits);
     for (int c = 0; c < k->classes && dlogits != NULL; ++c) dlogits[c] = 0.0f;
     return 0.0;
 }
@@ -146,7 +157,8 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
             sum += token_loss(&kernel, args->logits + e * row, args->x_0[e], args->x_t[e],
                               level->weight, dlogits);
         }
-        if (args->loss != NULL) args->loss[s] = (float)(level->weight * sum);
+        double before = args->accumulate ? (double)args->loss[s] : 0.0;
+        if (args->loss != NULL) args->loss[s] = (float)(before + level->weight * sum);
         if (args->error != NULL) args->error[s] = sum;
     }
 }
@@ -196,4 +208,63 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args)
             noise_bits(args->key, args->sample[s], e / 4, bits);
             for (int64_t i = 0; i < n; ++i) x[i] = base_draw(args->base, args->classes, bits[i]);
         }
+}
+
+// ---- guesses ----------------------------------------------------------------------------------
+
+// The likeliest class, and its probability.
+static int32_t token_best(const float *logits, int classes, float *probability) {
+    double p[CATEGORICAL_CLASSES_MOST], log_sum;
+    int32_t best = 0;
+    softmax(logits, classes, p, &log_sum);
+    for (int32_t c = 1; c < classes; ++c)
+        if (p[c] > p[best]) best = c;
+    *probability = (float)p[best];
+    return best;
+}
+
+static void refresh_fraction(const CategoricalRefresh *args, int64_t s) {
+    float warm[CATEGORICAL_CLASSES_MOST];
+    TokenKernel kernel = {.classes = args->classes, .form = CATEGORICAL_GUESS};
+    bool changed = args->key.step < 10;
+    if (args->key.step == 0) args->memory[s] = 0.0f;
+    for (int64_t e = 0; e < args->item && args->memory[s] == 0.0f; ++e) {
+        int64_t at = s * args->item + e;
+        uint32_t bits[4];
+        rng_block(args->key, args->sample[s], (uint32_t)e, bits);
+        if (!(((double)bits[2] + 0.5) * 0x1p-32 < args->share)) continue;
+        for (int c = 0; c < args->classes; ++c)
+            warm[c] = (float)((double)args->logits[at * args->classes + c] / args->temperature);
+        int32_t next = token_draw(&kernel, warm, 0, rng_uniform_f64(bits[0], bits[1]));
+        changed |= next != args->x[at];
+        args->x[at] = next;
+    }
+    if (!changed) args->memory[s] = 1.0f;
+}
+
+// How many tokens of the sample are more certain than token e; of equals the first.
+static int64_t certainty_rank(const float *memory, int64_t item, int64_t e) {
+    int64_t rank = 0;
+    for (int64_t i = 0; i < item; ++i)
+        rank += memory[i] > memory[e] || (memory[i] == memory[e] && i < e);
+    return rank;
+}
+
+void CPU_KERNEL(categorical_refresh)(Stream *stream, const CategoricalRefresh *args) {
+    (void)stream;
+    double certain = args->share * (double)args->item;
+    for (int64_t s = 0; s < args->samples; ++s) {
+        if (args->kind == REFRESH_FRACTION) refresh_fraction(args, s);
+        for (int64_t e = 0; e < args->item && args->kind != REFRESH_FRACTION; ++e) {
+            int64_t at = s * args->item + e;
+            float probability;
+            int32_t best =
+                token_best(args->logits + at * args->classes, args->classes, &probability);
+            if (args->kind == REFRESH_ARGMAX)
+                args->x[at] = best, args->memory[at] = probability;
+            else if ((double)certainty_rank(args->memory + s * args->item, args->item, e) >=
+                     certain)
+                args->x[at] = best;
+        }
+    }
 }
