@@ -15,19 +15,18 @@
 
 typedef struct {
     TrainedConfig config;
-    int64_t limit, draws, flow; // flow: steps along the probability flow; 0: the bound
+    int64_t limit, draws;
+    int64_t flow, elbo; // steps along the probability flow, draws of the ELBO; both 0: the bound
     bool json;
     Trained trained;
 } EvalCommand;
 
 static Status parse(int argc, char **argv, EvalCommand *command) {
-    static const struct option options[] = {{"limit", required_argument, NULL, 'l'},
-                                            {"draws", required_argument, NULL, 'd'},
-                                            {"split", required_argument, NULL, 's'},
-                                            {"average", required_argument, NULL, 'a'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"flow", required_argument, NULL, 'f'},
-                                            {0}};
+    static const struct option options[] = {
+        {"limit", required_argument, NULL, 'l'}, {"draws", required_argument, NULL, 'd'},
+        {"split", required_argument, NULL, 's'}, {"average", required_argument, NULL, 'a'},
+        {"json", no_argument, NULL, 'j'},        {"flow", required_argument, NULL, 'f'},
+        {"elbo", required_argument, NULL, 'e'},  {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -38,6 +37,7 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
         case 'j': command->json = true; break;
         case 'f': TRY(option_i64("--flow", optarg, 1, 100000, &command->flow)); break;
+        case 'e': TRY(option_i64("--elbo", optarg, 1, 100000, &command->elbo)); break;
         default: FAIL(BAD_USAGE, "see `dye help eval`");
         }
     }
@@ -46,8 +46,10 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
     command->config.average = (int)average;
-    command->config.backward = command->flow > 0;
-    if (command->flow > 0) command->draws = command->flow;
+    FAIL_IF(command->flow > 0 && command->elbo > 0, BAD_USAGE,
+            "--flow and --elbo are two estimates: choose one");
+    command->config.backward = command->flow > 0 || command->elbo > 0;
+    if (command->config.backward) command->draws = command->flow + command->elbo;
     return STATUS_OK;
 }
 
@@ -59,14 +61,19 @@ static Status start(void *context, Comm *comm) {
 static void print_bound(const EvalCommand *command, const Bound *bound, double seconds) {
     const Trained *trained = &command->trained;
     const char *unit = process_bound_unit(trained->engine.process);
-    const char *draws = command->flow > 0 ? "steps of the flow" : "draws each";
+    const char *draws = command->flow > 0   ? "steps of the flow"
+                        : command->elbo > 0 ? "draws of the ELBO"
+                                            : "draws each";
     if (command->json) {
         printf(
             "{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
             " \"average\": %d, \"%s\": %lld",
             unit, bound->bits, bound->standard_error, (long long)bound->count,
             command->config.split, (long long)trained->step, command->config.average,
-            command->flow > 0 ? "flow" : "draws", (long long)command->draws);
+            command->flow > 0   ? "flow"
+            : command->elbo > 0 ? "elbo"
+                                : "draws",
+            (long long)command->draws);
         if (isfinite(bound->null_bits)) printf(", \"null\": %.9g", bound->null_bits);
         printf("}\n");
         return;
@@ -115,14 +122,15 @@ static Status run(void *context, Comm *comm) {
                            .weights = trained->weights};
     Bound bound;
     double started = clock_now();
-    bool flow = command->flow > 0;
-    if (process_bound_unit(trained->engine.process) == NULL && !flow) {
+    if (process_bound_unit(trained->engine.process) == NULL && !command->config.backward) {
         HeldOutLoss loss;
         TRY(evaluate_loss(&trained->engine, comm, &request, &loss));
         if (comm_rank(comm) == 0) print_guesses(command, &loss, clock_now() - started);
         return STATUS_OK;
     }
-    TRY((flow ? evaluate_flow : evaluate_bound)(&trained->engine, comm, &request, &bound));
+    TRY((command->flow > 0   ? evaluate_flow
+         : command->elbo > 0 ? evaluate_elbo
+                             : evaluate_bound)(&trained->engine, comm, &request, &bound));
     if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
     return STATUS_OK;
 }

@@ -28,7 +28,8 @@ static const CommandRow commands[] = {
     {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--seed S] [key=value ...]",
      "held-out data dissolve into noise, and noise becomes samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,
-     "RUN [--limit N] [--draws K] [--flow STEPS] [--split S] [--average 0|1] [--json] [key=value ...]",
+     "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1] [--json]"
+     " [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"bench", cmd_bench,
      "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",

@@ -37,18 +37,19 @@ static const SchemaRow rows[] = {
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 
-    CHOICE(process.name, "ddpm", "ddpm|gaussian2015|score-sde|multinomial|binomial|sundae", FIXED,
+    CHOICE(process.name, "ddpm",
+           "ddpm|gaussian2015|score-sde|variational-sde|multinomial|binomial|sundae", FIXED,
            "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
     CHOICE(process.schedule, "auto", "auto|cosine|linear|vp|ve|sub-vp", FIXED,
            "noise schedule; auto, here and below: the system's own choice"),
-    CHOICE(process.head, "auto", "auto|eps|x0|v", FIXED, "ddpm: what the network predicts"),
+    CHOICE(process.head, "auto", "auto|eps|x0|v|score", FIXED, "ddpm: what the network predicts"),
     CHOICE(process.variance, "auto", "auto|fixed-small|fixed-large|learned|learned-range", FIXED,
            "ddpm: variance of the reverse steps"),
     CHOICE(
         process.loss, "auto", "auto|simple|hybrid|vlb|likelihood", FIXED,
         "squares, with the bound for a learned variance, the bound itself; score-sde: g^2/sigma^2"),
-    CHOICE(process.times, "auto", "auto|uniform|importance|second-moment", FIXED,
+    CHOICE(process.times, "auto", "auto|uniform|importance|second-moment|debiased", FIXED,
            "law of the times in training: by what losses they gave, or uniform"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
@@ -59,6 +60,9 @@ static const SchemaRow rows[] = {
            "numbers: what the data are divided by then"),
     SCHEMA_SWITCH(RunSettings, process.dequantise, "false", SCHEMA_FIXED,
                   "images: noise of a level's width, which makes the data continuous"),
+    NUMBER(
+        process.logit, "0", 0, 0.4, NONE, FIXED,
+        "images, with dequantise: the process sees the logit of levels within [a, 1 - a]; 0: off"),
     NUMBER(process.label_drop, "0.1", 0, 1, NONE, FIXED,
            "share of labels that training replaces by the null class"),
 
@@ -118,6 +122,7 @@ static const SchemaRow rows[] = {
     NUMBER(sampler.temperature, "0.8", 1e-3, 1e3, NONE, FREE, "sundae: of the draws"),
     NUMBER(sampler.share, "0.3", 0, 1, NONE, FREE,
            "sundae: share of tokens that a step draws (fraction), or that are certain (argmax)"),
+    NUMBER(sampler.lambda, "0", 0, 1, NONE, FREE, "em: 0 the reverse SDE, 1 the ODE"),
     SCHEMA_SWITCH(RunSettings, sampler.clip, "true", SCHEMA_FREE,
                   "numbers: limit predicted pixels to their range"),
 

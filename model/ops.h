@@ -197,6 +197,15 @@ typedef struct {
     RngKey key;
 } Rescale;
 
+// y = log(x / (1 - x)) over n numbers of (0,1), in float64; inverse: y = 1 / (1 + e^-x). y may be
+// x.
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t n;
+    bool inverse;
+} Logit;
+
 // The logarithm of a variance from the network's number v: add + mul v, or that of
 // sigm(add + mul v) where it is `logistic`.
 typedef struct {
@@ -442,6 +451,7 @@ typedef struct {
     X(patch_back, Patches, 2)                                                                      \
     X(dropout, Dropout, 3)                                                                         \
     X(rescale, Rescale, 3)                                                                         \
+    X(logit, Logit, 2)                                                                             \
     X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
     X(gaussian_loss, GaussianLoss, 5)                                                              \
     X(gaussian_terms, GaussianTerms, 8)                                                            \

@@ -24,7 +24,9 @@ typedef struct {
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
     bool dequantise;           // images: uniform noise of a level's width makes data continuous
-    float label_drop;          // share of labels replaced by the null class in training
+    // And the process sees logit(logit + (1 - 2 logit) x), x in [0,1] continuous; 0: x as above.
+    float logit;
+    float label_drop; // share of labels replaced by the null class in training
 } ProcessConfig;
 
 typedef struct {
@@ -39,6 +41,7 @@ typedef struct {
     // sundae: of the draws; share of tokens that a step draws (fraction) or that are certain
     // (argmax)
     float temperature, share;
+    float lambda; // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
 } SamplerConfig;
 
 typedef struct Process Process;
@@ -125,7 +128,7 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
 double process_draw_time(const Process *process, uint64_t seed, uint64_t step, uint64_t sample);
 // What the network is told of t: 0 to 1000.
 double process_time_label(const Process *process, double time);
-// The time at a point of [0, 1) of the range that training draws from, uniform in the point; and
+// The time at a point of [0, 1) as training draws them where it draws them without learning; and
 // back: the point at which a time's stretch begins.
 double process_time_at(const Process *process, double point);
 double process_time_point(const Process *process, double time);
@@ -169,8 +172,19 @@ double process_null_nats(const Process *process, const void *x_0_host);
 // Of Gaussian processes in continuous time: dx/dt = by_x x + by_out out.
 Status process_flow_check(const Process *process); // BAD_CONFIG: this one has none, or no density
 void process_flow_slope(const Process *process, double time, double *by_x, double *by_out);
-// - log density of where the flow ends, with the nats of the data's scale.
-double process_flow_nats(const Process *process, const float *x);
+// - log density of x, where the flow from x_0 ends, with the nats of the data's scale.
+double process_flow_nats(const Process *process, const float *x, const void *x_0_host);
+
+// ---- ELBO ---------------------------------------------------------------------------------------
+
+// Of processes whose network gives a = g score (arXiv 2106.02808): -log p(x_0) is at most
+//     rest + integral over t in (0,1] of the mean over x_t of 0.5 |a|^2 + g div a - div f    nats
+// with what needs no network in `rest`. A time for a point of (0,1), drawn with the weight that
+// makes the mean the integral; and the integrand from |a|^2 and the trace of da/dx.
+Status process_elbo_check(const Process *process); // BAD_CONFIG: this one has none, or no density
+double process_elbo_time(const Process *process, double point, double *weight);
+double process_elbo_term(const Process *process, double time, double square, double trace);
+double process_elbo_rest(const Process *process, const void *x_0_host);
 
 // ---- sampling ---------------------------------------------------------------------------------
 

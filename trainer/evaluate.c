@@ -18,7 +18,8 @@ typedef struct {
     int64_t total; // samples
     int visits;    // of each sample
     bool bound;    // bound terms instead of losses
-    Flow *flow;    // the likelihood along it instead of either
+    Flow *flow;    // the likelihood along it instead of either, or
+    bool elbo;     // its terms
     // [visits * total] by visit; value: then (bound only) the priors and the null model's nats, of
     // this rank's samples. One block, which begins with `time`.
     double *time, *weight, *value;
@@ -46,6 +47,10 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     else
         process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass,
                            &work->batch, walk->time + place, (uint64_t)(visit / passes));
+    if (walk->elbo) {
+        flow_probe(walk->flow, lane_index, &work->batch, (uint64_t)visit);
+        return;
+    }
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &work->batch, false, &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
@@ -60,9 +65,11 @@ static void queue_visit(const Walk *walk, int lane_index, LaneWork *work, int vi
     }
 }
 
-static void keep_losses(const Walk *walk, const LaneWork *work, int visit) {
-    double *value = walk->value + place_of(walk, work, visit);
-    for (int64_t i = 0; i < work->batch.samples; ++i) value[i] = (double)work->loss[i];
+static void keep_values(const Walk *walk, int lane, const LaneWork *work, int visit) {
+    int64_t place = place_of(walk, work, visit);
+    for (int64_t i = 0; i < work->batch.samples && !walk->bound; ++i)
+        walk->value[place + i] = walk->elbo ? flow_term(walk->flow, lane, i, walk->time[place + i])
+                                            : (double)work->loss[i];
 }
 
 static Status walk_flow(const Walk *walk, const LaneWork *work, int busy) {
@@ -89,16 +96,16 @@ static Status walk_batch(const Walk *walk, const Batch *batch, LaneWork *work) {
             .sample = batch->sample + first,
         };
     }
-    if (walk->flow != NULL) return walk_flow(walk, work, busy);
+    if (walk->flow != NULL && !walk->elbo) return walk_flow(walk, work, busy);
     for (int visit = 0; visit < walk->visits; ++visit) {
         for (int i = 0; i < busy; ++i) queue_visit(walk, i, &work[i], visit);
         TRY(engine_wait(engine));
-        for (int i = 0; i < busy && !walk->bound; ++i) keep_losses(walk, &work[i], visit);
+        for (int i = 0; i < busy; ++i) keep_values(walk, i, &work[i], visit);
     }
-    for (int64_t i = 0; i < batch->count && walk->bound; ++i) {
+    for (int64_t i = 0; i < batch->count && (walk->bound || walk->elbo); ++i) {
         const void *x_0 = (const float *)batch->x + i * item;
         double *place = walk->value + walk->visits * walk->total + (int64_t)batch->sample[i];
-        place[0] = process_bound_prior(engine->process, x_0);
+        place[0] = (walk->elbo ? process_elbo_rest : process_bound_prior)(engine->process, x_0);
         place[walk->total] = process_null_nats(engine->process, x_0);
     }
     return STATUS_OK;
@@ -219,17 +226,20 @@ Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, Hel
 
 // ---- the bound --------------------------------------------------------------------------------
 
-// Visit 0 is the first time; visits 1.. are drawn. The weight of a visit goes with its time.
+// Visit 0 is the first time, but of the ELBO; the others are drawn. The weight of a visit goes with
+// its time.
 static void draw_times(Walk *walk) {
     const Process *process = walk->engine->process;
+    int sure = walk->elbo ? 0 : 1;
     for (int64_t i = 0; i < walk->total; ++i) {
         walk->time[i] = process_first_time(process);
         walk->weight[i] = 1;
-        for (int visit = 1; visit < walk->visits; ++visit) {
+        for (int visit = sure; visit < walk->visits; ++visit) {
             int64_t at = visit * walk->total + i;
-            double point = even_point(walk, i, visit - 1);
-            walk->time[at] = process_bound_time(process, point, &walk->weight[at]);
-            walk->weight[at] /= walk->request->draws;
+            double point = even_point(walk, i, visit - sure), *weight = &walk->weight[at];
+            walk->time[at] = walk->elbo ? process_elbo_time(process, point, weight)
+                                        : process_bound_time(process, point, weight);
+            *weight /= walk->request->draws;
         }
     }
 }
@@ -270,17 +280,29 @@ Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bo
     return status;
 }
 
-Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
+// The likelihood along the flow, or the ELBO: neither has a null model.
+static Status evaluate_along(Engine *engine, Comm *comm, const EvalRequest *request, bool elbo,
+                             Bound *out) {
     Walk walk;
-    Status status = walk_open(&walk, engine, request, 1);
+    Status status = walk_open(&walk, engine, request, elbo ? request->draws : 1);
+    walk.elbo = elbo;
     if (status == STATUS_OK) status = flow_open(engine, request->draws, &walk.flow);
-    if (status == STATUS_OK) status = walk_all(&walk, comm);
     if (status == STATUS_OK) {
-        for (int64_t i = 0; i < walk.total; ++i) walk.weight[i] = 1;
-        sum_bound(&walk, out);
-        out->null_bits = NAN; // nobody was asked for it
+        draw_times(&walk);
+        status = walk_all(&walk, comm);
     }
+    if (status == STATUS_OK) sum_bound(&walk, out);
+    out->null_bits = NAN;
     flow_close(walk.flow);
     free(walk.time);
     return status;
+}
+
+Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
+    return evaluate_along(engine, comm, request, false, out);
+}
+
+Status evaluate_elbo(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
+    TRY(process_elbo_check(engine->process));
+    return evaluate_along(engine, comm, request, true, out);
 }

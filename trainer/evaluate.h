@@ -42,3 +42,6 @@ Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bo
 // The same of -log p along the probability flow (trainer/flow.h) in request->draws steps: no bound,
 // but an estimate with the errors of Hutchinson's trace and of the solver.
 Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
+// Bits of the ELBO of processes that have one (process_elbo_check), a bound, estimated without bias
+// from request->draws times, noises and signs of each sample.
+Status evaluate_elbo(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);

@@ -11,9 +11,9 @@
 typedef struct {
     void *base, *sum, *dx; // device [capacity, item]: start of a step, sum of slopes, gradient
     void *gradient;        // device [params]: not wanted
-    float *sign, *product; // host [capacity, item]
-    double *divergence;    // [capacity], integral so far
-    double *time;          // [capacity], all the first
+    float *sign, *product, *out; // host [capacity, item]
+    double *divergence;          // [capacity], integral so far
+    double *time;                // [capacity], all the first
     GrainBatch batch;
 } FlowLane;
 
@@ -31,10 +31,11 @@ static Status open_lane(Flow *flow, FlowLane *lane) {
     TRY(device_alloc(engine->device, bytes, &lane->sum));
     TRY(device_alloc(engine->device, bytes, &lane->dx));
     TRY(device_alloc(engine->device, (size_t)engine->params.size * sizeof(float), &lane->gradient));
-    lane->sign = malloc(2 * bytes);
+    lane->sign = malloc(3 * bytes);
     lane->divergence = calloc(2 * (size_t)engine->capacity, sizeof *lane->divergence);
     FAIL_IF(lane->sign == NULL || lane->divergence == NULL, NO_MEMORY, "no memory for a flow");
     lane->product = lane->sign + numbers;
+    lane->out = lane->product + numbers;
     lane->time = lane->divergence + engine->capacity;
     return STATUS_OK;
 }
@@ -76,10 +77,25 @@ void flow_put(Flow *flow, int lane, const GrainBatch *batch) {
 }
 
 // Sign e of sample s.
-static float sign_of(const GrainBatch *batch, int64_t s, int64_t e) {
+static float sign_of(const GrainBatch *batch, uint64_t draw, int64_t s, int64_t e) {
     uint32_t bits[4];
-    rng_block(rng_key(batch->seed, RNG_HUTCHINSON, 0), batch->sample[s], (uint32_t)(e / 128), bits);
+    rng_block(rng_key(batch->seed, RNG_HUTCHINSON, draw), batch->sample[s], (uint32_t)(e / 128),
+              bits);
     return bits[e / 32 % 4] >> e % 32 & 1 ? 1.0f : -1.0f;
+}
+
+static void draw_signs(const Flow *flow, FlowLane *own, uint64_t draw) {
+    for (int64_t s = 0; s < own->batch.samples; ++s)
+        for (int64_t e = 0; e < flow->item; ++e)
+            own->sign[s * flow->item + e] = sign_of(&own->batch, draw, s, e);
+}
+
+// Hutchinson's estimate of the trace of the Jacobian.
+static double trace_of(const Flow *flow, const FlowLane *own, int64_t s) {
+    double trace = 0;
+    for (int64_t e = s * flow->item; e < (s + 1) * flow->item; ++e)
+        trace += (double)own->sign[e] * (double)own->product[e];
+    return trace;
 }
 
 // x_t = x_0 as the process sees it.
@@ -91,9 +107,8 @@ static void begin(Flow *flow, int lane_index) {
     for (int64_t s = 0; s < batch->samples; ++s) {
         own->time[s] = process_first_time(engine->process);
         own->divergence[s] = 0;
-        for (int64_t e = 0; e < flow->item; ++e)
-            own->sign[s * flow->item + e] = sign_of(batch, s, e);
     }
+    draw_signs(flow, own, 0);
     process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, batch,
                        own->time, 0);
     axpby(lane->stream,
@@ -101,14 +116,13 @@ static void begin(Flow *flow, int lane_index) {
               .x = lane->pass.x_0, .y = lane->pass.x_t, .n = batch->samples * flow->item, .a = 1});
 }
 
-// Queues network and gradient at x_t, a time: out, and dx = J^T sign.
-static void queue_stage(Flow *flow, int lane_index, double time) {
+// Queues network and gradient at the pass's x_t and times: out, and dx = J^T sign.
+static void queue_network(Flow *flow, int lane_index) {
     Engine *engine = flow->engine;
     EngineLane *lane = &engine->lane[lane_index];
     FlowLane *own = &flow->lane[lane_index];
     const GrainBatch *batch = &own->batch;
     size_t bytes = (size_t)(batch->samples * flow->item) * sizeof(float);
-    engine_upload_time(engine, lane_index, batch->samples, time);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, batch, false, &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
@@ -128,10 +142,8 @@ static void end_stage(Flow *flow, int lane_index, double time, double weight, do
     int64_t samples = own->batch.samples, n = samples * flow->item;
     process_flow_slope(flow->engine->process, time, &by_x, &by_out);
     for (int64_t i = 0; i < samples; ++i) {
-        double trace = 0;
-        for (int64_t e = i * flow->item; e < (i + 1) * flow->item; ++e)
-            trace += (double)own->sign[e] * (double)own->product[e];
-        own->divergence[i] += weight * (by_x * (double)flow->item + by_out * trace);
+        double divergence = by_x * (double)flow->item + by_out * trace_of(flow, own, i);
+        own->divergence[i] += weight * divergence;
     }
     // The slope takes the place of out.
     axpby(lane->stream, (Axpby){.x = lane->pass.x_t,
@@ -160,7 +172,10 @@ static Status run_step(Flow *flow, int busy, double time, double h) {
     }
     for (int stage = 0; stage < 4; ++stage) {
         double moment = time + at[stage] * h;
-        for (int i = 0; i < busy; ++i) queue_stage(flow, i, moment);
+        for (int i = 0; i < busy; ++i) {
+            engine_upload_time(flow->engine, i, flow->lane[i].batch.samples, moment);
+            queue_network(flow, i);
+        }
         TRY(engine_wait(flow->engine));
         for (int i = 0; i < busy; ++i)
             end_stage(flow, i, moment, h * weight[stage], h * ahead[stage]);
@@ -190,5 +205,24 @@ Status flow_run(Flow *flow, int busy) {
 double flow_nats(const Flow *flow, int lane, int64_t sample) {
     const FlowLane *own = &flow->lane[lane];
     const float *end = own->product + sample * flow->item;
-    return process_flow_nats(flow->engine->process, end) - own->divergence[sample];
+    const float *x_0 = (const float *)own->batch.x_0 + sample * flow->item;
+    return process_flow_nats(flow->engine->process, end, x_0) - own->divergence[sample];
+}
+
+void flow_probe(Flow *flow, int lane, const GrainBatch *batch, uint64_t draw) {
+    EngineLane *stream = &flow->engine->lane[lane];
+    FlowLane *own = &flow->lane[lane];
+    own->batch = *batch;
+    draw_signs(flow, own, draw);
+    queue_network(flow, lane);
+    stream_download(stream->stream, own->out, stream->pass.out,
+                    (size_t)(batch->samples * flow->item) * sizeof(float));
+}
+
+double flow_term(const Flow *flow, int lane, int64_t sample, double time) {
+    const FlowLane *own = &flow->lane[lane];
+    const float *out = own->out + sample * flow->item;
+    double square = 0;
+    for (int64_t e = 0; e < flow->item; ++e) square += (double)out[e] * (double)out[e];
+    return process_elbo_term(flow->engine->process, time, square, trace_of(flow, own, sample));
 }

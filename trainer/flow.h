@@ -17,3 +17,9 @@ void flow_close(Flow *flow);
 void flow_put(Flow *flow, int lane, const GrainBatch *batch);
 Status flow_run(Flow *flow, int busy);
 double flow_nats(const Flow *flow, int lane, int64_t sample);
+
+// One evaluation for the ELBO of processes that have one: queues the network at the x_t and times
+// that the stream's pass holds, and its gradient along signs of draw `draw`; after a wait,
+// process_elbo_term of a sample and its time, with the estimated trace.
+void flow_probe(Flow *flow, int lane, const GrainBatch *batch, uint64_t draw);
+double flow_term(const Flow *flow, int lane, int64_t sample, double time);

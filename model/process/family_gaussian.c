@@ -43,6 +43,12 @@ double gaussian_posterior_variance(const Process *process, double t, double s) {
     return gaussian_step_noise(process, t, s) * to.noise / at.noise;
 }
 
+// g^2 = 2 sigma sigma' - 2 f sigma^2, f = alpha'/alpha.
+static double diffusion(GaussianPoint at) {
+    double sigma = sqrt(at.noise), f = at.keep_rate / sqrt(at.keep);
+    return 2 * sigma * at.noise_rate - 2 * f * at.noise;
+}
+
 void gaussian_set_head(const char *head, GaussianNumbers *out) {
     double keep = out->keep, noise = out->noise;
     if (word_is(head, "eps")) {
@@ -52,6 +58,11 @@ void gaussian_set_head(const char *head, GaussianNumbers *out) {
     } else if (word_is(head, "x0")) {
         out->target_x0 = 1;
         out->hat_out = 1;
+    } else if (word_is(head, "score")) { // g score = - g eps / noise
+        double g = sqrt(out->diffusion);
+        out->target_eps = -g / noise;
+        out->hat_x = 1 / keep;
+        out->hat_out = noise * noise / (g * keep);
     } else { // v = keep eps - noise x_0 (arXiv 2202.00512)
         out->target_x0 = -noise;
         out->target_eps = keep;
@@ -60,12 +71,22 @@ void gaussian_set_head(const char *head, GaussianNumbers *out) {
     }
 }
 
+void gaussian_read_off(const Process *process, double t, GaussianNumbers *out) {
+    if (t > process->system->begin) return;
+    GaussianPoint at = gaussian_point(process, t);
+    out->term = process->image ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY;
+    out->variance.add = log(at.noise / at.keep);
+    out->hat_x = 1 / out->keep;
+    out->hat_out = 0;
+}
+
 GaussianNumbers gaussian_numbers(const Process *process, double t) {
     GaussianPoint at = gaussian_point(process, t);
     GaussianNumbers numbers = {.keep = sqrt(at.keep), .noise = sqrt(at.noise)};
     if (is_continuous(process->system)) {
         // Of half a square of eps, per unit of log SNR: the KL of two unit variances.
         numbers.slope = numbers.keep / numbers.noise;
+        numbers.diffusion = diffusion(at);
     } else if (t > 1) {
         GaussianPoint to = gaussian_point(process, t - 1);
         numbers.slope = sqrt(to.keep) * process->table.step_noise[(int)t] / at.noise;
@@ -101,6 +122,7 @@ static void level(const Process *process, double t, double scale, void *row) {
 
 double gaussian_square_sum(const Process *process, const void *x_0) {
     const float *x = x_0;
+    if (process->config.logit > 0) return logit_sum(process, process->logit_square, x);
     double mean = (double)process->config.data_mean, std = (double)process->config.data_std;
     double width = (double)process->width, sum = (double)process->items * width * width / 12;
     for (int64_t i = 0; i < process->items; ++i)
@@ -219,28 +241,56 @@ Status process_flow_check(const Process *process) {
 void process_flow_slope(const Process *process, double time, double *by_x, double *by_out) {
     GaussianStep slope = gaussian_slope(process, time);
     GaussianPoint at = gaussian_point(process, time);
-    GaussianNumbers n = {.keep = sqrt(at.keep), .noise = sqrt(at.noise)};
+    GaussianNumbers n = {
+        .keep = sqrt(at.keep), .noise = sqrt(at.noise), .diffusion = diffusion(at)};
     gaussian_set_head(process->config.head, &n);
     *by_x = slope.by_x + slope.by_x0 * n.hat_x;
     *by_out = slope.by_x0 * n.hat_out;
 }
 
-double process_flow_nats(const Process *process, const float *x) {
+double process_flow_nats(const Process *process, const float *x, const void *x_0_host) {
     double start = start_of(process), squares = 0, n = (double)process->items;
     for (int64_t i = 0; i < process->items; ++i) squares += (double)x[i] * (double)x[i];
     return 0.5 * (n * log(2 * M_PI * start * start) + squares / (start * start)) +
-           process_scale_nats(process);
+           process_scale_nats(process, x_0_host);
 }
 
-// Euler and Maruyama backwards: x - (f x - g^2 score) h + g sqrt(h) z, f = alpha'/alpha,
-// g^2 = 2 sigma sigma' - 2 f sigma^2, score = (alpha x0_hat - x)/sigma^2.
-static GaussianStep em_step(const Process *process, double t, double s) {
+Status process_elbo_check(const Process *process) {
+    FAIL_IF(process->system->density == NULL, BAD_CONFIG,
+            "%s has no ELBO along its SDE, which is of variational-sde; evaluate its bound",
+            process->system->name);
+    return process_flow_check(process);
+}
+
+double process_elbo_time(const Process *process, double point, double *weight) {
+    double t = process->system->quantile(point);
+    *weight = 1 / process->system->density(t);
+    return t;
+}
+
+double process_elbo_term(const Process *process, double time, double square, double trace) {
+    GaussianPoint at = gaussian_point(process, time);
+    double f = at.keep_rate / sqrt(at.keep);
+    return 0.5 * square + sqrt(diffusion(at)) * trace - f * (double)process->items;
+}
+
+// The mean of - log N(x_T; 0, I): the KL and the entropy of x_T given x_0.
+double process_elbo_rest(const Process *process, const void *x_0) {
+    double noise = gaussian_point(process, process->system->end).noise;
+    return process_bound_prior(process, x_0) +
+           0.5 * (double)process->items * log(2 * M_PI * M_E * noise);
+}
+
+// Euler and Maruyama backwards along a member of the family of SDEs that have the same marginals
+// (arXiv 2106.02808, eq. 27): x - (f x - (1 - lambda/2) g^2 score) h + sqrt(1 - lambda) g sqrt(h)
+// z, score = (alpha x0_hat - x)/sigma^2.
+static GaussianStep em_step(const Process *process, double lambda, double t, double s) {
     GaussianPoint at = gaussian_point(process, t);
-    double alpha = sqrt(at.keep), sigma = sqrt(at.noise), f = at.keep_rate / alpha, h = t - s;
-    double g2 = 2 * sigma * at.noise_rate - 2 * f * at.noise;
-    return (GaussianStep){.by_x = 1 - f * h - g2 * h / at.noise,
-                          .by_x0 = g2 * h * alpha / at.noise,
-                          .std = sqrt(g2 * h)};
+    double alpha = sqrt(at.keep), f = at.keep_rate / alpha, h = t - s, g2 = diffusion(at);
+    double pull = (1 - lambda / 2) * g2;
+    return (GaussianStep){.by_x = 1 - f * h - pull * h / at.noise,
+                          .by_x0 = pull * h * alpha / at.noise,
+                          .std = sqrt((1 - lambda) * g2 * h)};
 }
 
 GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, double t,
@@ -252,7 +302,7 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
         return (GaussianStep){by_x, sqrt(to.keep) - by_x * sqrt(at.keep), .std = std};
     }
     if (s > 0 && (word_is(config->solver, "em") || word_is(config->solver, "pc")))
-        return em_step(process, t, s);
+        return em_step(process, (double)config->lambda, t, s);
     GaussianStep step = {
         .by_x = sqrt(at.keep / to.keep) * to.noise / at.noise,
         .by_x0 = sqrt(to.keep) * gaussian_step_noise(process, t, s) / at.noise,
@@ -342,6 +392,10 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
         queue_step(sampler, stream, pass, samples, step->time, &solved, pass->x_t, key);
     }
     if (step->to > 0 || (process->config.data_mean == 0 && process->config.data_std == 1)) return;
+    if (process->config.logit > 0)
+        logit(stream,
+              (Logit){
+                  .x = pass->x_t, .y = pass->x_t, .n = samples * process->items, .inverse = true});
     rescale(stream, (Rescale){.x = pass->x_t,
                               .sample = pass->sample,
                               .y = pass->x_t,

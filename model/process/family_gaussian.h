@@ -10,6 +10,7 @@
 // Numbers of time t in float64; GaussianLevel is their image (model/ops.h).
 typedef struct {
     double keep, noise; // x_t = keep x_0 + noise eps
+    double diffusion;   // g^2 (continuous time only)
     double target_x0, target_eps, hat_x, hat_out;
     double weight, term_weight; // of the simple loss, of the bound's term in the loss
     double slope, log_posterior;
@@ -38,8 +39,14 @@ typedef struct {
 
 GaussianNumbers gaussian_numbers(const Process *process, double t);
 GaussianPoint gaussian_point(const Process *process, double t);
-// Targets and x0_hat for a network that predicts "eps", "x0" or "v".
+// Targets and x0_hat for a network that predicts "eps", "x0", "v", or "score" times g.
 void gaussian_set_head(const char *head, GaussianNumbers *out);
+// Continuous time: at the first time, and before, the bound's term is that of reading x_0 off x_t,
+// N(x_t/alpha, (sigma/alpha)^2), in levels for images.
+void gaussian_read_off(const Process *process, double t, GaussianNumbers *out);
+// The SDE dx = - b x/2 dt + sqrt(b) dw, b from vp_beta_0 to vp_beta_1 (score_sde.c).
+extern const double vp_beta_0, vp_beta_1;
+GaussianPoint vp_point(double t);
 // Mean over the noise of the sum of squares of a sample as the process sees it.
 double gaussian_square_sum(const Process *process, const void *x_0);
 // KL(q(x_T|x_0) || start of a sampler) in nats, T the last time.

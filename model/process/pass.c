@@ -91,6 +91,8 @@ static void rescale_data(const Process *process, Stream *stream, Pass *pass, int
                               .width = process->width,
                               .shift = -config->data_mean / config->data_std,
                               .key = key});
+    if (config->logit > 0)
+        logit(stream, (Logit){.x = pass->x_0, .y = pass->x_0, .n = samples * process->items});
 }
 
 static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pass,

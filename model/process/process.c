@@ -10,9 +10,17 @@
 
 enum { PROCESS_STEPS_MOST = 100000 };
 
-static const ProcessSystem *const systems[] = {&system_ddpm,      &system_gaussian2015,
-                                               &system_score_sde, &system_multinomial,
-                                               &system_binomial,  &system_sundae};
+// clang-format off
+static const ProcessSystem *const systems[] = {
+    &system_ddpm,
+    &system_gaussian2015,
+    &system_score_sde,
+    &system_variational_sde,
+    &system_multinomial,
+    &system_binomial,
+    &system_sundae,
+};
+// clang-format on
 enum { SYSTEMS = sizeof systems / sizeof systems[0] };
 
 const char *process_names(void) {
@@ -97,6 +105,7 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
         (double)config->data_mean, (double)config->data_std);
     FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
             "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
+    TRY(logit_check(config));
     return system->check != NULL ? system->check(config, shape) : STATUS_OK;
 }
 
@@ -142,7 +151,8 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     shape->time_input = !system->unrolled;
 
     size_t rows = (size_t)config.steps + 1;
-    Process *process = calloc(1, sizeof *process + 4 * rows * sizeof *process->numbers);
+    Process *process =
+        calloc(1, sizeof *process + (4 * rows + 2 * LOGIT_LEVELS) * sizeof *process->numbers);
     FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process of %d steps", config.steps);
     process->system = system;
     process->config = config;
@@ -156,6 +166,9 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     bool rescaled = config.data_mean != 0 || process->config.data_std != 1;
     process->image = image && !config.dequantise && !rescaled;
     process->width = image && config.dequantise ? 1 / 127.5f : 0;
+    process->logit_nats = process->numbers + 4 * rows;
+    process->logit_square = process->logit_nats + LOGIT_LEVELS;
+    if (config.logit > 0) logit_fill(process);
     fill_table(process, rows);
     fill_proposal(process, rows);
     Status status = time_law_open(config.times, system->first_time, config.steps, &process->law);
@@ -192,16 +205,17 @@ int64_t process_loss_items(const Process *process) {
 
 // ---- bound ------------------------------------------------------------------------------------
 
-double process_scale_nats(const Process *process) {
+double process_scale_nats(const Process *process, const void *x_0) {
     if (process_is_tokens(process)) return 0;
-    double unit = process->width > 0 ? (double)process->width : 1;
-    return (double)process->items * log((double)process->config.data_std / unit);
+    double unit = process->width > 0 ? (double)process->width : 1, bent = 0;
+    if (process->config.logit > 0) bent = logit_sum(process, process->logit_nats, x_0);
+    return (double)process->items * log((double)process->config.data_std / unit) + bent;
 }
 
 double process_bound_prior(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     double nats = system->prior != NULL ? system->prior(process, x_0_host) : 0;
-    return nats + process_scale_nats(process);
+    return nats + process_scale_nats(process, x_0_host);
 }
 
 double process_first_time(const Process *process) {
@@ -211,7 +225,7 @@ double process_first_time(const Process *process) {
 double process_null_nats(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     if (system->null_nats == NULL) return NAN;
-    return system->null_nats(process, x_0_host) + process_scale_nats(process);
+    return system->null_nats(process, x_0_host) + process_scale_nats(process, x_0_host);
 }
 
 double process_bound_time(const Process *process, double point, double *weight) {

@@ -44,6 +44,11 @@ typedef struct {
     // Continuous time: training draws from [begin, end], samplers walk from end to sample_end and
     // take the mean there. All 0: times 1..T.
     double begin, end, sample_end;
+    // The law of the time "debiased" that training may draw from in continuous time: the time at a
+    // point of (0,1), the point of a time, and its density. NULL: there is none.
+    double (*quantile)(double point);
+    double (*distribution)(double t);
+    double (*density)(double t);
     bool one_step; // a reverse step is known between neighbouring times only
     bool
         unrolled; // several passes make a loss; the network is told no time; there is no likelihood
@@ -80,7 +85,9 @@ struct ProcessFamily {
 };
 
 extern const ProcessFamily family_gaussian, family_categorical;
-extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde; // gaussian
+
+extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
+    system_variational_sde;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae; // categorical
 
 // As process_open, of a system that need not be in the table.
@@ -100,8 +107,10 @@ struct Process {
     int64_t out_item;   // numbers of the network's answer
     int32_t vocabulary; // categorical: K
     int32_t null_label;
-    bool image;       // the process sees numbers in [-1,1] on 256 levels
-    float width;      // of the noise that makes levels continuous; 0: none
+    bool image;  // the process sees numbers in [-1,1] on 256 levels
+    float width; // of the noise that makes levels continuous; 0: none
+    // process.logit, [256] of a level: means over the noise of log z(1-z) and of logit(z)^2.
+    double *logit_nats, *logit_square;
     double numbers[]; // of the tables
 };
 
@@ -126,8 +135,19 @@ Status process_resolve_choice(const char *system, const char *key, const char *c
                               size_t bytes);
 
 // A density is of data as they were stored, and where levels were made continuous it bounds the
-// probability of a level: nats to be added for the scale.
-double process_scale_nats(const Process *process);
+// probability of a level: nats to be added for the scale, and the logit's, which is of the sample.
+double process_scale_nats(const Process *process, const void *x_0);
+
+// ---- logit.c ----------------------------------------------------------------------------------
+
+enum { LOGIT_LEVELS = 256 };
+
+// process.logit: makes data_mean and data_std those with which (x - data_mean)/data_std is
+// z = logit + (1 - 2 logit) (v + u)/256, and fills the tables. Errors: BAD_CONFIG.
+Status logit_check(const ProcessConfig *config);
+void logit_fill(Process *process);
+// Sum of a table over the levels of a sample.
+double logit_sum(const Process *process, const double *table, const float *x_0);
 
 // ---- times.c ----------------------------------------------------------------------------------
 

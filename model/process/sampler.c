@@ -69,6 +69,11 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config.eta);
     FAIL_IF(system->unrolled && !(config.temperature > 0), BAD_CONFIG,
             "sampler.temperature is %g; choose a number above 0", (double)config.temperature);
+    FAIL_IF(!(config.lambda >= 0 && config.lambda <= 1), BAD_CONFIG,
+            "sampler.lambda is %g; choose 0 (the reverse SDE) to 1 (the ODE)",
+            (double)config.lambda);
+    FAIL_IF(config.lambda > 0 && !word_is(config.solver, "em"), BAD_CONFIG,
+            "sampler.lambda is %g, which is for sampler.solver: em", (double)config.lambda);
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};

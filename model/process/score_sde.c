@@ -7,19 +7,20 @@
 
 #include "model/process/family_gaussian.h"
 
-static const double beta_0 = 0.1, beta_1 = 20, sigma_0 = 0.01, sigma_1 = 50;
+const double vp_beta_0 = 0.1, vp_beta_1 = 20;
+static const double sigma_0 = 0.01, sigma_1 = 50;
 
-// VP: alpha = e^c, sigma^2 = 1 - e^{2c}, c = -t^2 (beta_1 - beta_0)/4 - t beta_0/2.
-static GaussianPoint vp_point(double t) {
-    double c = -0.25 * t * t * (beta_1 - beta_0) - 0.5 * t * beta_0, noise = -expm1(2 * c);
-    double half_beta = 0.5 * (beta_0 + t * (beta_1 - beta_0)), keep = exp(2 * c);
+// VP: alpha = e^c, sigma^2 = 1 - e^{2c}, c = -t^2 (vp_beta_1 - vp_beta_0)/4 - t vp_beta_0/2.
+GaussianPoint vp_point(double t) {
+    double c = -0.25 * t * t * (vp_beta_1 - vp_beta_0) - 0.5 * t * vp_beta_0, noise = -expm1(2 * c);
+    double half_beta = 0.5 * (vp_beta_0 + t * (vp_beta_1 - vp_beta_0)), keep = exp(2 * c);
     return (GaussianPoint){keep, noise, -half_beta * sqrt(keep), half_beta * keep / sqrt(noise)};
 }
 
 // The same alpha, sigma = 1 - e^{2c}.
 static GaussianPoint sub_vp_point(double t) {
     GaussianPoint at = vp_point(t);
-    double beta = beta_0 + t * (beta_1 - beta_0);
+    double beta = vp_beta_0 + t * (vp_beta_1 - vp_beta_0);
     at.noise_rate = beta * at.keep;
     at.noise *= at.noise;
     return at;
@@ -54,7 +55,6 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-// At the first time x_0 is read off x_t: N(x_t/alpha, (sigma/alpha)^2), in levels for images.
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     GaussianPoint at = point(process, t);
     gaussian_set_head(process->config.head, out);
@@ -64,11 +64,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
         double f = at.keep_rate / out->keep;
         out->weight = 2 * at.noise_rate / out->noise - 2 * f;
     }
-    if (t > process->system->begin) return;
-    out->term = process->image ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY;
-    out->variance.add = log(at.noise / at.keep);
-    out->hat_x = 1 / out->keep;
-    out->hat_out = 0;
+    gaussian_read_off(process, t, out);
 }
 
 static const GaussianSystem own = {numbers, variance, NULL, point, start};

@@ -77,6 +77,7 @@ static bool weigh_by_history(const TimeLaw *law, double *weight) {
 
 static const LawKind kinds[] = {
     {"uniform", 0, learn_nothing, weigh_alike},
+    {"debiased", 0, learn_nothing, weigh_alike}, // ProcessSystem has it
     {"importance", 2, learn_average, weigh_by_average},
     {"second-moment", HISTORY + 1, learn_history, weigh_by_history},
 };
@@ -175,14 +176,20 @@ void process_set_times(Process *process, const double *state) {
     set_cumulative(process->law);
 }
 
+static bool is_debiased(const Process *process) {
+    return word_is(process->config.times, "debiased");
+}
+
 double process_time_at(const Process *process, double point) {
     const ProcessSystem *system = process->system;
+    if (is_debiased(process)) return system->quantile(point);
     if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
 }
 
 double process_time_point(const Process *process, double time) {
     const ProcessSystem *system = process->system;
+    if (is_debiased(process)) return system->distribution(time);
     if (is_continuous(system)) return (time - system->begin) / (system->end - system->begin);
     return (time - process->law->first) / process->law->count;
 }

@@ -182,7 +182,7 @@ static ProcessConfig config_sundae(int passes) {
                            .unroll = passes};
 }
 
-static double logit[STATES][LENGTH][K];
+static double guesses[STATES][LENGTH][K];
 static int32_t row[BATCH][LENGTH];
 static float number[BATCH][LENGTH][K];
 
@@ -195,7 +195,7 @@ static void answer(const ProcessCase *c, int64_t samples) {
     case_download(c, row, c->pass.x_t, samples * (int64_t)sizeof row[0]);
     for (int s = 0; s < samples; ++s)
         for (int i = 0; i < LENGTH; ++i)
-            for (int k = 0; k < K; ++k) number[s][i][k] = (float)logit[state_of(row[s])][i][k];
+            for (int k = 0; k < K; ++k) number[s][i][k] = (float)guesses[state_of(row[s])][i][k];
     case_upload(c, c->pass.out, number, samples * (int64_t)sizeof number[0]);
 }
 
@@ -236,7 +236,7 @@ static double descend(ProcessCase *c, int round) {
     for (int s = 0; s < BATCH; ++s) sum += (double)loss[s] * scale;
     double rate = 10 * (1 - (double)round / ROUNDS);
     for (int i = 0; i < STATES * LENGTH * K; ++i)
-        (&logit[0][0][0])[i] -= rate * (&slope[0][0][0])[i];
+        (&guesses[0][0][0])[i] -= rate * (&slope[0][0][0])[i];
     return sum;
 }
 
@@ -244,8 +244,8 @@ static void take_table(Exact *e) {
     for (int y = 0; y < STATES; ++y)
         for (int i = 0; i < LENGTH; ++i) {
             double sum = 0;
-            for (int k = 0; k < K; ++k) sum += exp(logit[y][i][k]);
-            for (int k = 0; k < K; ++k) e->f[y][i][k] = exp(logit[y][i][k]) / sum;
+            for (int k = 0; k < K; ++k) sum += exp(guesses[y][i][k]);
+            for (int k = 0; k < K; ++k) e->f[y][i][k] = exp(guesses[y][i][k]) / sum;
         }
     unroll(e);
 }
@@ -310,7 +310,7 @@ static void test_fraction_draws_what_its_chain_says(void) {
     open_source(&exact);
     find_fixed_point(&exact);
     for (int i = 0; i < STATES * LENGTH * K; ++i)
-        (&logit[0][0][0])[i] = log(exact.f[i / (LENGTH * K)][i / K % LENGTH][i % K]);
+        (&guesses[0][0][0])[i] = log(exact.f[i / (LENGTH * K)][i / K % LENGTH][i % K]);
     for (int b = 0; b < BATCHES; ++b) {
         run_sampler(&c, sampler, (uint64_t)(b * BATCH));
         for (int s = 0; s < BATCH; ++s) ++count[state_of(row[s])];

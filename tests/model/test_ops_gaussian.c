@@ -131,6 +131,35 @@ static void test_rescale(void) {
     }
 }
 
+static void call_logit(Stream *stream, OpBuffer *b, const void *shape) {
+    const bool *inverse = shape;
+    logit(stream,
+          (Logit){.x = b[0].device, .y = b[0].device, .n = SAMPLES * ITEM, .inverse = *inverse});
+}
+
+// In place, both ways, also where the answer is next to 0 or 1.
+static void test_logit(void) {
+    enum { N = SAMPLES * ITEM };
+    for (int inverse = 0; inverse < 2; ++inverse) {
+        float *x = ops_numbers(N, 37);
+        double *expected = ops_memory(N, 8);
+        bool back = inverse == 1;
+        for (int i = 0; i < N; ++i) {
+            if (back)
+                x[i] *= i % 2 == 0 ? 4.0f : 40.0f;
+            else
+                x[i] = 0.5f + 0.49f * tanhf(x[i]);
+            double at = (double)x[i];
+            expected[i] = back ? 1 / (1 + exp(-at)) : log(at / (1 - at));
+        }
+        OpBuffer b[] = {{x, N, OP_INOUT, NULL}};
+        EXPECT_EQ(ops_run("logit", call_logit, &back, b, 1), 0);
+        for (int i = 0; i < N; ++i)
+            EXPECT_NEAR(x[i], expected[i], 6e-8 * fabs(expected[i]) + 1e-30);
+        free(x), free(expected);
+    }
+}
+
 typedef struct {
     double std;
     bool clip, in_place, has_variance;
@@ -238,6 +267,7 @@ int main(void) {
     RUN(test_gaussian_corrupt_is_the_generator);
     RUN(test_gaussian_prior);
     RUN(test_rescale);
+    RUN(test_logit);
     RUN(test_gaussian_advance);
     RUN(test_gaussian_loss);
     return test_report();

@@ -21,6 +21,7 @@ static const GradientCase cases[] = {
     {"ddpm", "linear", "v", "learned", "hybrid", false},
     {"gaussian2015", "", "", "", "", false},
     {"gaussian2015", "", "", "", "", true},
+    {"variational-sde", "", "score", "", "", false},
     {"multinomial", "", "", "", "", false},
     {"binomial", "", "", "", "", false},
     {"sundae", "", "", "", "", false},

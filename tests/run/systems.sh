@@ -58,6 +58,17 @@ done
 run fail 0 eval "$work/ddpm" --limit 4 --flow 5
 said "no probability flow" "discrete time has none"
 
+system variational-sde bits_per_dim "$root/configs/swiss-roll-variational.yaml" \
+    data.path="$work/points" "${small_batch[@]}" model.width=32 sampler.lambda=0.5
+run 0 2 eval "$work/variational-sde" --limit 40 --elbo 3 --json
+grep -o '"bits_per_dim": [^,]*' "$log" >"$work/elbo-2"
+run 0 0 eval "$work/variational-sde" --limit 40 --elbo 3 --json
+grep -o '"bits_per_dim": [^,]*' "$log" | cmp - "$work/elbo-2" || die "the ELBO differs on 2 ranks"
+run fail 0 eval "$work/score-sde" --limit 4 --elbo 3
+said "has no ELBO" "it is of variational-sde"
+run fail 0 sample "$work/variational-sde" sampler.solver=heun -n 2 -o "$work/none"
+said "sampler.solver: em" "lambda is of em"
+
 run 0 0 pack heartbeat -o "$work/heartbeat"
 system binomial bits_per_token "$root/configs/heartbeat.yaml" data.path="$work/heartbeat" \
     "${small_batch[@]}" process.steps=40
@@ -82,7 +93,7 @@ fi
 
 if [ -n "$long" ]; then
     make_pictures
-    for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde; do
+    for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde fashion-mnist-variational; do
         system "$name" bits_per_dim "$root/configs/$name.yaml" data.path="$work/pictures" \
             train.batch=12 train.grains=12 sampler.solver=ddim sampler.steps=5
     done
