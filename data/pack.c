@@ -139,6 +139,7 @@ static Status recognise_and_pack(Pack *pack) {
     const char *source = pack->config->source;
     struct stat about;
     int toy;
+    if (pack->config->tokens != NULL) return pack_tokens(pack);
     if (stat(source, &about) == 0) {
         if (S_ISDIR(about.st_mode)) {
             TRY(pack_images(pack));

@@ -23,12 +23,33 @@ typedef enum {
     FORM_BYTES,     // the bytes as they are
 } TextForm;
 
+enum { PACK_SPLITS_MOST = 8 };
+
 typedef struct {
-    const char *source;  // folder, file or the name of a made-up set
-    const char *out;     // the dataset folder to make
-    const char *name;    // NULL: the last part of `out`
-    TextForm form;       // text only
-    bool force;          // replace `out` if it is a dataset already
+    char name[16];
+    int64_t items;
+} PackSplit;
+
+// Samples that the caller makes: tokens on a grid, below `symbols`, and labels below `classes`.
+typedef struct {
+    int32_t symbols, classes; // classes 0: no labels
+    int64_t height, width;
+    PackSplit split[PACK_SPLITS_MOST];
+    int splits;
+    // The next samples of a split, one split behind the other: tokens [count, height * width],
+    // labels [count], lent until the next call; count 0: the split is over.
+    Status (*next)(void *context, int split, const uint8_t **tokens, const uint8_t **labels,
+                   int64_t *count);
+    void *context;
+} PackTokens;
+
+typedef struct {
+    const char *source;       // folder, file or the name of a made-up set
+    const char *out;          // the dataset folder to make
+    const char *name;         // NULL: the last part of `out`
+    const PackTokens *tokens; // these samples; `source` only names them then. NULL: none
+    TextForm form;            // text only
+    bool force;               // replace `out` if it is a dataset already
     int64_t train_items; // made-up sets: samples in train (0: 50000); valid and test a tenth each
     uint64_t seed;       // made-up sets
     // Called now and then from the same thread with the share done in [0, 1]; NULL: silent.

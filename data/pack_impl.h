@@ -20,6 +20,7 @@ Status pack_images(Pack *pack);  // source: a folder of IDX files
 Status pack_text(Pack *pack);    // source: a file
 Status pack_unifont(Pack *pack); // source: a file
 Status pack_toy(Pack *pack, int toy);
+Status pack_tokens(Pack *pack); // config->tokens
 
 // Appends to the index; the pointer is good for the lifetime of the pack.
 Column *pack_add_column(Pack *pack, const char *name, Dtype dtype, Filter filter, int dims,

@@ -12,6 +12,7 @@
 #include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
+#include "trainer/code.h"
 #include "trainer/generate.h"
 
 typedef struct {
@@ -21,15 +22,22 @@ typedef struct {
     double guidance; // < 0: as configured
     Trained trained;
     Sampler *sampler;
+    TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
+    Trained decoder;
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
-    static const struct option options[] = {
-        {"count", required_argument, NULL, 'n'},   {"out", required_argument, NULL, 'o'},
-        {"seed", required_argument, NULL, 's'},    {"first", required_argument, NULL, 'f'},
-        {"steps", required_argument, NULL, 'k'},   {"solver", required_argument, NULL, 'S'},
-        {"label", required_argument, NULL, 'l'},   {"guidance", required_argument, NULL, 'g'},
-        {"average", required_argument, NULL, 'a'}, {0}};
+    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"steps", required_argument, NULL, 'k'},
+                                            {"solver", required_argument, NULL, 'S'},
+                                            {"label", required_argument, NULL, 'l'},
+                                            {"guidance", required_argument, NULL, 'g'},
+                                            {"average", required_argument, NULL, 'a'},
+                                            {"decode", required_argument, NULL, 'd'},
+                                            {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -43,6 +51,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'l': TRY(option_i64("--label", optarg, 0, 1000000, &command->label)); break;
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'd': command->decoder_config.run_dir = optarg; break;
         default: FAIL(BAD_USAGE, "see `dye help sample`");
         }
     }
@@ -64,9 +73,32 @@ static Status open_sampler(SampleCommand *command) {
     return sampler_open(command->trained.engine.process, &config, &command->sampler);
 }
 
+static Status open_decoder(SampleCommand *command, Comm *comm) {
+    TrainedConfig *config = &command->decoder_config;
+    if (config->run_dir == NULL) return STATUS_OK;
+    config->split = "train";
+    config->capacity = command->config.capacity;
+    TRY(trained_open(config, comm, console_warn, &command->decoder));
+    const NetworkShape *drawn = &command->trained.engine.shape;
+    const Engine *decoder = &command->decoder.engine;
+    FAIL_IF(!decoder->shape.autoencoder, BAD_USAGE, "--decode: %s is no autoencoder",
+            config->run_dir);
+    int64_t places = network_code_places(decoder->network);
+    int32_t codes = command->decoder.settings.model.codes;
+    FAIL_IF(!drawn->tokens || drawn->length != places || drawn->vocabulary != codes, BAD_USAGE,
+            "--decode: %s reads %lld tokens of %d symbols, which is not what %s draws",
+            config->run_dir, (long long)places, codes, command->config.run_dir);
+    return STATUS_OK;
+}
+
 static Status start(void *context, Comm *comm) {
     SampleCommand *command = context;
     TRY(trained_open(&command->config, comm, console_warn, &command->trained));
+    FAIL_IF(command->trained.engine.shape.autoencoder, BAD_USAGE,
+            "%s is an autoencoder, which draws nothing by itself: `dye encode` a data set, train a"
+            " system on its tokens, and draw with --decode",
+            command->config.run_dir);
+    TRY(open_decoder(command, comm));
     int32_t classes = command->trained.engine.shape.classes;
     FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
             "--label %lld: this run knows %d classes", (long long)command->label, classes);
@@ -84,7 +116,8 @@ static Status print_lines(const char *path) {
 
 // Text without -o goes to stdout, through a file of its own name beside nothing that matters.
 static Status deliver(const SampleCommand *command, const void *samples) {
-    const Trained *trained = &command->trained;
+    bool decoded = command->decoder_config.run_dir != NULL;
+    const Trained *trained = decoded ? &command->decoder : &command->trained;
     const DatasetInfo *info = dataset_info(trained->data);
     char path[PATH_BYTES];
     bool drawn = dataset_is_drawn(info);
@@ -95,9 +128,28 @@ static Status deliver(const SampleCommand *command, const void *samples) {
                         drawn ? "png" : "txt"));
     TRY(picture_write(info, &trained->engine.shape, samples, command->count, path));
     if (command->out == NULL && !drawn) return print_lines(path);
-    printf("%lld samples of step %lld in %s\n", (long long)command->count, (long long)trained->step,
-           path);
+    printf("%lld samples of step %lld in %s\n", (long long)command->count,
+           (long long)command->trained.step, path);
     return STATUS_OK;
+}
+
+// Codes that were drawn become pictures, in whole rounds of the decoder's streams.
+static Status decode(SampleCommand *command, void **samples) {
+    Engine *engine = &command->decoder.engine;
+    int64_t item = engine_item(engine), places = network_code_places(engine->network);
+    int64_t most = engine->capacity * engine->lanes;
+    const int32_t *ids = *samples;
+    TRY(engine_use(engine, command->decoder.weights));
+    float *x = calloc((size_t)(command->count * item), sizeof *x);
+    FAIL_IF(x == NULL, NO_MEMORY, "no memory for %lld pictures", (long long)command->count);
+    Status status = STATUS_OK;
+    for (int64_t at = 0; at < command->count && status == STATUS_OK; at += most) {
+        int64_t left = command->count - at;
+        status = code_decode(engine, ids + at * places, left < most ? left : most, x + at * item);
+    }
+    free(*samples);
+    *samples = x;
+    return status;
 }
 
 static Status run(void *context, Comm *comm) {
@@ -112,7 +164,9 @@ static Status run(void *context, Comm *comm) {
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
                                .guidance = (float)command->guidance};
     TRY(generate(engine, comm, &request, &samples));
-    Status status = comm_rank(comm) == 0 ? deliver(command, samples) : STATUS_OK;
+    Status status = STATUS_OK;
+    if (command->decoder_config.run_dir != NULL) status = decode(command, &samples);
+    if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
     free(samples);
     return status;
 }
@@ -120,6 +174,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
+    trained_close(&command->decoder);
     trained_close(&command->trained);
 }
 

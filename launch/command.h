@@ -11,6 +11,7 @@ Status cmd_inspect(int argc, char **argv);
 Status cmd_verify(int argc, char **argv);
 Status cmd_train(int argc, char **argv);
 Status cmd_sample(int argc, char **argv);
+Status cmd_encode(int argc, char **argv);
 Status cmd_film(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);

@@ -23,8 +23,11 @@ static const CommandRow commands[] = {
      "train, or go on from the newest good checkpoint"},
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
-     " [--guidance G] [--average 0|1] [key=value ...]",
+     " [--guidance G] [--average 0|1] [--decode RUN] [key=value ...]",
      "draw samples: a PNG grid, or lines of text"},
+    {"encode", cmd_encode,
+     "RUN DATASET -o DIR [--name NAME] [--average 0|1] [--force] [key=value ...]",
+     "images become the codes that an autoencoder gives them: a data set of tokens"},
     {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--seed S] [key=value ...]",
      "held-out data dissolve into noise, and noise becomes samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,

@@ -126,7 +126,7 @@ static void block_add(Dit *dit, Params *params, int i) {
     network->forward_flops += 4.0 * (double)(tokens * tokens * width); // attention itself
 }
 
-static void dit_plan(Network *network, Params *params) {
+static Status dit_plan(Network *network, Params *params) {
     Dit *dit = (Dit *)network;
     const NetworkConfig *config = &network->config;
     const NetworkShape *shape = &network->shape;
@@ -148,6 +148,7 @@ static void dit_plan(Network *network, Params *params) {
                                        "final_layer.adaLN_modulation.1");
     dit->final = linear_add(network, params, dit->tokens, width, dit->patch_out, INIT_ZERO,
                             "final_layer.linear");
+    return STATUS_OK;
 }
 
 // ---- positions --------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ static Status mlp_check(const NetworkConfig *config, const NetworkShape *shape) 
     return STATUS_OK;
 }
 
-static void mlp_plan(Network *network, Params *params) {
+static Status mlp_plan(Network *network, Params *params) {
     Mlp *mlp = (Mlp *)network;
     int64_t width = mlp->width = network->config.width;
     mlp->input = linear_add(network, params, 1, network->shape.channels, width, INIT_UNIFORM,
@@ -51,6 +51,7 @@ static void mlp_plan(Network *network, Params *params) {
     }
     mlp->final = linear_add(network, params, 1, width, network->shape.out_channels, INIT_ZERO,
                             "final_layer.linear");
+    return STATUS_OK;
 }
 
 // ---- plan of memory ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 
 #include "model/network_impl.h"
 
-static const NetworkFamily *const families[] = {&network_dit, &network_mlp};
+static const NetworkFamily *const families[] = {&network_dit, &network_mlp, &network_fsq};
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -20,7 +20,7 @@ static Status family_find(const char *name, const NetworkFamily **out) {
         *out = families[i];
         if (strcmp(families[i]->name, name) == 0) return STATUS_OK;
     }
-    FAIL(BAD_CONFIG, "model.family is '%s'; it must be dit or mlp", name);
+    FAIL(BAD_CONFIG, "model.family is '%s'; it must be dit, mlp or fsq", name);
 }
 
 static Status config_check(const NetworkConfig *config) {
@@ -60,6 +60,10 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     TRY(family_find(config->family, &family));
     TRY(config_check(config));
     TRY(shape_check(shape));
+    FAIL_IF(shape->autoencoder != (family->encode != NULL), BAD_CONFIG,
+            "model.family is %s and process.name is %s: fsq and autoencoder go together, and with"
+            " nothing else",
+            config->family, shape->autoencoder ? "autoencoder" : "another");
     TRY(family->check(config, shape));
     Network *network = calloc(1, family->bytes + (size_t)config->depth * family->block_bytes);
     FAIL_IF(network == NULL, NO_MEMORY, "no memory for the plan of the network");
@@ -70,7 +74,11 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
     double divisor = strcmp(config->timestep_freq, "div-127") == 0 ? 127 : 128;
     for (int k = 0; k < TIME_FEATURES / 2; ++k)
         network->frequency[k] = exp(-log(10000.0) * k / divisor);
-    family->plan(network, params);
+    Status status = family->plan(network, params);
+    if (status != STATUS_OK) {
+        network_close(network);
+        return status;
+    }
     for (int i = 0; i < params->count; ++i) {
         size_t bytes = grad_scratch_bytes(params->list[i].size);
         if (bytes > network->scratch_bytes) network->scratch_bytes = bytes;
@@ -80,6 +88,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
 }
 
 void network_close(Network *network) {
+    if (network != NULL && network->family->close != NULL) network->family->close(network);
     free(network);
 }
 
@@ -149,6 +158,22 @@ void network_backward(const Network *network, Stream *stream, const NetworkMemor
                .grads = grads,
                .accumulate = accumulate};
     network->family->backward(&run, dout, dx);
+}
+
+int64_t network_code_places(const Network *network) {
+    return network->code_places;
+}
+
+void network_encode(const Network *network, Stream *stream, const NetworkMemory *memory,
+                    const NetworkInput *input, int32_t *ids) {
+    Run run = {.network = network, .stream = stream, .memory = memory, .input = input};
+    network->family->encode(&run, ids);
+}
+
+void network_decode(const Network *network, Stream *stream, const NetworkMemory *memory,
+                    const NetworkInput *input, float *out) {
+    Run run = {.network = network, .stream = stream, .memory = memory, .input = input};
+    network->family->decode(&run, out);
 }
 
 // ---- layers -----------------------------------------------------------------------------------

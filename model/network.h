@@ -1,10 +1,10 @@
 // A backbone: the function (x_t, time, label) -> out that a process trains.
 //
-// Two families share this interface: `dit`, a bidirectional transformer with adaLN-zero (Peebles
-// and Xie, arXiv 2212.09748) for images and token sequences, and `mlp` for vectors. A Network is a
-// plan: sizes and parameter offsets, no memory. Memory for one grain on one stream is an
-// Activations block planned by network_activation_bytes and allocated by the trainer before the
-// first step.
+// Three families share this interface: `dit`, a bidirectional transformer with adaLN-zero (Peebles
+// and Xie, arXiv 2212.09748) for images and token sequences, `mlp` for vectors, and `fsq`, which
+// lets an image through discrete codes. A Network is a plan: sizes and parameter offsets, no
+// memory. Memory for one grain on one stream is an Activations block planned by
+// network_activation_bytes and allocated by the trainer before the first step.
 #pragma once
 
 #include "model/backend.h"
@@ -13,10 +13,11 @@
 enum { TIME_FEATURES = 256 };
 
 typedef struct {
-    char family[8];        // "dit" or "mlp"
-    int32_t width, depth;  // D and number of blocks (mlp: hidden layers)
+    char family[8];        // "dit", "mlp" or "fsq"
+    int32_t width, depth;  // D and number of blocks (mlp: hidden layers; fsq: of each half)
     int32_t heads, patch;  // dit; a token is patch x patch pixels, or patch symbols
     int32_t mlp_ratio;     // hidden width of a block's MLP = mlp_ratio * width
+    int32_t codes;         // fsq: symbols that a patch may become
     float dropout;         // on both branches of every block
     char precision[8];     // "fp32", or "bf16": operands of the blocks' products and activations
     char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)
@@ -30,6 +31,7 @@ typedef struct {
     int32_t out_channels; // out [g, out_channels, height, width] or [g, length, out_channels]
     int32_t classes;      // label ids in [0, classes]; `classes` itself is the null class
     bool time_input;      // SUNDAE-like systems have none
+    bool autoencoder;     // out is to be made of codes alone
 } NetworkShape;
 
 typedef struct Network Network;
@@ -87,6 +89,15 @@ void network_forward(const Network *network, Stream *stream, const NetworkMemory
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx);
+
+// Of a network that goes through codes: an image is code_places of them, row by row, each below
+// model.codes; 0: another network. network_encode: ids [samples, code_places] of input->x;
+// network_decode: out of input->ids, as network_forward.
+int64_t network_code_places(const Network *network);
+void network_encode(const Network *network, Stream *stream, const NetworkMemory *memory,
+                    const NetworkInput *input, int32_t *ids);
+void network_decode(const Network *network, Stream *stream, const NetworkMemory *memory,
+                    const NetworkInput *input, float *out);
 
 // features[k] = cos(time f_k), features[128+k] = sin(time f_k), k < 128, computed on the host in
 // float64; `time` is 1000 t for t in [0,1] (or the integer step of a 1000-step process).

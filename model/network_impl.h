@@ -34,14 +34,18 @@ typedef struct {
     // Bytes of the family's struct, which begins with Network and ends with a row for each block.
     size_t bytes, block_bytes;
     // Adds the parameters in the order in which forward uses them, and completes the plan.
-    void (*plan)(Network *network, Params *params);
+    Status (*plan)(Network *network, Params *params);
+    void (*close)(Network *network); // what plan has opened; NULL: nothing
     size_t (*activation_bytes)(const Network *network, int64_t samples, bool backward);
     void (*table_fill)(const Network *network, float *table); // NULL: there is no table
     void (*forward)(const Run *run, float *out);
     void (*backward)(const Run *run, float *dout, float *dx);
+    // Autoencoders alone: ids [samples, code_places] of input->x; out of input->ids.
+    void (*encode)(const Run *run, int32_t *ids);
+    void (*decode)(const Run *run, float *out);
 } NetworkFamily;
 
-extern const NetworkFamily network_dit, network_mlp;
+extern const NetworkFamily network_dit, network_mlp, network_fsq;
 
 enum { NETWORK_DEPTH_MOST = 127 };
 
@@ -53,6 +57,7 @@ struct Network {
     Conditioner conditioner;
     bool half;            // model.precision is bf16
     double forward_flops; // of one sample; linear_add counts its layer
+    int64_t code_places;  // codes between encoder and decoder; 0: there is none
     size_t scratch_bytes, table_bytes;
 };
 

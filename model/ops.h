@@ -172,6 +172,25 @@ typedef struct {
     bool channel_last;
 } Patches;
 
+// Finite scalar quantisation: x is bounded to tanh(x/2), and y is the middle of the one of
+// CODE_LEVELS equal stretches of [-1,1] that it falls into. Level k_d of digit d makes the id, the
+// sum of k_d CODE_LEVELS^d. x, y, slope [samples,digits,places]; slope is that of the bounded
+// number; ids [samples,places], or NULL.
+enum { CODE_LEVELS = 4 };
+typedef struct {
+    const float *x;
+    float *y, *slope;
+    int32_t *ids;
+    int64_t samples, digits, places;
+} Quantise;
+
+// y of these ids.
+typedef struct {
+    const int32_t *ids;
+    float *y;
+    int64_t samples, digits, places;
+} CodeValues;
+
 // y = x * mask / (1 - rate), mask drawn by `key` for element e of sample[s] (block e/4, number e%4;
 // kept when rng_uniform >= rate). The same call on a gradient is the gradient. y may be x.
 typedef struct {
@@ -449,6 +468,8 @@ typedef struct {
     X(embed_grad, EmbedGrad, 3)                                                                    \
     X(patch_forward, Patches, 2)                                                                   \
     X(patch_back, Patches, 2)                                                                      \
+    X(quantise, Quantise, 4)                                                                       \
+    X(code_values, CodeValues, 2)                                                                  \
     X(dropout, Dropout, 3)                                                                         \
     X(rescale, Rescale, 3)                                                                         \
     X(logit, Logit, 2)                                                                             \

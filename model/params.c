@@ -9,7 +9,7 @@
 #include "base/rng.h"
 
 void params_init(Params *params) {
-    *params = (Params){0};
+    *params = (Params){.prefix = ""};
 }
 
 void params_close(Params *params) {
@@ -28,9 +28,11 @@ int64_t params_add(Params *params, Param param, const char *name_format, ...) {
     }
     va_list list;
     va_start(list, name_format);
-    int length = vsnprintf(param.name, sizeof param.name, name_format, list);
+    int first = snprintf(param.name, sizeof param.name, "%s", params->prefix);
+    int length =
+        vsnprintf(param.name + first, sizeof param.name - (size_t)first, name_format, list);
     va_end(list);
-    REQUIRE(length > 0 && length < PARAM_NAME_BYTES);
+    REQUIRE(length > 0 && first + length < PARAM_NAME_BYTES);
     REQUIRE(params_find(params, param.name) == NULL);
 
     Param *grown = realloc(params->list, ((size_t)params->count + 1) * sizeof *grown);

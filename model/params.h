@@ -33,6 +33,7 @@ typedef struct {
     int64_t size;      // elements of all tensors
     int64_t part_size; // set by params_finish
     int parts;
+    const char *prefix; // of the names to come
 } Params;
 
 void params_init(Params *params);

@@ -159,6 +159,8 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 // network, on the host.
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
+// The network lets a sample through so many codes, each one of `codes`: part of the prior.
+void process_set_code(Process *process, int64_t places, int32_t codes);
 double process_first_time(const Process *process);
 // A time of 2..T for a point of (0, 1), and by what its term is multiplied so that its mean over
 // uniform points is the sum. The proposal behind it is half uniform, half proportional to 1/t:

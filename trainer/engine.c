@@ -71,6 +71,9 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     TRY(process_open(config->process, &engine->shape, &engine->process));
     TRY(network_open(config->network, &engine->shape, &engine->params, &engine->network));
     params_finish(&engine->params);
+    if (engine->shape.autoencoder)
+        process_set_code(engine->process, network_code_places(engine->network),
+                         config->network->codes);
 
     DeviceConfig device = config->device;
     device.scratch_bytes = network_scratch_bytes(engine->network);

@@ -16,6 +16,7 @@ static const ProcessSystem *const systems[] = {
     &system_gaussian2015,
     &system_score_sde,
     &system_variational_sde,
+    &system_autoencoder,
     &system_multinomial,
     &system_binomial,
     &system_sundae,
@@ -149,6 +150,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     TRY(check(&config, system, shape));
     TRY(system->family->check(system, &config, shape));
     shape->time_input = !system->unrolled;
+    shape->autoencoder = system->autoencoder;
 
     size_t rows = (size_t)config.steps + 1;
     Process *process =
@@ -215,7 +217,11 @@ double process_scale_nats(const Process *process, const void *x_0) {
 double process_bound_prior(const Process *process, const void *x_0_host) {
     const ProcessSystem *system = process->system;
     double nats = system->prior != NULL ? system->prior(process, x_0_host) : 0;
-    return nats + process_scale_nats(process, x_0_host);
+    return nats + process->code_nats + process_scale_nats(process, x_0_host);
+}
+
+void process_set_code(Process *process, int64_t places, int32_t codes) {
+    process->code_nats = (double)places * log(codes);
 }
 
 double process_first_time(const Process *process) {

@@ -52,6 +52,7 @@ typedef struct {
     bool one_step; // a reverse step is known between neighbouring times only
     bool
         unrolled; // several passes make a loss; the network is told no time; there is no likelihood
+    bool autoencoder; // the network answers through codes
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
@@ -87,7 +88,7 @@ struct ProcessFamily {
 extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
-    system_variational_sde;
+    system_variational_sde, system_autoencoder;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae; // categorical
 
 // As process_open, of a system that need not be in the table.
@@ -107,8 +108,9 @@ struct Process {
     int64_t out_item;   // numbers of the network's answer
     int32_t vocabulary; // categorical: K
     int32_t null_label;
-    bool image;  // the process sees numbers in [-1,1] on 256 levels
-    float width; // of the noise that makes levels continuous; 0: none
+    double code_nats; // of a sample's codes
+    bool image;       // the process sees numbers in [-1,1] on 256 levels
+    float width;      // of the noise that makes levels continuous; 0: none
     // process.logit, [256] of a level: means over the noise of log z(1-z) and of logit(z)^2.
     double *logit_nats, *logit_square;
     double numbers[]; // of the tables

@@ -19,9 +19,11 @@ static NetworkConfig smallest_network(const NetworkShape *shape) {
                             .depth = 1,
                             .heads = 1,
                             .patch = 1,
+                            .codes = 16,
                             .mlp_ratio = 1,
                             .timestep_freq = "div-127"};
     if (vector) snprintf(config.family, sizeof config.family, "mlp");
+    if (shape->autoencoder) snprintf(config.family, sizeof config.family, "fsq");
     return config;
 }
 

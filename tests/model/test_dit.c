@@ -289,7 +289,7 @@ static Status open_status(const NetworkConfig *config, const NetworkShape *shape
     } while (0)
 
 static void test_refusals(void) {
-    REFUSED(strcpy(config.family, "unet"), "model.family is 'unet'; it must be dit or mlp");
+    REFUSED(strcpy(config.family, "unet"), "model.family is 'unet'; it must be dit, mlp or fsq");
     REFUSED(config.width = 18, "model.width is 18; it must be a multiple of 4");
     REFUSED(config.width = 0, "model.width is 0");
     REFUSED(config.depth = 0, "model.depth is 0; it must be 1 to 127");

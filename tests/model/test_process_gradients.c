@@ -19,16 +19,18 @@ static const GradientCase cases[] = {
     {"ddpm", "cosine", "x0", "learned-range", "vlb", false},
     {"ddpm", "linear", "v", "learned", "vlb", true},
     {"ddpm", "linear", "v", "learned", "hybrid", false},
-    {"gaussian2015", "", "", "", "", false},
-    {"gaussian2015", "", "", "", "", true},
+    {"gaussian2015", "", "", "", "vlb", false},
+    {"gaussian2015", "", "", "", "vlb", true},
     {"variational-sde", "", "score", "", "", false},
+    {"autoencoder", "", "", "", "vlb", true},
     {"multinomial", "", "", "", "", false},
     {"binomial", "", "", "", "", false},
     {"sundae", "", "", "", "", false},
 };
 
 static ProcessConfig config_of(const GradientCase *c) {
-    ProcessConfig config = {.steps = 30, .rate = 0.3f, .unroll = 2};
+    bool one = strcmp(c->name, "autoencoder") == 0;
+    ProcessConfig config = {.steps = one ? 1 : 30, .rate = 0.3f, .unroll = 2};
     snprintf(config.name, sizeof config.name, "%s", c->name);
     snprintf(config.schedule, sizeof config.schedule, "%s", c->schedule);
     snprintf(config.head, sizeof config.head, "%s", c->head);
@@ -38,7 +40,7 @@ static ProcessConfig config_of(const GradientCase *c) {
 }
 
 static bool is_of_symbols(const GradientCase *c) {
-    return c->head[0] == 0 && strcmp(c->name, "gaussian2015") != 0;
+    return c->head[0] == 0 && c->loss[0] == 0;
 }
 
 static NetworkShape shape_of(const GradientCase *c) {

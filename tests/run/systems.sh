@@ -9,10 +9,10 @@ worlds="3" long=
 [ "${1:-}" != --long ] || worlds="2 3 4" long=1
 
 # A run on one rank; then, for each world, half of it there and the rest on two ranks.
-# system NAME UNIT ARGUMENT...
-system() {
-    local name=$1 unit=$2 world first
-    shift 2
+# trains NAME ARGUMENT...
+trains() {
+    local name=$1 world first
+    shift
     set -- "$@" train.steps=24 checkpoint.every=12 eval.every=0 sample.every=0 log.every=1 \
         optim.warmup=0
     run 0 0 train "$@" run.dir="$work/$name"
@@ -25,11 +25,17 @@ system() {
         said "resumed from .*step-0*12" "it goes on from step 12"
         same "$(fingerprint "$work/$name-$world")" "$first" "$name, resumed"
     done
+}
+
+# system NAME UNIT ARGUMENT...
+system() {
+    local name=$1 unit=$2
+    trains "$name" "${@:3}"
     run 0 0 sample "$work/$name" -n 2 -o "$work/$name.out"
     [ -s "$work/$name.out" ] || die "$name draws nothing"
     run 0 2 eval "$work/$name" --limit 4 --json
     grep -q "\"$unit\": [0-9.-]*[0-9]," "$log" || die "$name is not evaluated in $unit"
-    checked "$name: $first on 1 and $worlds ranks, and resumed on 2"
+    checked "$name: $(fingerprint "$work/$name") on 1 and $worlds ranks, and resumed on 2"
 }
 
 small_batch=(train.batch=24 train.grains=12)
@@ -91,9 +97,41 @@ else
     echo "skip multinomial and sundae: Debian's bible-kjv-text is not installed"
 fi
 
-if [ -n "$long" ]; then
+# Pictures become codes, the same bytes on any number of threads; what is drawn on codes becomes
+# pictures.
+if [ -d /usr/share/datasets/fashion-mnist ]; then
     make_pictures
-    for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde fashion-mnist-variational; do
+    trains autoencoder "$root/configs/fashion-mnist-tokens.yaml" data.path="$work/pictures" \
+        model.width=32 model.depth=1 "${small_batch[@]}"
+    checked "autoencoder: $(fingerprint "$work/autoencoder") on 1 and $worlds ranks, and resumed on 2"
+    run 0 2 eval "$work/autoencoder" --limit 4 --json
+    grep -q '"bits_per_dim": [0-9]' "$log" || die "the autoencoder is not evaluated"
+    run fail 0 sample "$work/autoencoder"
+    said "draws nothing by itself" "an autoencoder says how to draw"
+    for threads in 1 3; do
+        run 0 0 encode "$work/autoencoder" "$work/pictures" -o "$work/codes-$threads" --name codes \
+            device.threads=$threads
+        run 0 0 verify "$work/codes-$threads"
+    done
+    diff -r "$work/codes-1" "$work/codes-3" || die "codes depend on the number of threads"
+    run 0 0 inspect "$work/codes-1" --split test --item 3
+    said "label" "codes keep their labels"
+    system codes bits_per_token "$root/configs/unifont.yaml" data.path="$work/codes-1" \
+        train.batch=12 train.grains=12 model.width=32 model.heads=4 model.depth=1 model.patch=1 \
+        process.name=multinomial process.steps=4 sampler.steps=0
+    run 0 2 sample "$work/codes" -n 20 -o "$work/pictures-2.png" --decode "$work/autoencoder"
+    run 0 0 sample "$work/codes" -n 20 -o "$work/pictures-1.png" --decode "$work/autoencoder"
+    cmp "$work/pictures-1.png" "$work/pictures-2.png" || die "decoded pictures differ on 2 ranks"
+    run fail 0 sample "$work/ddpm" --decode "$work/autoencoder"
+    said "is not what .* draws" "points are no codes"
+    checked "autoencoder: encodes, and decodes what is drawn"
+else
+    echo "skip autoencoder: Debian's dataset-fashion-mnist is not installed"
+fi
+
+if [ -n "$long" ]; then
+    for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde \
+        fashion-mnist-variational; do
         system "$name" bits_per_dim "$root/configs/$name.yaml" data.path="$work/pictures" \
             train.batch=12 train.grains=12 sampler.solver=ddim sampler.steps=5
     done
