@@ -156,13 +156,11 @@ static Status emerge(FilmCommand *command, Comm *comm) {
 
 // Numbers as the process sees them become numbers as they were stored: all frames but the ends.
 static void rescale_frames(FilmCommand *command) {
-    const ProcessConfig *process = &command->trained.settings.process;
-    float std = process->data_std != 0 ? process->data_std : 1, mean = process->data_mean;
     for (int64_t row = 0; row < 2 * command->rows; ++row)
         for (int64_t frame = 0; frame < command->frames; ++frame) {
             bool end = row < command->rows ? frame == 0 : frame == command->frames - 1;
             float *x = (float *)(void *)frame_of(command, row, frame);
-            for (int64_t i = 0; i < command->item_bytes / 4 && !end; ++i) x[i] = x[i] * std + mean;
+            if (!end) process_restore(command->trained.engine.process, x, command->item_bytes / 4);
         }
 }
 

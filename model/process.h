@@ -79,6 +79,9 @@ int process_steps(const Process *process); // T
 const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
 bool process_has_steps(const char *name);  // false: this system's time is continuous
 
+// Host numbers as the process sees them become numbers as they were stored, for pictures.
+void process_restore(const Process *process, float *x, int64_t n);
+
 // The unit in which bounds are told: "bits_per_dim" or "bits_per_token"; NULL: this system gives no
 // likelihood, and what is told of bounds below must not be asked.
 const char *process_bound_unit(const Process *process);

@@ -281,9 +281,9 @@ double process_elbo_rest(const Process *process, const void *x_0) {
            0.5 * (double)process->items * log(2 * M_PI * M_E * noise);
 }
 
-// Euler and Maruyama backwards along a member of the family of SDEs that have the same marginals
-// (arXiv 2106.02808, eq. 27): x - (f x - (1 - lambda/2) g^2 score) h + sqrt(1 - lambda) g sqrt(h)
-// z, score = (alpha x0_hat - x)/sigma^2.
+// Euler and Maruyama backwards along one of the SDEs that have the same marginals (arXiv
+// 2106.02808): x - (f x - (1 - lambda/2) g^2 score) h + sqrt(1 - lambda) g sqrt(h) z, f =
+// alpha'/alpha, score = (alpha x0_hat - x)/sigma^2.
 static GaussianStep em_step(const Process *process, double lambda, double t, double s) {
     GaussianPoint at = gaussian_point(process, t);
     double alpha = sqrt(at.keep), f = at.keep_rate / alpha, h = t - s, g2 = diffusion(at);

@@ -1,4 +1,4 @@
-// Images by logit (Dinh et al., arXiv 1605.08803, 4.1): a level v of 256 made continuous by u, and
+// Images by logit (after Dinh et al., arXiv 1605.08803): a level v of 256 made continuous by u, and
 // y = logit(z), z = a + (1 - 2a) (v + u)/256. What bounds need of it is exact in the mean over u.
 #include <math.h>
 

@@ -192,6 +192,14 @@ bool process_is_tokens(const Process *process) {
     return process->vocabulary > 0;
 }
 
+void process_restore(const Process *process, float *x, int64_t n) {
+    const ProcessConfig *config = &process->config;
+    for (int64_t i = 0; i < n; ++i) {
+        if (config->logit > 0) x[i] = 1 / (1 + expf(-x[i]));
+        x[i] = x[i] * config->data_std + config->data_mean;
+    }
+}
+
 int process_steps(const Process *process) {
     return process->config.steps;
 }

@@ -24,7 +24,7 @@ static void test_there_and_back(void) {
     ProcessCase c;
     Sampler *sampler;
     process_case_open(&c, "late", &config, shape_image(SIDE), N);
-    static float x_0[N * DIMS], seen[N * DIMS], back[N * DIMS];
+    static float x_0[N * DIMS], seen[N * DIMS], back[N * DIMS], seen_again[N * DIMS];
     static int32_t label[N];
     static uint64_t sample[N];
     static double time[N];
@@ -33,6 +33,7 @@ static void test_there_and_back(void) {
     GrainBatch batch = {1, 2, N, x_0, label, sample};
     process_corrupt_at(c.process, c.network, c.stream, &c.pass, &batch, time, 0);
     case_download(&c, seen, c.pass.x_0, sizeof seen);
+    memcpy(seen_again, seen, sizeof seen);
     EXPECT_OK(sampler_open(c.process, &one, &sampler));
     sampler_begin(sampler, c.stream, &c.pass, N, 1);
     GaussianNumbers n = gaussian_numbers(c.process, 1);
@@ -45,11 +46,13 @@ static void test_there_and_back(void) {
                             .b = 1});
     sampler_advance(sampler, c.stream, &c.pass, N, 0, 1);
     case_download(&c, back, c.pass.x_t, sizeof back);
+    process_restore(c.process, seen_again, N * DIMS);
     double places = 0;
     for (int i = 0; i < N * DIMS; ++i) {
         double z = 1 / (1 + exp(-(double)seen[i])), place = (z - 0.05) / 0.9 * 256 - i / DIMS;
         EXPECT(place > -1e-4 && place < 1 + 1e-4);
         EXPECT_NEAR(((double)back[i] + 1) * 127.5, i / DIMS + place - 0.5, 2e-2);
+        EXPECT_NEAR(seen_again[i], back[i], 1e-4);
         places += place / (N * DIMS);
     }
     EXPECT_NEAR(places, 0.5, 5 * sqrt(1.0 / 12 / (N * DIMS)));
