@@ -7,12 +7,12 @@
 #include "data/dataset_index.h"
 #include "data/loader.h"
 #include "data/pack.h"
+#include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/code.h"
 
 typedef struct {
     TrainedConfig config;

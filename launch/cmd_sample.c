@@ -6,13 +6,13 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"
 #include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/code.h"
 #include "trainer/generate.h"
 
 typedef struct {

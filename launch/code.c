@@ -1,5 +1,5 @@
-// The passes behind trainer/code.h.
-#include "trainer/code.h"
+// The passes behind launch/code.h.
+#include "launch/code.h"
 
 // Samples of lane i; the first of them is i * capacity.
 static int64_t group_of(const Engine *engine, int64_t count, int lane) {
