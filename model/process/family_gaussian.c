@@ -230,9 +230,10 @@ GaussianStep gaussian_slope(const Process *process, double t) {
 }
 
 Status process_flow_check(const Process *process) {
-    FAIL_IF(!is_continuous(process->system) || process_is_tokens(process), BAD_CONFIG,
-            "%s has no probability flow, which takes continuous time; evaluate its bound",
-            process->system->name);
+    FAIL_IF(
+        !is_continuous(process->system) || process_is_tokens(process), BAD_CONFIG,
+        "%s has no probability flow, which takes numbers in continuous time; evaluate it as it is",
+        process->system->name);
     FAIL_IF(process->image, BAD_CONFIG,
             "a density of images needs continuous pixels: train with process.dequantise=true");
     return STATUS_OK;
@@ -257,7 +258,7 @@ double process_flow_nats(const Process *process, const float *x, const void *x_0
 
 Status process_elbo_check(const Process *process) {
     FAIL_IF(process->system->density == NULL, BAD_CONFIG,
-            "%s has no ELBO along its SDE, which is of variational-sde; evaluate its bound",
+            "%s has no ELBO along its SDE, which is of variational-sde; evaluate it as it is",
             process->system->name);
     return process_flow_check(process);
 }

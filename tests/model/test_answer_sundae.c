@@ -169,7 +169,7 @@ static void test_the_chain_does_not_end_in_the_data(void) {
 
 // ---- our own passes ---------------------------------------------------------------------------
 
-enum { BATCH = 256, ROUNDS = 8000 };
+enum { BATCH = 256, ROUNDS = 5000 };
 
 static ProcessConfig config_sundae(int passes) {
     return (ProcessConfig){.name = "sundae",
