@@ -15,10 +15,10 @@ static int64_t item_of(const NetworkShape *shape) {
     return (int64_t)shape->channels * shape->height * shape->width;
 }
 
-// Ink on white: symbol 0 has none, the last one is black.
+// Ink on white: symbol 0 has none, the last one is black; a mask is grey.
 static unsigned char token_grey(const DatasetInfo *data, int32_t id) {
     int32_t most = data->symbols > 1 ? data->symbols - 1 : 1;
-    return (unsigned char)(255 - 255 * id / most);
+    return id > most ? 128 : (unsigned char)(255 - 255 * id / most);
 }
 
 static unsigned char number_grey(float x) {
@@ -55,7 +55,8 @@ static int character_bytes(const char *text) {
 }
 
 static void print_character(FILE *file, const DatasetInfo *data, int32_t id) {
-    const char *at = data->alphabet;
+    const char *at = id < data->symbols ? data->alphabet : "_"; // a mask
+    if (id >= data->symbols) id = 0;
     for (int32_t skip = id; skip > 0 && *at != '\0'; --skip) at += character_bytes(at);
     fprintf(file, "%.*s", character_bytes(at), at);
 }

@@ -320,6 +320,7 @@ typedef struct {
 typedef enum {
     CATEGORICAL_PLUG_IN, // for x_0 in the posterior: multinomial diffusion, D3PM
     CATEGORICAL_DIRECT,  // for x_{t-1} itself: binomial diffusion
+    CATEGORICAL_MIXTURE, // for x_0, over which the posterior is averaged: VQ-Diffusion
     CATEGORICAL_GUESS,   // for x_0, and the loss is - log p(x_0): SUNDAE
     CATEGORICAL_NOTHING  // it is not asked: the step is the forward kernel backwards, the loss is 0
 } CategoricalForm;
@@ -329,16 +330,21 @@ typedef enum {
 // it is uniform.
 //   keep = A_t, step_keep = a_t, keep_before = A_{t-1}; weight of the loss.
 // float64, because a_t differs from 1 by less than 1e-5 and the difference is what counts.
+// With a mask, id `classes` of x_t alone, a class is kept (A), drawn from the base (U) or masked
+// (C), A + U + C = 1, and a mask stays (arXiv 2111.14822). The mixture form reads U of the step and
+// before it in `step_spread`, `spread_before`; aux: weight of the cross-entropy of x_0 in its loss.
 typedef struct {
     double keep, step_keep, keep_before, weight;
+    double mask, step_mask, mask_before, step_spread, spread_before, aux;
     int32_t form; // CategoricalForm
 } CategoricalLevel;
 
 enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
 
 // Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (stay, class). It stays when
-// (stay + 1/2) / 2^32 < keep in float64, else becomes rng_below(class, classes), or the first class
-// at which the running sum of base passes (class + 1/2) / 2^32. ids in [0, classes).
+// (stay + 1/2) / 2^32 < keep in float64, is masked when that is >= 1 - mask > keep, else becomes
+// rng_below(class, classes), or the first class at which the running sum of base passes
+// (class + 1/2) / 2^32. ids in [0, classes), of x_t with the mask. keep = 0: x_0 is not read.
 typedef struct {
     const int32_t *x_0;
     const uint64_t *sample;
@@ -352,11 +358,12 @@ typedef struct {
 
 // loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
 //   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )
-// and theta_p is theta(x_t, p) or p itself by the form, p = softmax(logits); of - log p(x_0) in the
-// form of a guess. Added to what is in `loss` if `accumulate`. In the first form A_0
-// = 1 makes the first step the decoder -log theta(x_t, p)[x_0]. logits, dlogits
-// [samples,item,classes]; error = the sum in float64, without weight. dlogits, loss and error may
-// each be NULL.
+// and theta_p is theta(x_t, p), p itself or sum over v of p(v) theta(x_t, v) by the form, p =
+// softmax(logits). In the first form and the mixture A_0 = 1 makes the first step the decoder
+// -log theta_p[x_0]. The mixture takes an x_t for x_0 if no noise can have made it (U_t = 0).
+// logits, dlogits [samples,item,classes]; error = the sum in float64, without weight. The loss,
+// but not error, has aux times - log p(x_0) in the sum; a guess is - log p(x_0) itself. It is added
+// to what is in `loss` if `accumulate`. dlogits, loss and error may each be NULL.
 typedef struct {
     const float *logits;
     const int32_t *x_0, *x_t;
@@ -370,7 +377,8 @@ typedef struct {
 } CategoricalLoss;
 
 // Draws next[e] from theta_p by inversion with rng_uniform_f64 of the numbers 2(e%2), 2(e%2)+1 of
-// block e/2 of sample[s]; one level for all samples. x_t may be next.
+// block e/2 of sample[s]; one level for all samples. x_t may be next. truncation in (0, 1): p is
+// left its likeliest classes only, the fewest that have this share of it.
 typedef struct {
     const float *logits;
     const int32_t *x_t;
@@ -380,14 +388,14 @@ typedef struct {
     int64_t samples, item;
     int32_t classes;
     CategoricalLevel level;
+    double truncation;
     RngKey key;
 } CategoricalAdvance;
 
 // One step of a sampler that guesses x_0, p = softmax(logits / temperature):
 typedef enum {
-    // Each token becomes, with probability `share`, a draw from p. A sample that a step leaves as
-    // it
-    // was, from key.step = 10 on, stays so: memory [samples] is 1 from then on (step 0 clears it).
+    // Each token becomes, with probability `share`, a draw from p. A sample that a step, from
+    // key.step = 10 on, leaves as it was stays so: memory [samples] is 1 then (step 0 clears it).
     REFRESH_FRACTION,
     REFRESH_ARGMAX,   // every token becomes the likeliest class; memory [samples,item] = p of it
     REFRESH_UNCERTAIN // the same but for the `share` of tokens with the largest memory, which stay
@@ -405,6 +413,21 @@ typedef struct {
     double temperature, share;
     RngKey key;
 } CategoricalRefresh;
+
+// Reveals m/steps of the m masked tokens of each sample, rounded up: drawn without replacement by
+// their scores, score = max p. Each becomes a class drawn from p^(1 + purity score / highest score
+// of the sample), truncated as above, by the numbers of CategoricalAdvance; the order takes block
+// item + e. race [samples, item] is room for the work.
+typedef struct {
+    const float *logits;
+    const uint64_t *sample;
+    int32_t *x;
+    double *race;
+    int64_t samples, item;
+    int32_t classes, steps;
+    double purity, truncation;
+    RngKey key;
+} CategoricalReveal;
 
 // ids of the base distribution, the start of a sampler: number e%4 of block e/4, used as `class`
 // above.
@@ -483,6 +506,7 @@ typedef struct {
     X(categorical_advance, CategoricalAdvance, 5)                                                  \
     X(categorical_prior, CategoricalPrior, 3)                                                      \
     X(categorical_refresh, CategoricalRefresh, 4)                                                  \
+    X(categorical_reveal, CategoricalReveal, 4)                                                    \
     X(axpby, Axpby, 2)                                                                             \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \

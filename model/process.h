@@ -23,6 +23,8 @@ typedef struct {
     int32_t unroll;    // sundae: passes of the loss
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
+    float aux;                 // vq: weight of the cross-entropy of x_0; below 0: the system's own
+    bool aux_adaptive;         // vq: that weight falls from twice its size to once
     bool dequantise;           // images: uniform noise of a level's width makes data continuous
     // And the process sees logit(logit + (1 - 2 logit) x), x in [0,1] continuous; 0: x as above.
     float logit;
@@ -30,8 +32,8 @@ typedef struct {
 } ProcessConfig;
 
 typedef struct {
-    // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral";
-    // sundae: "fraction", "argmax".
+    // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral",
+    // with a mask also "purity"; sundae: "fraction", "argmax".
     char solver[12];
     int32_t steps;  // sampler steps, at most T; 0: T
     float guidance; // 1: none. out = null + guidance (cond - null)
@@ -41,7 +43,9 @@ typedef struct {
     // sundae: of the draws; share of tokens that a step draws (fraction) or that are certain
     // (argmax)
     float temperature, share;
-    float lambda; // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
+    float lambda;     // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
+    float truncation; // symbols: share of p that its likeliest classes keep; 0 or 1: all
+    float purity;     // purity: how much sharper the surest token's p is; 0: none
 } SamplerConfig;
 
 typedef struct Process Process;

@@ -19,6 +19,7 @@ static const ProcessSystem *const systems[] = {
     &system_autoencoder,
     &system_multinomial,
     &system_binomial,
+    &system_vq,
     &system_sundae,
 };
 // clang-format on
@@ -161,7 +162,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     int64_t pixels = (int64_t)shape->height * shape->width;
     process->items = shape->tokens ? shape->length : shape->channels * pixels;
     process->out_item = shape->out_channels * (shape->tokens ? shape->length : pixels);
-    process->vocabulary = shape->tokens ? shape->vocabulary : 0;
+    process->vocabulary = shape->tokens ? shape->out_channels : 0; // without a mask
     process->null_label = shape->classes;
     if (config.data_std == 0) process->config.data_std = 1;
     bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);

@@ -50,12 +50,13 @@ typedef struct {
     double (*distribution)(double t);
     double (*density)(double t);
     bool one_step; // a reverse step is known between neighbouring times only
-    bool
-        unrolled; // several passes make a loss; the network is told no time; there is no likelihood
+    // Several passes make a loss; the network is told no time; there is no likelihood.
+    bool unrolled;
     bool autoencoder; // the network answers through codes
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
-    void (*fill)(const ProcessConfig *config, double *step_noise); // [1..steps]
+    // [1..steps]; NULL: continuous time, or numbers that a family asks for elsewhere.
+    void (*fill)(const ProcessConfig *config, double *step_noise);
     // Nats of a sample that need no network. NULL: 0.
     double (*prior)(const Process *process, const void *x_0);
     double (*null_nats)(const Process *process, const void *x_0); // NULL: no null model
@@ -89,7 +90,8 @@ extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
     system_variational_sde, system_autoencoder;
-extern const ProcessSystem system_multinomial, system_binomial, system_sundae; // categorical
+extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
+    system_vq;
 
 // As process_open, of a system that need not be in the table.
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,
@@ -106,7 +108,7 @@ struct Process {
     double *proposal;   // [T + 1] of the bound: its distribution function, without the first step
     int64_t items;      // numbers or tokens of one sample
     int64_t out_item;   // numbers of the network's answer
-    int32_t vocabulary; // categorical: K
+    int32_t vocabulary; // categorical: K, without a mask
     int32_t null_label;
     double code_nats; // of a sample's codes
     bool image;       // the process sees numbers in [-1,1] on 256 levels

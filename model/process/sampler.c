@@ -74,6 +74,15 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             (double)config.lambda);
     FAIL_IF(config.lambda > 0 && !word_is(config.solver, "em"), BAD_CONFIG,
             "sampler.lambda is %g, which is for sampler.solver: em", (double)config.lambda);
+    FAIL_IF(!(config.truncation >= 0 && config.truncation <= 1), BAD_CONFIG,
+            "sampler.truncation is %g; choose above 0 to 1 (none)", (double)config.truncation);
+    FAIL_IF(config.truncation > 0 && config.truncation < 1 && !process_is_tokens(process),
+            BAD_CONFIG, "sampler.truncation is for symbols, and says nothing to %s; leave it away",
+            system->name);
+    FAIL_IF(!(config.purity >= 0) || !isfinite(config.purity), BAD_CONFIG,
+            "sampler.purity is %g; choose a finite number from 0 (none)", (double)config.purity);
+    FAIL_IF(config.purity > 0 && !word_is(config.solver, "purity"), BAD_CONFIG,
+            "sampler.purity is for sampler.solver = purity; choose that, or leave it away");
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};

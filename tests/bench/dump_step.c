@@ -130,7 +130,9 @@ static void keep_levels(Step *step, const Pass *pass, int64_t first) {
         double row[LEVELS_MOST] = {0};
         if (process_is_tokens(step->engine.process)) {
             const CategoricalLevel *level = (const CategoricalLevel *)pass->host_level + i;
-            memcpy(row, level, sizeof *level);
+            memcpy(row,
+                   (double[]){level->keep, level->step_keep, level->keep_before, level->weight},
+                   4 * sizeof *row);
         } else {
             const GaussianLevel *level = (const GaussianLevel *)pass->host_level + i;
             memcpy(row,

@@ -63,10 +63,11 @@ static int32_t *some_tokens(int64_t n, int32_t classes, uint64_t seed) {
     return x;
 }
 
-static void check_corrupt(void) {
+static void check_corrupt(double masked) {
     enum { N = SAMPLES * ITEM, K = 27 };
     TokenShape shape = {.item = ITEM, .classes = K, .key = rng_key(3, RNG_NOISE, 9)};
-    CategoricalLevel level[SAMPLES] = {{.keep = 0.5}, {.keep = 1}, {.keep = 1e-12}};
+    CategoricalLevel level[SAMPLES] = {
+        {.keep = 0.5, .mask = 0.3}, {.keep = 1}, {.keep = 1e-12, .mask = masked}};
     int32_t *x_0 = some_tokens(N, K, 1), *x_t = ops_memory(N, 4);
     OpBuffer b[] = {{x_0, N, OP_IN, NULL},
                     {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
@@ -80,7 +81,8 @@ static void check_corrupt(void) {
         int64_t e = i % ITEM;
         rng_block(shape.key, sample_numbers[i / ITEM], (uint32_t)(e / 2), bits);
         bool stays = (bits[2 * (e % 2)] + 0.5) / 4294967296.0 < level[i / ITEM].keep;
-        int32_t other = base_reference(bits[2 * (e % 2) + 1], K);
+        bool masks = (bits[2 * (e % 2)] + 0.5) / 4294967296.0 >= 1 - level[i / ITEM].mask;
+        int32_t other = masks ? K : base_reference(bits[2 * (e % 2) + 1], K);
         wrong += x_t[i] != (stays ? x_0[i] : other);
     }
     EXPECT_EQ(wrong, 0);
@@ -88,9 +90,9 @@ static void check_corrupt(void) {
 }
 
 static void test_categorical_corrupt_is_the_generator(void) {
-    check_corrupt();
+    check_corrupt(0);
     set_base(27);
-    check_corrupt();
+    check_corrupt(1 - 1e-12);
     base = NULL;
 }
 
@@ -151,9 +153,73 @@ static void softmax_reference(const double *logits, int classes, long double *p)
     for (int k = 0; k < classes; ++k) p[k] /= total;
 }
 
+// The numbers of a step from {A, U, C} by {a, u, c}.
+static CategoricalLevel mixed_level(double keep, double spread, double step_keep,
+                                    double step_spread, double weight, double aux) {
+    double at = keep * step_keep, spread_at = step_keep * spread + step_spread * (keep + spread);
+    return (CategoricalLevel){.keep = at,
+                              .step_keep = step_keep,
+                              .keep_before = keep,
+                              .weight = weight,
+                              .mask = 1 - at - spread_at,
+                              .step_mask = 1 - step_keep - step_spread,
+                              .mask_before = 1 - keep - spread,
+                              .step_spread = step_spread,
+                              .spread_before = spread,
+                              .aux = aux,
+                              .form = CATEGORICAL_MIXTURE};
+}
+
+static long double moved(int from, int to, double keep, double spread, double mask, int classes) {
+    if (from == classes || to == classes) return to < classes ? 0 : from == classes ? 1 : mask;
+    return keep * (from == to) + spread * (long double)(base == NULL ? 1.0L / classes : base[to]);
+}
+
+// sum over j of p(j) q(x_s = k|x_t, x_0 = j), by Bayes' rule; k = 0..classes. An x_t that no noise
+// can have made is x_0.
+static void mixture_reference(const CategoricalLevel *l, int x_t, const long double *p, int classes,
+                              long double *theta) {
+    for (int k = 0; k <= classes; ++k) theta[k] = 0;
+    for (int j = 0; j < classes; ++j) {
+        long double total = 0;
+        for (int k = 0; k <= classes; ++k)
+            total += moved(k, x_t, l->step_keep, l->step_spread, l->step_mask, classes) *
+                     moved(j, k, l->keep_before, l->spread_before, l->mask_before, classes);
+        for (int k = 0; k <= classes && total > 0; ++k)
+            theta[k] += p[j] / total *
+                        moved(k, x_t, l->step_keep, l->step_spread, l->step_mask, classes) *
+                        moved(j, k, l->keep_before, l->spread_before, l->mask_before, classes);
+    }
+    long double whole = 0;
+    for (int k = 0; k <= classes; ++k) whole += theta[k];
+    for (int k = 0; k <= classes; ++k) theta[k] /= whole;
+}
+
+static long double mixture_kl_reference(const CategoricalLevel *level, int x_0, int x_t,
+                                        const double *logits, int classes) {
+    long double p[CLASSES_REFERENCE], model[CLASSES_REFERENCE + 1], truth[CLASSES_REFERENCE + 1];
+    long double kl = 0;
+    softmax_reference(logits, classes, p);
+    mixture_reference(level, x_t, p, classes, model);
+    for (int k = 0; k < classes; ++k) p[k] = k == x_0;
+    mixture_reference(level, x_t, p, classes, truth);
+    for (int k = 0; k <= classes; ++k)
+        if (truth[k] > 0) kl += truth[k] * logl(truth[k] / model[k]);
+    return kl;
+}
+
+static long double cross_reference(const CategoricalLevel *level, int x_0, const double *logits,
+                                   int classes) {
+    long double p[CLASSES_REFERENCE];
+    softmax_reference(logits, classes, p);
+    return level->aux * -logl(p[x_0]);
+}
+
 static long double kl_reference(const CategoricalLevel *level, int x_0, int x_t,
                                 const double *logits, int classes) {
     long double p[CLASSES_REFERENCE], model[CLASSES_REFERENCE], truth[CLASSES_REFERENCE], kl = 0;
+    if (level->form == CATEGORICAL_MIXTURE)
+        return mixture_kl_reference(level, x_0, x_t, logits, classes);
     softmax_reference(logits, classes, p);
     theta_reference(level, x_t, p, classes, model);
     if (level->form == CATEGORICAL_DIRECT) memcpy(model, p, sizeof model);
@@ -203,6 +269,8 @@ static TokenCase token_case(int64_t item, int32_t classes) {
                    .x_t = some_tokens(n, classes, 23)};
     for (int64_t i = 0; i < n * classes; ++i) c.logits[i] *= 4;
     for (int64_t i = 0; i < n; i += 2) c.x_t[i] = c.x_0[i];
+    for (int64_t i = 0; i < n; i += 3)
+        if (token_levels[i / item].mask > 0) c.x_t[i] = classes;
     return c;
 }
 
@@ -224,14 +292,17 @@ static void run_token_loss(TokenCase *c, int64_t item, int32_t classes, bool gra
     EXPECT_EQ(ops_run("categorical_loss", call_token_loss, &shape, b, 8), 0);
 }
 
-// d kl / d logits[k], central differences in long double with a step that leaves 1e-9.
+// d (kl + aux cross-entropy) / d logits[k], central differences in long double with a step that
+// leaves 1e-9.
 static double slope_reference(const CategoricalLevel *level, int x_0, int x_t, double *logits,
                               int classes, int k) {
     double h = 1e-4, at = logits[k];
     logits[k] = at + h;
-    long double up = kl_reference(level, x_0, x_t, logits, classes);
+    long double up = kl_reference(level, x_0, x_t, logits, classes) +
+                     cross_reference(level, x_0, logits, classes);
     logits[k] = at - h;
-    long double down = kl_reference(level, x_0, x_t, logits, classes);
+    long double down = kl_reference(level, x_0, x_t, logits, classes) +
+                       cross_reference(level, x_0, logits, classes);
     logits[k] = at;
     return (double)((up - down) / (2 * (long double)h));
 }
@@ -239,12 +310,13 @@ static double slope_reference(const CategoricalLevel *level, int x_0, int x_t, d
 static void check_token_loss(int64_t item, int32_t classes) {
     TokenCase c = token_case(item, classes);
     run_token_loss(&c, item, classes, true);
-    double expected[SAMPLES] = {0}, worst = 0, logits[CLASSES_REFERENCE];
+    double expected[SAMPLES] = {0}, aux[SAMPLES] = {0}, worst = 0, logits[CLASSES_REFERENCE];
     for (int64_t i = 0; i < SAMPLES * item; ++i) {
         const CategoricalLevel *level = &token_levels[i / item];
         for (int k = 0; k < classes; ++k) logits[k] = (double)c.logits[i * classes + k];
         expected[i / item] +=
             level->weight * (double)kl_reference(level, c.x_0[i], c.x_t[i], logits, classes);
+        aux[i / item] += level->weight * (double)cross_reference(level, c.x_0[i], logits, classes);
         for (int k = 0; k < classes; k += 1 + classes / 8) {
             double slope = slope_reference(level, c.x_0[i], c.x_t[i], logits, classes, k);
             double got = (double)c.dlogits[i * classes + k];
@@ -255,7 +327,8 @@ static void check_token_loss(int64_t item, int32_t classes) {
     for (int s = 0; s < SAMPLES; ++s) {
         double weight = token_levels[s].weight;
         EXPECT_NEAR(weight * c.error[s], expected[s], 1e-12 * (1 + fabs(expected[s])));
-        EXPECT_NEAR((double)c.loss[s], weight * c.error[s], 1e-7 * weight * c.error[s]);
+        double loss = weight * c.error[s] + aux[s];
+        EXPECT_NEAR((double)c.loss[s], loss, 1e-7 * loss);
     }
     double before[SAMPLES];
     memcpy(before, c.error, sizeof before);
@@ -281,6 +354,55 @@ static void test_categorical_loss(void) {
     set_forms(CATEGORICAL_PLUG_IN, CATEGORICAL_PLUG_IN);
     check_token_loss(5, 27);
     base = NULL;
+}
+
+// Early, middle, first step; with a mask, and noise that is little, much, or none at all.
+static void test_categorical_loss_of_the_mixture(void) {
+    CategoricalLevel before[SAMPLES];
+    memcpy(before, token_levels, sizeof before);
+    token_levels[0] = mixed_level(0.4, 0.3, 0.7, 0.2, 1, 0);
+    token_levels[1] = mixed_level(0.6, 1e-6, 0.95, 1e-8, 2.5, 0.3);
+    token_levels[2] = mixed_level(1, 0, 0.9, 0.04, 1, 0.1);
+    check_token_loss(5, 27);
+    check_token_loss(17, 3);
+    check_token_loss(1, CATEGORICAL_CLASSES_MOST);
+    set_base(27);
+    base[1] = 0.01, base[0] -= 0.01;
+    check_token_loss(5, 27);
+    base = NULL;
+    token_levels[0] = mixed_level(0.4, 0.6, 0.7, 0.3, 1, 0.5); // no mask
+    token_levels[0].mask = 0;
+    check_token_loss(17, 5);
+    memcpy(token_levels, before, sizeof before);
+}
+
+// Without noise but the mask, a class that is seen is known: only aux asks for it.
+static void test_categorical_loss_of_masks_alone(void) {
+    enum { ITEM_SMALL = 6, K = 5 };
+    CategoricalLevel before[SAMPLES];
+    memcpy(before, token_levels, sizeof before);
+    for (int s = 0; s < SAMPLES; ++s) token_levels[s] = mixed_level(1 - s * .4, 0, 0.5, 0, 2, 0);
+    TokenCase c = token_case(ITEM_SMALL, K);
+    int64_t n = SAMPLES * ITEM_SMALL;
+    for (int64_t i = 0; i < n; ++i) c.x_t[i] = i % 2 == 0 ? K : c.x_0[i];
+    run_token_loss(&c, ITEM_SMALL, K, true);
+    for (int s = 0; s < SAMPLES; ++s) {
+        const CategoricalLevel *l = &token_levels[s];
+        double expected = 0, logits[K];
+        for (int64_t i = s * ITEM_SMALL; i < (s + 1) * ITEM_SMALL; ++i) {
+            long double p[CLASSES_REFERENCE];
+            for (int k = 0; k < K; ++k) logits[k] = (double)c.logits[i * K + k];
+            softmax_reference(logits, K, p);
+            double each = c.x_t[i] == K ? l->step_mask * l->keep_before / l->mask : 0;
+            expected -= each * (double)logl(p[c.x_0[i]]);
+            for (int k = 0; k < K; ++k)
+                EXPECT_NEAR((double)c.dlogits[i * K + k],
+                            2 * each * (double)(p[k] - (k == c.x_0[i])), 1e-6);
+        }
+        EXPECT_NEAR(c.error[s], expected, 1e-12);
+    }
+    token_case_free(&c);
+    memcpy(token_levels, before, sizeof before);
 }
 
 // A softmax that is one-hot to the last bit, right and wrong.
@@ -348,9 +470,13 @@ static int32_t draw_reference(const TokenShape *shape, const float *logits_f32, 
                               uint64_t sample, int64_t e) {
     double logits[CLASSES_REFERENCE];
     long double p[CLASSES_REFERENCE], theta[CLASSES_REFERENCE], running = 0;
+    int32_t classes = shape->classes + (shape->level.form == CATEGORICAL_MIXTURE);
     for (int k = 0; k < shape->classes; ++k) logits[k] = (double)logits_f32[k];
     softmax_reference(logits, shape->classes, p);
-    theta_reference(&shape->level, x_t, p, shape->classes, theta);
+    if (shape->level.form == CATEGORICAL_MIXTURE)
+        mixture_reference(&shape->level, x_t, p, shape->classes, theta);
+    else
+        theta_reference(&shape->level, x_t, p, shape->classes, theta);
     if (shape->level.form == CATEGORICAL_DIRECT) memcpy(theta, p, sizeof theta);
     if (shape->level.form == CATEGORICAL_NOTHING) { // the forward kernel alone
         long double a = shape->level.step_keep;
@@ -360,7 +486,7 @@ static int32_t draw_reference(const TokenShape *shape, const float *logits_f32, 
     rng_block(shape->key, sample, (uint32_t)(e / 2), bits);
     long double goal = rng_uniform_f64(bits[2 * (e % 2)], bits[2 * (e % 2) + 1]);
     int32_t k = 0;
-    while (k + 1 < shape->classes && (running += theta[k]) <= goal) ++k;
+    while (k + 1 < classes && (running += theta[k]) <= goal) ++k;
     return k;
 }
 
@@ -368,6 +494,8 @@ static void check_token_advance(const CategoricalLevel *level, bool in_place) {
     enum { N = SAMPLES * ITEM, K = 27 };
     TokenShape shape = {ITEM, K, in_place, rng_key(8, RNG_ANCESTRAL, 3), *level};
     TokenCase c = token_case(ITEM, K);
+    for (int64_t i = 0; i < N; i += 3)
+        if (level->form == CATEGORICAL_MIXTURE) c.x_t[i] = K;
     int32_t *next = ops_memory(N, 4), *expected = ops_memory(N, 4);
     for (int64_t i = 0; i < N; ++i)
         expected[i] =
@@ -393,13 +521,20 @@ static void test_categorical_advance(void) {
     check_token_advance(&level, false);
     level.form = CATEGORICAL_NOTHING;
     check_token_advance(&level, false);
+    level = mixed_level(0.4, 0.3, 0.7, 0.2, 1, 0);
+    check_token_advance(&level, false);
     base = NULL;
+    check_token_advance(&level, true);
+    level = mixed_level(0.6, 1e-6, 0.95, 1e-8, 2.5, 0.3);
+    check_token_advance(&level, false);
 }
 
 int main(void) {
     RUN(test_categorical_corrupt_is_the_generator);
     RUN(test_categorical_prior);
     RUN(test_categorical_loss);
+    RUN(test_categorical_loss_of_the_mixture);
+    RUN(test_categorical_loss_of_masks_alone);
     RUN(test_categorical_loss_at_the_ends);
     RUN(test_categorical_loss_near_zero);
     RUN(test_categorical_advance);

@@ -26,11 +26,14 @@ static const GradientCase cases[] = {
     {"multinomial", "", "", "", "", false},
     {"binomial", "", "", "", "", false},
     {"sundae", "", "", "", "", false},
+    {"vq", "released", "", "", "", false},
+    {"vq", "paper", "", "", "", false},
 };
 
 static ProcessConfig config_of(const GradientCase *c) {
     bool one = strcmp(c->name, "autoencoder") == 0;
     ProcessConfig config = {.steps = one ? 1 : 30, .rate = 0.3f, .unroll = 2};
+    if (strcmp(c->name, "vq") == 0) config.aux = 0.2f;
     snprintf(config.name, sizeof config.name, "%s", c->name);
     snprintf(config.schedule, sizeof config.schedule, "%s", c->schedule);
     snprintf(config.head, sizeof config.head, "%s", c->head);
@@ -89,7 +92,7 @@ static void check_case(const GradientCase *c) {
     process_case_open(&p, "cpu", &config, shape_of(c), SAMPLES);
     int64_t item = p.out_bytes / 4, n = SAMPLES * item;
     REQUIRE(n <= OUT_MOST);
-    fill_data(c, x_0, p.shape.vocabulary);
+    fill_data(c, x_0, shape_of(c).vocabulary);
     for (int i = 0; i < SAMPLES; ++i) sample[i] = (uint64_t)i;
     GrainBatch batch = {3, 1, SAMPLES, x_0, label, sample};
     process_corrupt(p.process, p.network, p.stream, &p.pass, &batch);

@@ -80,6 +80,12 @@ system binomial bits_per_token "$root/configs/heartbeat.yaml" data.path="$work/h
     "${small_batch[@]}" process.steps=40
 grep -q '"null"' "$log" || die "the null model is not told"
 
+vq=("$root/configs/fashion-mnist-vq.yaml" data.path="$work/heartbeat" "${small_batch[@]}"
+    model.width=32 model.depth=1 model.heads=2 process.steps=4 sampler.steps=4)
+system vq bits_per_token "${vq[@]}"
+system "vq paper" bits_per_token "${vq[@]}" process.schedule=paper process.times=uniform \
+    sampler.solver=purity sampler.purity=2 sampler.truncation=0.86 sampler.steps=3
+
 if [ -e /usr/lib/bible.data ]; then
     run 0 0 pack /usr/lib/bible.data -o "$work/bible"
     system multinomial bits_per_token "$root/configs/kjv.yaml" data.path="$work/bible" \

@@ -21,15 +21,17 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const CategoricalCorrupt *a
     enum { TOKENS = NOISE_CHUNK / 2 };
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
-        double keep = args->level[s].keep;
+        double keep = args->level[s].keep, masked_from = 1.0 - args->level[s].mask;
         for (int64_t e = 0; e < args->item; e += TOKENS) {
             const int32_t *x_0 = args->x_0 + s * args->item + e;
             int32_t *x_t = args->x_t + s * args->item + e;
             int64_t n = args->item - e < TOKENS ? args->item - e : TOKENS;
             noise_bits(args->key, args->sample[s], e / 2, bits);
             for (int64_t i = 0; i < n; ++i) {
-                bool stays = ((double)bits[2 * i] + 0.5) * 0x1p-32 < keep;
-                x_t[i] = stays ? x_0[i] : base_draw(args->base, args->classes, bits[2 * i + 1]);
+                double u = ((double)bits[2 * i] + 0.5) * 0x1p-32;
+                x_t[i] = u < keep           ? x_0[i]
+                         : u >= masked_from ? args->classes
+                                            : base_draw(args->base, args->classes, bits[2 * i + 1]);
             }
         }
     }
@@ -51,13 +53,17 @@ typedef struct {
     double keep, a;                                                                // A, a_t
     double rest[CATEGORICAL_CLASSES_MOST];                                         // (1-a_t) base
     double v_rest[CATEGORICAL_CLASSES_MOST], log_v_rest[CATEGORICAL_CLASSES_MOST]; // (1-A) base
+    const CategoricalLevel *level;
     int classes;
     int32_t form;
 } TokenKernel;
 
 static void kernel_fill(TokenKernel *k, const CategoricalLevel *level, const double *base,
                         int classes) {
-    double u = 1.0 - level->step_keep, v = 1.0 - level->keep_before;
+    bool mixture = level->form == CATEGORICAL_MIXTURE;
+    double u = mixture ? level->step_spread : 1.0 - level->step_keep;
+    double v = mixture ? level->spread_before : 1.0 - level->keep_before;
+    k->level = level;
     k->keep = level->keep_before;
     k->a = level->step_keep;
     k->classes = classes;
@@ -135,8 +141,78 @@ static double guess_loss(const TokenKernel *k, const float *logits, int x_0, dou
     return log_sum - (double)logits[x_0];
 }
 
+// ---- the mixture form -------------------------------------------------------------------------
+
+// u = q(x_t|x_{t-1} = k), z = q(x_t|x_0 = k) of a class k that x_t is not, and of x_t.
+typedef struct {
+    double u, u_here, z, z_here;
+} Reach;
+
+static Reach reach_of(const TokenKernel *k, int x_t) {
+    const CategoricalLevel *level = k->level;
+    if (x_t == k->classes)
+        return (Reach){level->step_mask, level->step_mask, level->mask, level->mask};
+    double u = k->rest[x_t], z = fma(k->a, k->v_rest[x_t], u * (1.0 - level->mask_before));
+    return (Reach){u, k->a + u, z, fma(k->a, k->keep, z)};
+}
+
+// r = p/z, w = A r + (U base) sum of r: the mixture gives u w to a class, and C to the mask, times
+// the sum, which is returned. z = 0 for all but x_t: it is x_0.
+static double mix(const TokenKernel *k, const Reach *reach, int x_t, const double *p, double *r,
+                  double *w) {
+    for (int c = 0; c < k->classes; ++c) r[c] = reach->z > 0.0 ? p[c] / reach->z : 0.0;
+    if (x_t < k->classes) r[x_t] = (reach->z > 0.0 ? p[x_t] : 1.0) / reach->z_here;
+    double sum = f64_sum(r, k->classes);
+    for (int c = 0; c < k->classes; ++c) w[c] = fma(k->keep, r[c], k->v_rest[c] * sum);
+    return sum;
+}
+
+// KL of one token, and p dKL/dp: q = u v / z(x_0), KL = sum q (log v - log w - log z(x_0)),
+//   p_j dKL/dp_j = - q_j A r_j / w_j - r_j sum q (U base) / w
+static double mixture_kl(const TokenKernel *k, const double *p, const float *log_p, double log_sum,
+                         int x_0, int x_t, double *slope) {
+    double r[CATEGORICAL_CLASSES_MOST], w[CATEGORICAL_CLASSES_MOST];
+    double part[CATEGORICAL_CLASSES_MOST], shared[CATEGORICAL_CLASSES_MOST];
+    Reach reach = reach_of(k, x_t);
+    (void)mix(k, &reach, x_t, p, r, w);
+    double z_0 = x_0 == x_t ? reach.z_here : reach.z, log_z_0 = log_f64(z_0);
+    for (int c = 0; c < k->classes; ++c) {
+        double q = (c == x_t ? reach.u_here : reach.u) / z_0 * k->v_rest[c],
+               log_v = k->log_v_rest[c];
+        if (c == x_0) {
+            q += (c == x_t ? reach.u_here : reach.u) / z_0 * k->keep;
+            log_v = log_f64(k->keep + k->v_rest[c]);
+        }
+        bool alone = k->v_rest[c] == 0.0; // w is A r, which may have underflown
+        double log_w = alone ? 0.0 : log_f64(w[c]);
+        if (alone && c == x_0) log_w = log_f64(k->keep) + ((double)log_p[c] - log_sum) - log_z_0;
+        part[c] = q > 0.0 ? q * (log_v - log_w - log_z_0) : 0.0;
+        shared[c] = alone ? 0.0 : q * k->v_rest[c] / w[c];
+        slope[c] = alone ? -q : -q * k->keep * r[c] / w[c];
+    }
+    double sum = f64_sum(shared, k->classes);
+    for (int c = 0; c < k->classes; ++c) slope[c] -= r[c] * sum;
+    return f64_sum(part, k->classes);
+}
+
+// Also - log p(x_0) into cross; the gradient is that of both.
+static double mixture_loss(const TokenKernel *k, const float *logits, int x_0, int x_t,
+                           double weight, double *cross, float *dlogits) {
+    double p[CATEGORICAL_CLASSES_MOST], slope[CATEGORICAL_CLASSES_MOST] = {0}, log_sum, kl = 0.0;
+    softmax(logits, k->classes, p, &log_sum);
+    *cross = log_sum - (double)logits[x_0];
+    if (reach_of(k, x_t).z > 0.0) kl = mixture_kl(k, p, logits, log_sum, x_0, x_t, slope);
+    if (dlogits == NULL) return kl;
+    double sum = f64_sum(slope, k->classes) - k->level->aux;
+    slope[x_0] -= k->level->aux;
+    for (int c = 0; c < k->classes; ++c) dlogits[c] = (float)(weight * fma(-p[c], sum, slope[c]));
+    return kl;
+}
+
 static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
-                         float *dlogits) {
+                         double *cross, float *dlogits) {
+    if (k->form == CATEGORICAL_MIXTURE)
+        return mixture_loss(k, logits, x_0, x_t, weight, cross, dlogits);
     if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_GUESS) return guess_loss(k, logits, x_0, weight, dlogits);
@@ -151,36 +227,81 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
         const CategoricalLevel *level = &args->level[s];
         TokenKernel kernel;
         kernel_fill(&kernel, level, args->base, args->classes);
-        double sum = 0.0;
+        double sum = 0.0, crosses = 0.0;
         for (int64_t e = s * args->item; e < (s + 1) * args->item; ++e) {
             float *dlogits = args->dlogits == NULL ? NULL : args->dlogits + e * row;
+            double cross = 0.0;
             sum += token_loss(&kernel, args->logits + e * row, args->x_0[e], args->x_t[e],
-                              level->weight, dlogits);
+                              level->weight, &cross, dlogits);
+            crosses += cross;
         }
         double before = args->accumulate ? (double)args->loss[s] : 0.0;
-        if (args->loss != NULL) args->loss[s] = (float)(before + level->weight * sum);
+        if (args->loss != NULL)
+            args->loss[s] = (float)(before + level->weight * fma(level->aux, crosses, sum));
         if (args->error != NULL) args->error[s] = sum;
     }
 }
 
-// The class at which the running sum of what a token becomes passes `uniform` of its total.
-static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, double uniform) {
-    double p[CATEGORICAL_CLASSES_MOST], log_sum, running = 0.0;
-    if (k->form != CATEGORICAL_NOTHING) softmax(logits, k->classes, p, &log_sum);
+// ---- draws ------------------------------------------------------------------------------------
+
+// The class at which the running sum of p passes `uniform` of its total.
+static int32_t invert(const double *p, int classes, double uniform) {
+    double goal = uniform * f64_sum(p, classes), running = 0.0;
+    int32_t last = 0;
+    for (int c = 0; c < classes; ++c) {
+        running += p[c];
+        if (p[c] > 0.0) last = c; // rounding may leave the goal just above the whole sum
+        if (running > goal) break;
+    }
+    return last;
+}
+
+static int likeliest(const double *p, int classes) {
+    int best = 0;
+    for (int c = 1; c < classes; ++c) best = p[c] > p[best] ? c : best;
+    return best;
+}
+
+// Leaves the likeliest classes of p, the fewest that have the share.
+static void truncate_to(double *p, int classes, double share) {
+    if (!(share > 0.0 && share < 1.0)) return;
+    double kept[CATEGORICAL_CLASSES_MOST] = {0}, running = 0.0;
+    for (int n = 0; n < classes && running < share; ++n) {
+        int best = likeliest(p, classes);
+        running += kept[best] = p[best];
+        p[best] = -1.0;
+    }
+    for (int c = 0; c < classes; ++c) p[c] = kept[c];
+}
+
+static double uniform_of(RngKey key, uint64_t sample, int64_t e) {
+    uint32_t bits[4];
+    rng_block(key, sample, (uint32_t)(e / 2), bits);
+    return rng_uniform_f64(bits[2 * (e % 2)], bits[2 * (e % 2) + 1]);
+}
+
+static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, double truncation,
+                          double uniform) {
+    double p[CATEGORICAL_CLASSES_MOST + 1], log_sum;
+    if (k->form != CATEGORICAL_NOTHING) {
+        softmax(logits, k->classes, p, &log_sum);
+        truncate_to(p, k->classes, truncation);
+    }
+    if (k->form == CATEGORICAL_MIXTURE) {
+        double r[CATEGORICAL_CLASSES_MOST], w[CATEGORICAL_CLASSES_MOST];
+        Reach reach = reach_of(k, x_t);
+        double sum = mix(k, &reach, x_t, p, r, w);
+        for (int c = 0; c < k->classes; ++c) p[c] = (c == x_t ? reach.u_here : reach.u) * w[c];
+        p[k->classes] = x_t == k->classes ? k->level->mask_before * sum : 0.0;
+        return invert(p, k->classes + 1, uniform);
+    }
     for (int c = 0; c < k->classes; ++c) {
         double here = c == x_t ? k->a : 0.0;
         if (k->form == CATEGORICAL_NOTHING) p[c] = here + k->rest[c];
         if (k->form == CATEGORICAL_PLUG_IN)
             p[c] = (here + k->rest[x_t]) * fma(k->keep, p[c], k->v_rest[c]);
     }
-    double goal = uniform * f64_sum(p, k->classes);
-    int32_t last = 0;
-    for (int c = 0; c < k->classes; ++c) {
-        running += p[c];
-        if (p[c] > 0.0) last = c; // rounding may leave the goal just above the whole sum
-        if (running > goal) break;
-    }
-    return last;
+    return invert(p, k->classes, uniform);
 }
 
 void CPU_KERNEL(categorical_advance)(Stream *stream, const CategoricalAdvance *args) {
@@ -189,12 +310,10 @@ void CPU_KERNEL(categorical_advance)(Stream *stream, const CategoricalAdvance *a
     kernel_fill(&kernel, &args->level, args->base, args->classes);
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; ++e) {
-            uint32_t bits[4];
-            rng_block(args->key, args->sample[s], (uint32_t)(e / 2), bits);
-            double uniform = rng_uniform_f64(bits[2 * (e % 2)], bits[2 * (e % 2) + 1]);
             int64_t at = s * args->item + e;
             args->next[at] =
-                token_draw(&kernel, args->logits + at * args->classes, args->x_t[at], uniform);
+                token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],
+                           args->truncation, uniform_of(args->key, args->sample[s], e));
         }
 }
 
@@ -212,20 +331,9 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args)
 
 // ---- guesses ----------------------------------------------------------------------------------
 
-// The likeliest class, and its probability.
-static int32_t token_best(const float *logits, int classes, float *probability) {
-    double p[CATEGORICAL_CLASSES_MOST], log_sum;
-    int32_t best = 0;
-    softmax(logits, classes, p, &log_sum);
-    for (int32_t c = 1; c < classes; ++c)
-        if (p[c] > p[best]) best = c;
-    *probability = (float)p[best];
-    return best;
-}
-
 static void refresh_fraction(const CategoricalRefresh *args, int64_t s) {
     float warm[CATEGORICAL_CLASSES_MOST];
-    TokenKernel kernel = {.classes = args->classes, .form = CATEGORICAL_GUESS};
+    double p[CATEGORICAL_CLASSES_MOST], log_sum;
     bool changed = args->key.step < 10;
     if (args->key.step == 0) args->memory[s] = 0.0f;
     for (int64_t e = 0; e < args->item && args->memory[s] == 0.0f; ++e) {
@@ -235,7 +343,8 @@ static void refresh_fraction(const CategoricalRefresh *args, int64_t s) {
         if (!(((double)bits[2] + 0.5) * 0x1p-32 < args->share)) continue;
         for (int c = 0; c < args->classes; ++c)
             warm[c] = (float)((double)args->logits[at * args->classes + c] / args->temperature);
-        int32_t next = token_draw(&kernel, warm, 0, rng_uniform_f64(bits[0], bits[1]));
+        softmax(warm, args->classes, p, &log_sum);
+        int32_t next = invert(p, args->classes, rng_uniform_f64(bits[0], bits[1]));
         changed |= next != args->x[at];
         args->x[at] = next;
     }
@@ -257,14 +366,58 @@ void CPU_KERNEL(categorical_refresh)(Stream *stream, const CategoricalRefresh *a
         if (args->kind == REFRESH_FRACTION) refresh_fraction(args, s);
         for (int64_t e = 0; e < args->item && args->kind != REFRESH_FRACTION; ++e) {
             int64_t at = s * args->item + e;
-            float probability;
-            int32_t best =
-                token_best(args->logits + at * args->classes, args->classes, &probability);
+            double p[CATEGORICAL_CLASSES_MOST], log_sum;
+            softmax(args->logits + at * args->classes, args->classes, p, &log_sum);
+            int best = likeliest(p, args->classes);
             if (args->kind == REFRESH_ARGMAX)
-                args->x[at] = best, args->memory[at] = probability;
+                args->x[at] = best, args->memory[at] = (float)p[best];
             else if ((double)certainty_rank(args->memory + s * args->item, args->item, e) >=
                      certain)
                 args->x[at] = best;
         }
     }
+}
+
+// The class of a masked token in the p that its score, relative to the highest, sharpens.
+static int32_t pure_draw(const float *logits, int classes, double highest, double purity,
+                         double truncation, double uniform) {
+    double p[CATEGORICAL_CLASSES_MOST], log_sum;
+    softmax(logits, classes, p, &log_sum);
+    double power = 1.0 + purity * p[likeliest(p, classes)] / highest;
+    truncate_to(p, classes, truncation);
+    for (int c = 0; c < classes; ++c)
+        p[c] = p[c] > 0.0 ? exp_f64(power * ((double)logits[c] - log_sum)) : 0.0;
+    return invert(p, classes, uniform);
+}
+
+// Whoever's exponential clock of rate `score` rings first: the order is a draw without replacement.
+static void sample_reveal(const CategoricalReveal *args, int64_t s) {
+    double *race = args->race + s * args->item, highest = 0.0, p[CATEGORICAL_CLASSES_MOST], log_sum;
+    int32_t *x = args->x + s * args->item;
+    const float *logits = args->logits + s * args->item * args->classes;
+    int64_t masked = 0;
+    for (int64_t e = 0; e < args->item; ++e) {
+        race[e] = INFINITY;
+        if (x[e] != args->classes) continue;
+        uint32_t bits[4];
+        softmax(logits + e * args->classes, args->classes, p, &log_sum);
+        double score = p[likeliest(p, args->classes)];
+        rng_block(args->key, args->sample[s], (uint32_t)(args->item + e), bits);
+        race[e] =
+            score > 0.0 ? -log_f64(rng_uniform_f64(bits[0], bits[1])) / score : 0.0; // not NaN
+        highest = score > highest ? score : highest;
+        ++masked;
+    }
+    for (int64_t left = (masked + args->steps - 1) / args->steps; left > 0; --left) {
+        int64_t first = 0;
+        for (int64_t e = 1; e < args->item; ++e) first = race[e] < race[first] ? e : first;
+        race[first] = INFINITY;
+        x[first] = pure_draw(logits + first * args->classes, args->classes, highest, args->purity,
+                             args->truncation, uniform_of(args->key, args->sample[s], first));
+    }
+}
+
+void CPU_KERNEL(categorical_reveal)(Stream *stream, const CategoricalReveal *args) {
+    (void)stream;
+    for (int64_t s = 0; s < args->samples; ++s) sample_reveal(args, s);
 }
