@@ -36,23 +36,28 @@ static const SchemaRow rows[] = {
     NUMBER(model.dropout, "0", 0, 0.9, NONE, FIXED, "dropout on both branches of each block"),
     CHOICE(model.precision, "fp32", "fp32|bf16", FIXED,
            "dit: bf16 rounds the operands of the blocks' products and their activations"),
+    SCHEMA_SWITCH(RunSettings, model.fourier, "false", SCHEMA_FIXED,
+                  "numbers: sin and cos of 64 and 128 turns of each besides itself"),
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 
     CHOICE(process.name, "ddpm",
-           "ddpm|gaussian2015|score-sde|variational-sde|multinomial|binomial|vq|sundae|autoencoder",
+           "ddpm|gaussian2015|score-sde|variational-sde|vdm|multinomial|binomial|vq|sundae|"
+           "autoencoder",
            FIXED, "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
     CHOICE(process.schedule, "auto", "auto|cosine|linear|vp|ve|sub-vp|released|paper", FIXED,
            "noise schedule; auto, here and below: the system's own choice"),
-    CHOICE(process.head, "auto", "auto|eps|x0|v|score", FIXED, "ddpm: what the network predicts"),
+    CHOICE(process.head, "auto", "auto|eps|x0|v|score|residual", FIXED,
+           "what the network predicts"),
     CHOICE(process.variance, "auto", "auto|fixed-small|fixed-large|learned|learned-range", FIXED,
            "ddpm: variance of the reverse steps"),
     CHOICE(
-        process.loss, "auto", "auto|simple|hybrid|vlb|likelihood", FIXED,
+        process.loss, "auto", "auto|simple|hybrid|vlb|likelihood|continuous|discrete", FIXED,
         "squares, with the bound for a learned variance, the bound itself; score-sde: g^2/sigma^2"),
-    CHOICE(process.times, "auto", "auto|uniform|importance|second-moment|debiased", FIXED,
-           "law of the times in training: by what losses they gave, or uniform"),
+    CHOICE(process.times, "auto", "auto|uniform|stratified|importance|second-moment|debiased",
+           FIXED,
+           "law of the times in training: uniform, evenly over a batch, by what losses they gave"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
     NUMBER(process.unroll, "2", 1, 8, NONE, FIXED, "sundae: passes of the loss"),
@@ -168,6 +173,7 @@ Status run_config_read(const char *path, char *const *overrides, int count, RunS
     TRY(schema_defaults(&schema, out));
     TRY(schema_load_yaml(&schema, path, out));
     for (int i = 0; i < count; ++i) TRY(schema_set(&schema, overrides[i], out));
+    out->process.batch = out->train.batch;
     return check(out);
 }
 

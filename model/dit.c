@@ -45,6 +45,7 @@ typedef struct {
 
 typedef struct {
     Condition condition;
+    float *features, *dfeatures;
     float *patches;       // [r, patch_in]
     float *final_patches; // [r, patch_out], images
     DitLayer layer[2 * NETWORK_DEPTH_MOST + 1];
@@ -104,8 +105,7 @@ static void input_add(Dit *dit, Params *params) {
     // The original is a convolution, whose weight has four dimensions.
     Param *weight = &params->list[params->count - 2];
     weight->dims = 4;
-    memcpy(weight->dim, (int64_t[]){width, network->shape.channels, patch, patch},
-           sizeof weight->dim);
+    memcpy(weight->dim, (int64_t[]){width, channels_in(network), patch, patch}, sizeof weight->dim);
 }
 
 static void block_add(Dit *dit, Params *params, int i) {
@@ -136,7 +136,7 @@ static Status dit_plan(Network *network, Params *params) {
     dit->hidden = width * config->mlp_ratio;
     int64_t places = shape->tokens ? patch : patch * patch; // symbols or pixels of a token
     dit->tokens = (shape->tokens ? shape->length : (int64_t)shape->height * shape->width) / places;
-    dit->patch_in = shape->tokens ? width : shape->channels * places;
+    dit->patch_in = shape->tokens ? width : channels_in(network) * places;
     dit->patch_out = shape->out_channels * places;
     size_t attention = attention_scratch_bytes(dit->tokens), norm = norm_scratch_bytes(width);
     network->scratch_bytes = attention > norm ? attention : norm;
@@ -215,6 +215,7 @@ static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemo
     out->dnorm = bump_floats(bump, n); // fp32 behind the final layer
     out->dbranch = bump_numbers(bump, n, dit->base.half);
     out->dwide = bump_numbers(bump, rows * wide, dit->base.half);
+    out->dfeatures = bump_floats(bump, features_size(&dit->base, samples));
     out->dpatches = bump_floats(bump, rows * patch);
     // A block's gradient is read before that of the block two before it is written.
     float *dmodulation[2];
@@ -240,6 +241,7 @@ static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backwa
     }
     *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width), false);
     final->stride = 2 * dit->width;
+    out->features = bump_floats(&bump, features_size(&dit->base, samples));
     out->patches = bump_floats(&bump, rows * dit->patch_in);
     if (!dit->base.shape.tokens) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
     if (backward) gradients_place(dit, &bump, samples, out);
@@ -259,7 +261,7 @@ static Patches patches_of(const Run *run, bool output, const float *from, float 
     return (Patches){.from = from,
                      .to = to,
                      .samples = run->input->samples,
-                     .channels = output ? shape->out_channels : shape->channels,
+                     .channels = output ? shape->out_channels : channels_in(run->network),
                      .height = shape->height,
                      .width = shape->width,
                      .patch = run->network->config.patch,
@@ -277,7 +279,8 @@ static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
                                                   .rows = run->input->samples * shape->length,
                                                   .width = dit->width / dit->base.config.patch});
     else
-        patch_forward(run->stream, patches_of(run, false, run->input->x, memory->patches));
+        patch_forward(run->stream,
+                      patches_of(run, false, run_features(run, memory->features), memory->patches));
     run_linear(run, &dit->patch_embedding, memory->patches, sum);
     embed_forward(run->stream, (EmbedForward){.table = sum,
                                               .add = run->memory->table,
@@ -425,8 +428,11 @@ static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memo
                                             .width = dit->width / dit->base.config.patch,
                                             .entries = shape->vocabulary,
                                             .accumulate = run->accumulate});
-    else if (dx != NULL)
-        patch_back(run->stream, patches_of(run, false, memory->dpatches, dx));
+    bool fourier = dit->base.config.fourier;
+    if (shape->tokens || dx == NULL) return;
+    patch_back(run->stream,
+               patches_of(run, false, memory->dpatches, fourier ? memory->dfeatures : dx));
+    if (fourier) run_features_grad(run, memory->dfeatures, dx);
 }
 
 static void dit_backward(const Run *run, float *dout, float *dx) {

@@ -19,9 +19,10 @@ typedef struct {
 // All [g, width].
 typedef struct {
     Condition condition;
-    float *stream;           // h_i, in the end h_depth
-    float *branch;           // of the layer under way
-    float *slope, *active;   // `slots` pieces each: of SiLU, and its value
+    float *stream;         // h_i, in the end h_depth
+    float *branch;         // of the layer under way
+    float *slope, *active; // `slots` pieces each: of SiLU, and its value
+    float *features, *dfeatures;
     float *final_active;     // SiLU(h_depth); its slope takes the place of `stream`
     float *dstream, *dlayer; // backward only; dbranch is needed with dropout
     float *dbranch;
@@ -40,7 +41,7 @@ static Status mlp_check(const NetworkConfig *config, const NetworkShape *shape) 
 static Status mlp_plan(Network *network, Params *params) {
     Mlp *mlp = (Mlp *)network;
     int64_t width = mlp->width = network->config.width;
-    mlp->input = linear_add(network, params, 1, network->shape.channels, width, INIT_UNIFORM,
+    mlp->input = linear_add(network, params, 1, channels_in(network), width, INIT_UNIFORM,
                             "x_embedder.proj");
     conditioner_add(network, params);
     for (int i = 0; i < network->config.depth; ++i) {
@@ -67,7 +68,9 @@ static size_t mlp_place(const Mlp *mlp, void *base, int64_t samples, bool backwa
     out->slope = bump_floats(&bump, out->slots * n);
     out->active = bump_floats(&bump, out->slots * n);
     out->final_active = bump_floats(&bump, n);
+    out->features = bump_floats(&bump, features_size(&mlp->base, samples));
     if (backward) {
+        out->dfeatures = bump_floats(&bump, features_size(&mlp->base, samples));
         out->dstream = bump_floats(&bump, n);
         out->dlayer = bump_floats(&bump, n);
         out->dbranch = bump_floats(&bump, n);
@@ -100,7 +103,7 @@ static void mlp_forward(const Run *run, float *out) {
     MlpMemory memory;
     mlp_place(mlp, run->memory->activations, samples, run->memory->backward, &memory);
     condition_forward(run, &memory.condition);
-    run_linear(run, &mlp->input, run->input->x, memory.stream);
+    run_linear(run, &mlp->input, run_features(run, memory.features), memory.stream);
     for (int i = 0; i < mlp->base.config.depth; ++i) layer_forward(run, mlp, &memory, i);
     run_silu(run, memory.stream, memory.final_active, samples * mlp->width);
     run_linear(run, &mlp->final, memory.final_active, out);
@@ -123,7 +126,10 @@ static void mlp_backward(const Run *run, float *dout, float *dx) {
     mlp_place(mlp, run->memory->activations, run->input->samples, true, &memory);
     run_linear_grad(run, &mlp->final, dout, memory.final_active, memory.stream, memory.dstream);
     for (int i = mlp->base.config.depth - 1; i >= 0; --i) layer_backward(run, mlp, &memory, i);
-    run_linear_grad(run, &mlp->input, memory.dstream, run->input->x, NULL, dx);
+    bool fourier = mlp->base.config.fourier;
+    run_linear_grad(run, &mlp->input, memory.dstream, fourier ? memory.features : run->input->x,
+                    NULL, fourier && dx != NULL ? memory.dfeatures : dx);
+    if (fourier && dx != NULL) run_features_grad(run, memory.dfeatures, dx);
     condition_backward(run, &memory.condition);
 }
 

@@ -64,6 +64,8 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
             "model.family is %s and process.name is %s: fsq and autoencoder go together, and with"
             " nothing else",
             config->family, shape->autoencoder ? "autoencoder" : "another");
+    FAIL_IF(config->fourier && shape->tokens, BAD_CONFIG,
+            "model.fourier is on, which is for numbers, but the data are tokens; leave it away");
     TRY(family->check(config, shape));
     Network *network = calloc(1, family->bytes + (size_t)config->depth * family->block_bytes);
     FAIL_IF(network == NULL, NO_MEMORY, "no memory for the plan of the network");
@@ -236,6 +238,31 @@ void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const
                                           .out = linear->out,
                                           .accumulate = run->accumulate,
                                           .half = linear->half});
+}
+
+int64_t channels_in(const Network *network) {
+    return (int64_t)network->shape.channels * (network->config.fourier ? FOURIER_PLANES : 1);
+}
+
+int64_t features_size(const Network *network, int64_t samples) {
+    return network->config.fourier ? samples * FOURIER_PLANES * network_in_item(network) : 0;
+}
+
+const float *run_features(const Run *run, float *room) {
+    if (!run->network->config.fourier) return run->input->x;
+    fourier_forward(run->stream, (FourierForward){.x = run->input->x,
+                                                  .y = room,
+                                                  .samples = run->input->samples,
+                                                  .item = network_in_item(run->network)});
+    return room;
+}
+
+void run_features_grad(const Run *run, const float *dfeatures, float *dx) {
+    fourier_grad(run->stream, (FourierGrad){.x = run->input->x,
+                                            .dy = dfeatures,
+                                            .dx = dx,
+                                            .samples = run->input->samples,
+                                            .item = network_in_item(run->network)});
 }
 
 void run_silu(const Run *run, float *x, float *y, int64_t n) {

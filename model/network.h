@@ -20,6 +20,7 @@ typedef struct {
     int32_t codes;         // fsq: symbols that a patch may become
     float dropout;         // on both branches of every block
     char precision[8];     // "fp32", or "bf16": operands of the blocks' products and activations
+    bool fourier;          // numbers: x comes with sin, cos(2 pi 64 x) and (2 pi 128 x)
     char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)
 } NetworkConfig;
 

@@ -77,6 +77,12 @@ void run_linear_act(const Run *run, const Linear *linear, const void *x, Activat
 // Gradients of weight and bias; then dx if not NULL, times the slope at x if not NULL.
 void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const void *x,
                      const void *slope, void *dx);
+// What the first layer reads, channels_in of them: x, or its Fourier features in `room`
+// [samples, FOURIER_PLANES, in_item]. And from their gradient to dx.
+int64_t channels_in(const Network *network);
+int64_t features_size(const Network *network, int64_t samples); // of `room`; 0: it is x
+const float *run_features(const Run *run, float *room);
+void run_features_grad(const Run *run, const float *dfeatures, float *dx);
 // y = SiLU(x), and its slope in place of x.
 void run_silu(const Run *run, float *x, float *y, int64_t n);
 void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x

@@ -161,6 +161,22 @@ typedef struct {
     bool accumulate;
 } EmbedGrad;
 
+enum { FOURIER_PLANES = 5 };
+
+// y [samples,5,item] = x, sin(2 pi 64 x), cos(2 pi 64 x), and both of 128 x (VDM).
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t samples, item;
+} FourierForward;
+
+// dx [samples,item] of dy [samples,5,item].
+typedef struct {
+    const float *x, *dy;
+    float *dx;
+    int64_t samples, item;
+} FourierGrad;
+
 // patch_forward: image [samples,channels,height,width] -> tokens [samples,
 // (height/patch)*(width/patch), channels*patch*patch], tokens row-major. Within a token the channel
 // is the slowest index (C, py, px: a convolution's order), or the fastest (py, px, C) if
@@ -239,7 +255,10 @@ typedef enum {
     GAUSSIAN_DENSITY, // - log N(x_0; x0_hat, var)
     // - log P of the discretised Gaussian over the 256 levels x = v/127.5 - 1: bins of half-width
     // 1/255, the outer two open (DDPM, arXiv 2006.11239, eq. 13)
-    GAUSSIAN_DECODER
+    GAUSSIAN_DECODER,
+    // - log of the share of x_0 in exp(-(f - x0_hat)^2 / (2 var)) over the 256 levels
+    // f = (v + 1/2)/128 - 1 (VDM, arXiv 2107.00630); x0_hat is not limited
+    GAUSSIAN_LEVELS
 } GaussianTerm;
 
 // Numbers of one sample at its noise level, computed in float64 on the host.
@@ -489,6 +508,8 @@ typedef struct {
     X(attention_grad, AttentionGrad, 5)                                                            \
     X(embed_forward, EmbedForward, 4)                                                              \
     X(embed_grad, EmbedGrad, 3)                                                                    \
+    X(fourier_forward, FourierForward, 2)                                                          \
+    X(fourier_grad, FourierGrad, 3)                                                                \
     X(patch_forward, Patches, 2)                                                                   \
     X(patch_back, Patches, 2)                                                                      \
     X(quantise, Quantise, 4)                                                                       \

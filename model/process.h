@@ -18,7 +18,8 @@ typedef struct {
     char head[16];     // ddpm: what the network predicts: "eps", "x0", "v"
     char variance[16]; // ddpm: "fixed-small", "fixed-large", "learned", "learned-range"
     char loss[12];     // ddpm: "simple", "hybrid", "vlb"
-    char times[16];    // law of t in training: "uniform", "importance", "second-moment"
+    char times[16];    // law of t in training: "uniform", "stratified", "importance", ...
+    int64_t batch;     // stratified: samples of a step, numbered batch step, batch step + 1, ...
     float rate;        // binomial: share of ones that the noise ends at
     int32_t unroll;    // sundae: passes of the loss
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.

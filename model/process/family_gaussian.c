@@ -63,6 +63,11 @@ void gaussian_set_head(const char *head, GaussianNumbers *out) {
         out->target_eps = -g / noise;
         out->hat_x = 1 / keep;
         out->hat_out = noise * noise / (g * keep);
+    } else if (word_is(head, "residual")) { // eps - x_t
+        out->target_x0 = -keep;
+        out->target_eps = 1 - noise;
+        out->hat_x = (1 - noise) / keep;
+        out->hat_out = -noise / keep;
     } else { // v = keep eps - noise x_0 (arXiv 2202.00512)
         out->target_x0 = -noise;
         out->target_eps = keep;
@@ -159,7 +164,7 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
                  bool gradient) {
     float *dout = gradient ? pass->dout : NULL;
     const char *kind = process->config.loss;
-    if (word_is(kind, "simple") || word_is(kind, "likelihood")) { // squares alone
+    if (!word_is(kind, "hybrid") && !word_is(kind, "vlb")) { // squares alone
         gaussian_loss(stream, (GaussianLoss){.out = pass->out,
                                              .target = pass->target,
                                              .level = pass->level,
@@ -208,6 +213,10 @@ static double log_noise(const Process *process, double t) {
 static double bound_time(const Process *process, double point, double *weight) {
     double low = process->system->begin, high = process->system->end;
     double first = log_noise(process, low), goal;
+    if (process->grid > 0) { // a mean over times
+        *weight = 1;
+        return process_time_at(process, point);
+    }
     *weight = log_noise(process, high) - first;
     goal = first + point * *weight;
     for (int i = 0; i < 60; ++i) {

@@ -16,6 +16,7 @@ static const ProcessSystem *const systems[] = {
     &system_gaussian2015,
     &system_score_sde,
     &system_variational_sde,
+    &system_vdm,
     &system_autoencoder,
     &system_multinomial,
     &system_binomial,
@@ -83,7 +84,7 @@ static Status resolve_words(const ProcessSystem *system, ProcessConfig *config) 
     RESOLVE(head, choices->head);
     RESOLVE(variance, choices->variance);
     RESOLVE(loss, choices->loss);
-    RESOLVE(times, choices->times != NULL ? choices->times : "uniform");
+    RESOLVE(times, choices->times != NULL ? choices->times : "uniform, stratified");
 #undef RESOLVE
     return STATUS_OK;
 }
@@ -108,6 +109,9 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
             "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
     TRY(logit_check(config));
+    FAIL_IF(word_is(config->times, "stratified") && config->batch < 1, BAD_CONFIG,
+            "process.times is \"stratified\", over the samples of a step, but the batch is %lld",
+            (long long)config->batch);
     return system->check != NULL ? system->check(config, shape) : STATUS_OK;
 }
 
@@ -168,6 +172,8 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
     bool rescaled = config.data_mean != 0 || process->config.data_std != 1;
     process->image = image && !config.dequantise && !rescaled;
+    if (process->image && system->level_centers) process->config.data_std = 256 / 255.0f;
+    if (word_is(config.loss, "discrete")) process->grid = config.steps;
     process->width = image && config.dequantise ? 1 / 127.5f : 0;
     process->logit_nats = process->numbers + 4 * rows;
     process->logit_square = process->logit_nats + LOGIT_LEVELS;
@@ -217,7 +223,7 @@ int64_t process_loss_items(const Process *process) {
 // ---- bound ------------------------------------------------------------------------------------
 
 double process_scale_nats(const Process *process, const void *x_0) {
-    if (process_is_tokens(process)) return 0;
+    if (process_is_tokens(process) || process->image) return 0;
     double unit = process->width > 0 ? (double)process->width : 1, bent = 0;
     if (process->config.logit > 0) bent = logit_sum(process, process->logit_nats, x_0);
     return (double)process->items * log((double)process->config.data_std / unit) + bent;

@@ -52,7 +52,8 @@ typedef struct {
     bool one_step; // a reverse step is known between neighbouring times only
     // Several passes make a loss; the network is told no time; there is no likelihood.
     bool unrolled;
-    bool autoencoder; // the network answers through codes
+    bool autoencoder;   // the network answers through codes
+    bool level_centers; // images: levels are (v + 1/2)/128 - 1, a width from the outer two to +-1
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     // [1..steps]; NULL: continuous time, or numbers that a family asks for elsewhere.
@@ -89,7 +90,7 @@ struct ProcessFamily {
 extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
-    system_variational_sde, system_autoencoder;
+    system_variational_sde, system_vdm, system_autoencoder;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
     system_vq;
 
@@ -104,6 +105,7 @@ struct Process {
     ProcessConfig config; // no "auto" in it
     NoiseTable table;
     TimeLaw *law;
+    int grid;           // continuous time: T, where t is a multiple of 1/T; 0: it is any
     double harmonic;    // sum of 1/t over 2..T
     double *proposal;   // [T + 1] of the bound: its distribution function, without the first step
     int64_t items;      // numbers or tokens of one sample

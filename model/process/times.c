@@ -1,7 +1,9 @@
-// Laws of the time t in training. `uniform` has no state. The others draw a time the more often the
-// larger its losses were, which makes the weighted loss less noisy, and remember losses; until they
-// know enough of every time they are uniform.
+// Laws of the time t in training. `uniform` and `stratified` have no state. The others draw a time
+// the more often the larger its losses were, which makes the weighted loss less noisy, and remember
+// losses; until they know enough of every time they are uniform.
 //
+//   stratified     uniform for each sample, and even over a batch: frac(u + j/B) for its sample j,
+//                  one u a step (arXiv 2107.00630)
 //   importance     of the code of arXiv 2102.05379: H_t = 0.9 H_t + 0.1 L_t^2, and p_t in the ratio
 //                  of sqrt(H_t + 1e-10) + 1e-4 once every t was seen more than 10 times; the first
 //                  time takes its neighbour's, as its loss is of another kind
@@ -78,6 +80,7 @@ static bool weigh_by_history(const TimeLaw *law, double *weight) {
 static const LawKind kinds[] = {
     {"uniform", 0, learn_nothing, weigh_alike},
     {"debiased", 0, learn_nothing, weigh_alike}, // ProcessSystem has it
+    {"stratified", 0, learn_nothing, weigh_alike},
     {"importance", 2, learn_average, weigh_by_average},
     {"second-moment", HISTORY + 1, learn_history, weigh_by_history},
 };
@@ -128,15 +131,20 @@ int time_law_draw(const TimeLaw *law, double u, double *scale) {
 
 // ---- of a process -----------------------------------------------------------------------------
 
-static double uniform_of(uint64_t seed, uint64_t step, uint64_t sample) {
+static double uniform_of(const Process *process, uint64_t seed, uint64_t step, uint64_t sample) {
     uint32_t bits[4];
-    rng_block(rng_key(seed, RNG_TIME, step), sample, 0, bits);
-    return rng_uniform_f64(bits[0], bits[1]);
+    bool stratified = word_is(process->config.times, "stratified");
+    rng_block(rng_key(seed, RNG_TIME, step), stratified ? 0 : sample, 0, bits);
+    double u = rng_uniform_f64(bits[0], bits[1]);
+    if (!stratified) return u;
+    uint64_t batch = (uint64_t)process->config.batch;
+    u += (double)(sample % batch) / (double)batch; // a step's first sample is a multiple of it
+    return u < 1 ? u : u - 1;
 }
 
 double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                              double *scale) {
-    double u = uniform_of(seed, step, sample);
+    double u = uniform_of(process, seed, step, sample);
     if (!is_continuous(process->system)) return time_law_draw(process->law, u, scale);
     *scale = 1;
     return process_time_at(process, u);
@@ -183,6 +191,7 @@ static bool is_debiased(const Process *process) {
 double process_time_at(const Process *process, double point) {
     const ProcessSystem *system = process->system;
     if (is_debiased(process)) return system->quantile(point);
+    if (process->grid > 0) return fmax(1, ceil(point * process->grid)) / process->grid;
     if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
 }

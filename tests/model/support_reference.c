@@ -263,7 +263,35 @@ static void mlp_sample(const Reference *r, int64_t s, const double *c, double *o
     free(h), free(inner), free(branch);
 }
 
+// x, and sin and cos of 64 and 128 turns of it, one after the other in each sample.
+static double *fourier_features(const Reference *r, int64_t item) {
+    double *y = numbers(r->samples * 5 * item);
+    for (int64_t i = 0; i < r->samples * item; ++i) {
+        double *at = y + i / item * 5 * item + i % item, angle = 2 * M_PI * r->x[i];
+        at[0] = r->x[i];
+        at[item] = sin(64 * angle), at[2 * item] = cos(64 * angle);
+        at[3 * item] = sin(128 * angle), at[4 * item] = cos(128 * angle);
+    }
+    return y;
+}
+
+static void forward_features(const Reference *r, double *out) {
+    NetworkConfig config = *r->config;
+    NetworkShape shape = *r->shape;
+    Reference wide = *r;
+    double *y = fourier_features(r, (int64_t)shape.channels * shape.height * shape.width);
+    config.fourier = false;
+    shape.channels *= 5;
+    wide.config = &config, wide.shape = &shape, wide.x = y;
+    reference_forward(&wide, out);
+    free(y);
+}
+
 void reference_forward(const Reference *r, double *out) {
+    if (r->config->fourier) {
+        forward_features(r, out);
+        return;
+    }
     const NetworkShape *shape = r->shape;
     int64_t item = shape->tokens ? (int64_t)shape->length * shape->out_channels
                                  : (int64_t)shape->out_channels * shape->height * shape->width;

@@ -21,6 +21,13 @@ typedef struct {
     }
 #define MLP(depth_, rate)                                                                          \
     { .family = "mlp", .width = 20, .depth = depth_, .dropout = rate, .timestep_freq = "div-127" }
+#define DIT_FOURIER(p)                                                                             \
+    {                                                                                              \
+        .family = "dit", .width = 12, .depth = 1, .heads = 3, .patch = p, .mlp_ratio = 2,          \
+        .fourier = true, .timestep_freq = "div-127"                                                \
+    }
+#define MLP_FOURIER(depth_)                                                                        \
+    { .family = "mlp", .width = 20, .depth = depth_, .fourier = true, .timestep_freq = "div-127" }
 #define IMAGE(channels_, out, classes_, time)                                                      \
     {                                                                                              \
         .channels = channels_, .height = 6, .width = 4, .out_channels = out, .classes = classes_,  \
@@ -46,6 +53,8 @@ static const Scenario scenarios[] = {
     {"tokens without time", DIT(3, 0.0f, "div-127"), TOKENS(0, false), 2, false},
     {"vector", MLP(3, 0.0f), VECTOR(0, true), 5, false},
     {"vector, dropout", MLP(2, 0.3f), VECTOR(3, true), 4, true},
+    {"image, fourier", DIT_FOURIER(2), IMAGE(2, 1, 0, true), 2, false},
+    {"vector, fourier", MLP_FOURIER(2), VECTOR(0, true), 3, false},
     {"vector without time", MLP(1, 0.0f), VECTOR(2, false), 3, false},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
@@ -85,7 +94,7 @@ static void test_outputs(void) {
 
 // Central difference of the loss in the number that `where` points at.
 static double slope(const NetworkCase *c, ReferenceCase *reference, double *where) {
-    double at = *where, h = 1e-4;
+    double at = *where, h = c->config.fourier ? 1e-6 : 1e-4; // 128 turns of x are quick
     *where = at + h;
     double above = reference_case_loss(c, reference);
     *where = at - h;

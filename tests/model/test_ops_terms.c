@@ -49,6 +49,17 @@ static long double decoder_reference(float x_0, long double mean, long double lo
     return -logl(fmaxl(mass, 1e-12L));
 }
 
+static long double levels_reference(float x_0, long double mean, long double variance) {
+    long double sum = 0, own = 0;
+    int level = (int)fmin(fmax(nearbyint(((double)x_0 + 1) * 128 - 0.5), 0), 255);
+    for (int v = 0; v < 256; ++v) {
+        long double gap = (v + 0.5L) / 128 - 1 - mean, mass = expl(-gap * gap / variance / 2);
+        sum += mass;
+        if (v == level) own = mass;
+    }
+    return logl(sum) - logl(own);
+}
+
 static long double term_reference(const GaussianLevel *l, float x_0, long double mean,
                                   long double v) {
     long double log_variance = log_variance_reference(&l->variance, v),
@@ -60,6 +71,7 @@ static long double term_reference(const GaussianLevel *l, float x_0, long double
     case GAUSSIAN_DENSITY:
         return 0.5L * (logl(2 * acosl(-1)) + log_variance + error * error / variance);
     case GAUSSIAN_DECODER: return decoder_reference(x_0, mean, log_variance);
+    case GAUSSIAN_LEVELS: return levels_reference(x_0, mean, variance);
     case GAUSSIAN_NOTHING: break;
     }
     return 0;
@@ -75,17 +87,19 @@ static long double loss_reference(const GaussianLevel *l, float x_0, float x_t, 
 
 // ---- values and gradients ---------------------------------------------------------------------
 
-enum { SAMPLES = 8, ITEM = 333, N = SAMPLES * ITEM };
+enum { SAMPLES = 9, ITEM = 333, N = SAMPLES * ITEM };
 
 // Every kind of term and of variance, one a sample.
 static GaussianLevel *levels(void) {
     static GaussianLevel row[SAMPLES];
     static const GaussianTerm terms[SAMPLES] = {
-        GAUSSIAN_KL,      GAUSSIAN_KL,      GAUSSIAN_KL,      GAUSSIAN_DENSITY,
-        GAUSSIAN_DENSITY, GAUSSIAN_DECODER, GAUSSIAN_DECODER, GAUSSIAN_NOTHING};
+        GAUSSIAN_KL,      GAUSSIAN_KL,      GAUSSIAN_KL,      GAUSSIAN_DENSITY, GAUSSIAN_DENSITY,
+        GAUSSIAN_DECODER, GAUSSIAN_DECODER, GAUSSIAN_NOTHING, GAUSSIAN_LEVELS};
     for (int i = 0; i < SAMPLES; ++i)
         row[i] = (GaussianLevel){.hat_x = 0.9f,
-                                 .hat_out = i == 6 ? 0.9f : -0.4f + 0.1f * (float)i,
+                                 .hat_out = i == 6   ? 0.9f
+                                            : i == 8 ? 0.1f
+                                                     : -0.4f + 0.1f * (float)i,
                                  .weight = i % 2 == 0 ? 0 : 1.5f,
                                  .term = terms[i],
                                  .term_weight = 1 + i,

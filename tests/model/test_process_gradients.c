@@ -23,6 +23,8 @@ static const GradientCase cases[] = {
     {"gaussian2015", "", "", "", "vlb", true},
     {"variational-sde", "", "score", "", "", false},
     {"autoencoder", "", "", "", "vlb", true},
+    {"vdm", "", "residual", "", "continuous", true},
+    {"vdm", "", "eps", "", "discrete", false},
     {"multinomial", "", "", "", "", false},
     {"binomial", "", "", "", "", false},
     {"sundae", "", "", "", "", false},
@@ -32,7 +34,7 @@ static const GradientCase cases[] = {
 
 static ProcessConfig config_of(const GradientCase *c) {
     bool one = strcmp(c->name, "autoencoder") == 0;
-    ProcessConfig config = {.steps = one ? 1 : 30, .rate = 0.3f, .unroll = 2};
+    ProcessConfig config = {.steps = one ? 1 : 30, .rate = 0.3f, .unroll = 2, .batch = SAMPLES};
     if (strcmp(c->name, "vq") == 0) config.aux = 0.2f;
     snprintf(config.name, sizeof config.name, "%s", c->name);
     snprintf(config.schedule, sizeof config.schedule, "%s", c->schedule);

@@ -61,6 +61,12 @@ for schedule in ve sub-vp; do
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.schedule=$schedule \
         sampler.solver=heun sampler.steps=9
 done
+for loss in continuous discrete; do
+    system "vdm $loss" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
+        data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
+        process.schedule=linear process.loss=$loss model.fourier=true sampler.solver=ddpm \
+        sampler.steps=9
+done
 run fail 0 eval "$work/ddpm" --limit 4 --flow 5
 said "no probability flow" "discrete time has none"
 
@@ -137,7 +143,7 @@ fi
 
 if [ -n "$long" ]; then
     for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde \
-        fashion-mnist-variational; do
+        fashion-mnist-variational fashion-mnist-vdm; do
         system "$name" bits_per_dim "$root/configs/$name.yaml" data.path="$work/pictures" \
             train.batch=12 train.grains=12 sampler.solver=ddim sampler.steps=5
     done

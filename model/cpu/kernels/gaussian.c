@@ -169,6 +169,29 @@ static TermValue decoder_term(double x_0, double mean, double log_variance) {
                        0.5 * (above.slope * high - below.slope * low) * per_mass};
 }
 
+// The level f = (v + 1/2)/128 - 1 next to x.
+static double nearest_level(double x) {
+    return fmin(fmax(nearbyint(128.0 * (x + 1.0) - 0.5), 0.0), 255.0);
+}
+
+// Shares of levels by their squared distances in deviations; what is 9 deviations farther away than
+// the nearest has less than 1e-17.
+static TermValue levels_term(double x_0, double mean, double log_variance) {
+    double inverse = exp_any(-0.5 * log_variance), step = inverse / 128.0, reach = 9.0 / step + 1.0;
+    double at = 128.0 * (mean + 1.0) - 0.5, own = nearest_level(x_0);
+    double nearest = nearest_level(mean), base = (at - nearest) * step;
+    double last = fmin(nearest + reach, 255.0), sum = 0.0, gaps = 0.0, squares = 0.0;
+    for (double v = nearbyint(fmax(nearest - reach, 0.0)); v <= last; v += 1.0) {
+        double gap = (at - v) * step, mass = exp_any(0.5 * (base * base - gap * gap));
+        sum += mass;
+        gaps += mass * gap;
+        squares += mass * gap * gap;
+    }
+    double gap = (at - own) * step, square = gap * gap;
+    return (TermValue){log_f64(sum) + 0.5 * (square - base * base), inverse * (gap - gaps / sum),
+                       0.5 * (squares / sum - square)};
+}
+
 static TermValue term_value(const GaussianLevel *level, double x_0, double mean,
                             double log_variance) {
     double error = mean - x_0;
@@ -186,6 +209,7 @@ static TermValue term_value(const GaussianLevel *level, double x_0, double mean,
         return (TermValue){nats, error * precision, 0.5 * (1.0 - square)};
     }
     case GAUSSIAN_DECODER: return decoder_term(x_0, mean, log_variance);
+    case GAUSSIAN_LEVELS: return levels_term(x_0, mean, log_variance);
     case GAUSSIAN_NOTHING: break;
     }
     return (TermValue){0};
@@ -263,7 +287,8 @@ static void terms_of_sample(const GaussianTerms *args, int64_t s) {
         chunk_load(c.target, args->target + at, n);
         chunk_load(c.out, args->out + from, n);
         if (args->has_variance) chunk_load(c.v, args->out + from + args->item, n);
-        predict(c.hat, c.x_t, c.out, level->hat_x, level->hat_out, args->clip);
+        predict(c.hat, c.x_t, c.out, level->hat_x, level->hat_out,
+                args->clip && level->term != GAUSSIAN_LEVELS);
         if (args->error != NULL) error += error_of_chunk(level, &c, n);
         if (args->loss == NULL && args->dout == NULL) continue;
         loss += loss_of_chunk(level, &c, n, simple);

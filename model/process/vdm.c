@@ -1,0 +1,61 @@
+// Variational diffusion models (Kingma et al., arXiv 2107.00630), with the constants of the
+// authors' code: log of noise over signal is g(t), t in [0,1], and the loss is the bound. This is
+// their fixed schedule, linear g. What no network has a part in, p(x|z_0) and the prior, is told by
+// the bound alone.
+#include <math.h>
+
+#include "model/process/family_gaussian.h"
+
+static const double g_min = -13.3, g_max = 5;
+
+static double g_of(double t) {
+    return g_min + (g_max - g_min) * t;
+}
+
+static GaussianPoint point(const Process *process, double t) {
+    (void)process;
+    double g = g_of(t), keep = 1 / (1 + exp(g)), noise = 1 / (1 + exp(-g));
+    double half = 0.5 * (g_max - g_min);
+    return (GaussianPoint){keep, noise, -half * noise * sqrt(keep), half * keep * sqrt(noise)};
+}
+
+static GaussianVariance variance(const Process *process, double t, double s) {
+    return (GaussianVariance){.add = log(gaussian_posterior_variance(process, t, s))};
+}
+
+// Half a square of eps, by the rise of g: g', or with T steps T (e^(g_t - g_s) - 1). At the first
+// time x_0 is read off z_0.
+static void numbers(const Process *process, double t, GaussianNumbers *out) {
+    double rise = g_max - g_min;
+    gaussian_set_head(process->config.head, out);
+    out->term = GAUSSIAN_KL;
+    if (process->grid > 0) {
+        rise = process->grid * expm1(rise / process->grid);
+        out->slope *= sqrt(rise); // a term of T, of which the bound takes the mean
+    }
+    out->weight = 0.5 * rise;
+    if (t > process->system->begin) return;
+    out->term = process->image ? GAUSSIAN_LEVELS : GAUSSIAN_DENSITY;
+    out->variance.add = g_of(t);
+    out->hat_x = 1 / out->keep;
+    out->hat_out = 0;
+}
+
+static const GaussianSystem own = {numbers, variance, NULL, point, NULL};
+
+const ProcessSystem system_vdm = {
+    .name = "vdm",
+    .family = &family_gaussian,
+    .choices = {.schedule = "linear",
+                .head = "residual, eps",
+                .loss = "continuous, discrete",
+                .times = "stratified, uniform",
+                .solver = "ddpm, ddim"},
+    .first_time = 1,
+    .begin = 0x1p-40, // time 0 of the paper; our 0 is the data itself
+    .end = 1,
+    .sample_end = 0x1p-40,
+    .level_centers = true,
+    .prior = gaussian_prior_nats,
+    .own = &own,
+};
