@@ -13,6 +13,7 @@ Status cmd_train(int argc, char **argv);
 Status cmd_sample(int argc, char **argv);
 Status cmd_encode(int argc, char **argv);
 Status cmd_film(int argc, char **argv);
+Status cmd_distance(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);

@@ -49,6 +49,20 @@ numbers "$work/clothes-2" | cmp - <(numbers "$work/clothes-0") || die "evaluatio
 grep -q bits_per_dim "$work/clothes-0" || die "evaluation of pictures lacks bits_per_dim"
 checked "pictures: sampling repeats, labels matter; evaluation equal on 1 and 2 ranks"
 
+for ranks in 0 2; do
+    run 0 $ranks distance "$work/points-run" -n 100 --json
+    grep '^{' "$log" | sed 's/, "sample_s".*//' >"$work/distance-$ranks"
+done
+cmp "$work/distance-0" "$work/distance-2" || die "the distance differs on 2 ranks"
+for key in frechet precision recall floor evaluations; do
+    grep -q "\"$key\"" "$work/distance-0" || die "--json lacks \"$key\""
+done
+run fail 0 distance "$work/points-run" -n 100000
+said "takes twice as many held-out samples" "more than there are"
+run fail 0 distance "$work/clothes"
+said "compares points" "pictures have no features yet"
+checked "distance of points: the same on 1 and 2 ranks"
+
 # A film's last frame is what is drawn without one, its first the data.
 run 0 2 film "$work/points-run" -n 20 --frames 3 -o "$work/film.png"
 run 0 0 film "$work/points-run" -n 20 --frames 3 -o "$work/film-1.png"
