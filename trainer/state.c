@@ -23,7 +23,8 @@ static void place_gradients(Trainer *t, Bump *device, Bump *host) {
         GradLane lane = {.begin = t->grain_begin + grains * i / lanes,
                          .end = t->grain_begin + grains * (i + 1) / lanes,
                          .first_buffer = buffers};
-        buffers += tree_sum_slots(t->settings.train.grains, lane.begin, lane.end);
+        lane.spare = tree_sum_slots(t->settings.train.grains, lane.begin, lane.end);
+        buffers += lane.spare + (process_passes(t->engine.process) > 1);
         if (t->grad_lane != NULL) t->grad_lane[i] = lane;
     }
     t->gradient_stride = (t->engine.params.size + 15) / 16 * 16;

@@ -80,8 +80,14 @@ static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     Stream *stream = t->engine.lane[lane_index].stream;
     bool add;
     int grain = lane->sum.next;
-    float *grads = step_buffer(t, lane->first_buffer + tree_sum_leaf(&lane->sum, &add));
-    step_queue_grain(t, lane_index, grain, batch, grads, add, -1);
+    int slot = tree_sum_leaf(&lane->sum, &add);
+    // The tree adds whole grains: passes are summed before.
+    bool apart = add && process_passes(t->engine.process) > 1;
+    float *grads = step_buffer(t, lane->first_buffer + (apart ? lane->spare : slot));
+    step_queue_grain(t, lane_index, grain, batch, grads, add && !apart, -1);
+    if (apart)
+        merge_buffers(t, stream, lane->first_buffer, &(TreeMerge){.from = lane->spare, .to = slot},
+                      1, 0, t->engine.params.size);
     TreeMerge merge[TREE_COVER_MOST];
     int merges = tree_sum_merge(&lane->sum, merge);
     merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, t->engine.params.size);

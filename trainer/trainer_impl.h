@@ -18,6 +18,7 @@ typedef struct {
 typedef struct {
     int begin, end;
     int first_buffer; // slot k of `sum` is buffer first_buffer + k
+    int spare;        // one more slot, of a grain in several passes before the tree adds it
     TreeSum sum;
 } GradLane;
 

@@ -5,7 +5,7 @@
 #   systems.sh [--long]    --long: 1, 2, 3 and 4 ranks, and the configurations for pictures too
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-worlds="3" long=
+worlds="4" long= # of 12 grains each has three: a tree cut in the middle of its pairs
 [ "${1:-}" != --long ] || worlds="2 3 4" long=1
 
 # A run on one rank; then, for each world, half of it there and the rest on two ranks.
