@@ -85,7 +85,8 @@ static Status open_decoder(SampleCommand *command, Comm *comm) {
             config->run_dir);
     int64_t places = network_code_places(decoder->network);
     int32_t codes = command->decoder.settings.model.codes;
-    FAIL_IF(!drawn->tokens || drawn->length != places || drawn->vocabulary != codes, BAD_USAGE,
+    int32_t symbols = dataset_info(command->trained.data)->symbols; // no mask among them
+    FAIL_IF(!drawn->tokens || drawn->length != places || symbols != codes, BAD_USAGE,
             "--decode: %s reads %lld tokens of %d symbols, which is not what %s draws",
             config->run_dir, (long long)places, codes, command->config.run_dir);
     return STATUS_OK;

@@ -128,9 +128,9 @@ if [ -d /usr/share/datasets/fashion-mnist ]; then
     diff -r "$work/codes-1" "$work/codes-3" || die "codes depend on the number of threads"
     run 0 0 inspect "$work/codes-1" --split test --item 3
     said "label" "codes keep their labels"
-    system codes bits_per_token "$root/configs/unifont.yaml" data.path="$work/codes-1" \
-        train.batch=12 train.grains=12 model.width=32 model.heads=4 model.depth=1 model.patch=1 \
-        process.name=multinomial process.steps=4 sampler.steps=0
+    system codes bits_per_token "$root/configs/fashion-mnist-vq.yaml" data.path="$work/codes-1" \
+        "${small_batch[@]}" model.width=32 model.heads=4 model.depth=1 process.steps=4 \
+        sampler.steps=0
     run 0 2 sample "$work/codes" -n 20 -o "$work/pictures-2.png" --decode "$work/autoencoder"
     run 0 0 sample "$work/codes" -n 20 -o "$work/pictures-1.png" --decode "$work/autoencoder"
     cmp "$work/pictures-1.png" "$work/pictures-2.png" || die "decoded pictures differ on 2 ranks"
