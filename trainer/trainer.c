@@ -60,6 +60,8 @@ static Status open_engine(Trainer *t) {
     int grains = t->grain_end - t->grain_begin;
     if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
+    bool draws = s->sample.every.steps > 0 || s->sample.every.seconds > 0;
+    if (t->engine.shape.autoencoder && !draws) return STATUS_OK;
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 

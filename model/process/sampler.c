@@ -54,6 +54,10 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     *out = NULL;
     SamplerConfig config = *given;
     const ProcessSystem *system = process->system;
+    FAIL_IF(system->autoencoder, BAD_CONFIG,
+            "%s draws nothing by itself: `dye encode` a data set, and train a system on its tokens;"
+            " in training, set sample.every to 0",
+            system->name);
     TRY(process_resolve_choice(system->name, "sampler.solver", system->choices.solver,
                                config.solver, sizeof config.solver));
     int steps = process->config.steps, n = config.steps > 0 ? config.steps : steps;

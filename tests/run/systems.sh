@@ -120,6 +120,11 @@ if [ -d /usr/share/datasets/fashion-mnist ]; then
     grep -q '"bits_per_dim": [0-9]' "$log" || die "the autoencoder is not evaluated"
     run fail 0 sample "$work/autoencoder"
     said "draws nothing by itself" "an autoencoder says how to draw"
+    run fail 0 film "$work/autoencoder" -o "$work/film.png"
+    said "draws nothing by itself" "nor does it emerge from noise"
+    run fail 0 train "$root/configs/fashion-mnist-tokens.yaml" data.path="$work/pictures" \
+        run.dir="$work/drawing" sample.every=5
+    said "set sample.every to 0" "samples of an autoencoder in training"
     for threads in 1 3; do
         run 0 0 encode "$work/autoencoder" "$work/pictures" -o "$work/codes-$threads" --name codes \
             device.threads=$threads
