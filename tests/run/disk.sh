@@ -11,12 +11,15 @@ if [ -z "${DYE_DISK_SPACE:-}" ]; then
 fi
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# The disk, which can go away: what is seen of it is another mount.
-mkdir "$work/real" "$work/disk"
+# The disk, which can go away: what is seen of it is another mount. Its sealed view is made before
+# anything writes through it, for a mount with a writer cannot be made read-only.
+mkdir "$work/real" "$work/disk" "$work/sealed"
 mount -t tmpfs -o size=24m tmpfs "$work/real"
 mount --bind "$work/real" "$work/disk"
+mount --bind "$work/real" "$work/sealed"
+mount -o remount,bind,ro "$work/sealed"
 disk=$work/disk
-trap 'umount -l "$work/disk" "$work/real" 2>/dev/null; clean_up' EXIT
+trap 'umount -l "$work/disk" "$work/sealed" "$work/real" 2>/dev/null; clean_up' EXIT
 
 make_points
 small+=(train.steps=600 checkpoint.every=20 checkpoint.retry=0.3 log.every=1)
@@ -75,11 +78,10 @@ came_through last
 checked "full until the last save, metrics too: waited for room"
 
 begin readonly
-mount --bind "$disk" "$disk"
-mount -o remount,bind,ro "$disk"
+mount --bind "$work/sealed" "$disk"
 paused
 said "Read-only file system" "the reason"
-umount "$disk"
+umount -l "$disk"
 finish 0
 came_through readonly
 checked "read-only for a while: the same end"
