@@ -8,10 +8,10 @@
 #include "data/loader.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/likelihood.h"
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/evaluate.h"
 
 typedef struct {
     TrainedConfig config;
@@ -128,9 +128,9 @@ static Status run(void *context, Comm *comm) {
         if (comm_rank(comm) == 0) print_guesses(command, &loss, clock_now() - started);
         return STATUS_OK;
     }
-    TRY((command->flow > 0   ? evaluate_flow
-         : command->elbo > 0 ? evaluate_elbo
-                             : evaluate_bound)(&trained->engine, comm, &request, &bound));
+    TRY((command->flow > 0   ? likelihood_flow
+         : command->elbo > 0 ? likelihood_elbo
+                             : likelihood_bound)(&trained->engine, comm, &request, &bound));
     if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-// Held-out evaluation: loss by noise level, and the variational bound in bits with its error.
+// Held-out evaluation: the loss by noise level, and the walk over a split that every evaluation is.
 //
 // Sample i of the split and draw k see times and noise that depend on (seed, i, k) alone; results
 // are summed in the order of samples: the same numbers on any number of ranks.
@@ -29,19 +29,40 @@ typedef struct {
 // Times are spread evenly over 1..T by a golden-ratio sequence over (sample, draw).
 Status evaluate_loss(Engine *engine, Comm *comm, const EvalRequest *request, HeldOutLoss *out);
 
-typedef struct {
-    int64_t count;
-    double bits, standard_error; // per dim or token
-    double null_bits;            // of the null model; NaN: the process has none
-} Bound;
+// ---- walks ------------------------------------------------------------------------------------
 
-// Bits of -log p(x_0) <= prior + term(1) + sum over t = 2..T of term(t). The first term is computed
-// for every sample; the sum is estimated without bias from `draws` times (process_bound_time). The
-// standard error is the deviation over samples / sqrt(samples).
-Status evaluate_bound(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
-// The same of -log p along the probability flow (trainer/flow.h) in request->draws steps: no bound,
-// but an estimate with the errors of Hutchinson's trace and of the solver.
-Status evaluate_flow(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
-// Bits of the ELBO of processes that have one (process_elbo_check), a bound, estimated without bias
-// from request->draws times, noises and signs of each sample.
-Status evaluate_elbo(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
+// Samples that follow each other, on one stream.
+typedef struct {
+    GrainBatch batch;
+    float *room; // host [capacity], for what a visit downloads
+} WalkGroup;
+
+// Every sample is visited so many times, each at a time of its own, and each visit gives a number.
+typedef struct Walk Walk;
+struct Walk {
+    Engine *engine;
+    const EvalRequest *request;
+    int64_t total; // samples
+    int visits;    // of each sample
+    // Visit number `visit` of groups 0..busy-1, group i on stream i, from the first operation to
+    // the last wait: puts what it gives into value.
+    Status (*visit)(const Walk *walk, const WalkGroup *group, int busy, int visit);
+    // Once for each sample, at rest[0] and rest[total]: two numbers more. NULL: there are none.
+    void (*finish)(const Walk *walk, const void *x_0, double *rest);
+    void *context;                        // of the two
+    double *time, *weight, *value, *rest; // [visits][total] by visit; rest: [2][total]
+};
+
+// Afterwards time is to be filled in. Errors: NO_MEMORY; BAD_DATA, a split without a whole sample.
+Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, int visits);
+void walk_close(Walk *walk);
+// A point of (0,1) for (sample, draw): golden-ratio steps fill the interval evenly.
+double walk_point(const Walk *walk, int64_t sample, int draw);
+// Visits all; afterwards value and rest are complete on every rank.
+Status walk_all(const Walk *walk, Comm *comm);
+
+// Of a visit: where a group's times and values are, ...
+int64_t walk_place(const Walk *walk, const WalkGroup *group, int visit);
+// ... and its x_t, of draw number `draw` at its times, queued on stream `lane`; then the network.
+void walk_corrupt(const Walk *walk, int lane, const WalkGroup *group, int visit, int draw);
+void walk_forward(const Walk *walk, int lane, const WalkGroup *group);

@@ -97,13 +97,13 @@ void support_write_images(const char *folder, int64_t train, int64_t test) {
 uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
                              size_t *bytes) {
     Dataset *dataset = NULL;
-    EXPECT_OK(dataset_open(path, split, 1 << 20, &dataset));
+    REQUIRE(dataset_open(path, split, 1 << 20, &dataset) == STATUS_OK);
     if (dataset == NULL) return NULL;
     int c = dataset_find_column(dataset, column);
     int64_t items = dataset_info(dataset)->items;
     *bytes = lead + (size_t)(items * column_item_bytes(&dataset_info(dataset)->column[c]));
     uint8_t *data = malloc(*bytes);
-    EXPECT_OK(dataset_read(dataset, c, 0, items, data + lead));
+    REQUIRE(dataset_read(dataset, c, 0, items, data + lead) == STATUS_OK);
     dataset_close(dataset);
     return data;
 }

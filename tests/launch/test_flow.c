@@ -1,58 +1,19 @@
 // The likelihood along the probability flow: with a network that says 0 in closed form; with one
 // that says something against RK4 in float64 with the trace by differences; the same on any
 // streams.
-#include "trainer/flow.h"
+#include "launch/flow.h"
 
-#include "base/file.h"
-#include "data/pack.h"
+#include "launch/likelihood.h"
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"
-#include "trainer/evaluate.h"
 
 enum { DIMS = 2, SAMPLES = 12, STEPS = 6 };
-
-typedef struct {
-    Comm *comm;
-    Dataset *data;
-    Engine engine;
-    void *weights;
-} Model;
-
-// Uniform noise of this width on all weights.
-static void open_model(Model *model, const char *schedule, int streams, float noise) {
-    char out[PATH_BYTES];
-    EXPECT_OK(path_format(out, "%s/set", test_folder("flow")));
-    PackConfig pack_config = {
-        .source = "swiss-roll", .out = out, .train_items = 200, .force = true};
-    EXPECT_OK(pack(&pack_config));
-    EXPECT_OK(dataset_open(out, "train", 1 << 20, &model->data));
-    EXPECT_OK(comm_open("local", &model->comm));
-    NetworkConfig network = {.family = "mlp", .width = 16, .depth = 2, .timestep_freq = "div-127"};
-    ProcessConfig process = {.name = "score-sde", .steps = 1000};
-    snprintf(process.schedule, sizeof process.schedule, "%s", schedule);
-    EngineConfig config = {.network = &network,
-                           .process = &process,
-                           .data = dataset_info(model->data),
-                           .device = {.backend = "cpu", .streams = streams},
-                           .capacity = 8,
-                           .backward = true};
-    EXPECT_OK(engine_open(&config, &model->engine));
-    model->weights = engine_draw(&model->engine, noise);
-    EXPECT_OK(engine_use(&model->engine, model->weights));
-}
-
-static void close_model(Model *model) {
-    device_release(model->engine.device, model->weights);
-    engine_close(&model->engine);
-    dataset_close(model->data);
-    comm_close(model->comm);
-}
 
 static const float points[SAMPLES][DIMS] = {
     {0.1f, -0.7f}, {1.3f, 0.2f},  {-0.9f, -1.1f}, {0, 0},        {2, -2},      {0.5f, 0.5f},
     {-1.5f, 1},    {0.8f, -0.3f}, {-0.2f, 0.9f},  {1.1f, -1.2f}, {0.3f, 0.4f}, {-0.6f, 0.1f}};
 
-static void run_flow(Model *model, int steps, double nats[SAMPLES]) {
+static void run_flow(SmallModel *model, int steps, double nats[SAMPLES]) {
     static uint64_t sample[SAMPLES];
     static int32_t label[SAMPLES];
     Flow *flow;
@@ -83,22 +44,22 @@ static double noise_nats(const double *x) {
 
 // eps_hat = 0: x only shrinks with alpha, whose logarithm falls by 5.025 (the first time left out).
 static void test_flow_of_a_silent_network(void) {
-    Model model = {0};
+    SmallModel model = {0};
     double nats[SAMPLES];
-    open_model(&model, "vp", 2, 0);
+    small_model_points(&model, "flow", "score-sde", "vp", DIMS, 2, 0);
     run_flow(&model, 100, nats);
     double shrinks = -19.9 / 4 - 0.05 + 1e-5 * 0.05;
     for (int i = 0; i < SAMPLES; ++i) {
         double x[DIMS] = {(double)points[i][0] * exp(shrinks), (double)points[i][1] * exp(shrinks)};
         EXPECT_NEAR(nats[i], noise_nats(x) - DIMS * shrinks, 1e-4);
     }
-    close_model(&model);
+    small_model_close(&model);
 }
 
 // ---- a reference ------------------------------------------------------------------------------
 
 // dx/dt at one point, by a forward pass.
-static void slope_at(Model *model, double time, const double x[DIMS], double slope[DIMS]) {
+static void slope_at(SmallModel *model, double time, const double x[DIMS], double slope[DIMS]) {
     Engine *engine = &model->engine;
     EngineLane *lane = &engine->lane[0];
     float at[DIMS] = {(float)x[0], (float)x[1]}, out[DIMS];
@@ -119,7 +80,8 @@ static void slope_at(Model *model, double time, const double x[DIMS], double slo
         slope[i] = -0.5 * beta * x[i] + 0.5 * beta * (double)out[i] / sqrt(-expm1(2 * c));
 }
 
-static double trace_at(Model *model, double time, const double x[DIMS], const double sign[DIMS]) {
+static double trace_at(SmallModel *model, double time, const double x[DIMS],
+                       const double sign[DIMS]) {
     double h = 2e-2, trace = 0, up[DIMS], down[DIMS], above[DIMS], below[DIMS];
     for (int i = 0; i < DIMS; ++i) up[i] = x[i] + h * sign[i], down[i] = x[i] - h * sign[i];
     slope_at(model, time, up, above);
@@ -128,7 +90,7 @@ static double trace_at(Model *model, double time, const double x[DIMS], const do
     return trace;
 }
 
-static double reference_nats(Model *model, int sample) {
+static double reference_nats(SmallModel *model, int sample) {
     double x[DIMS] = {(double)points[sample][0], (double)points[sample][1]}, divergence = 0;
     double sign[DIMS], first = 1e-5, h = (1 - first) / STEPS;
     uint32_t bits[4];
@@ -150,9 +112,9 @@ static double reference_nats(Model *model, int sample) {
 }
 
 static void test_flow_against_differences(void) {
-    Model model = {0};
+    SmallModel model = {0};
     double nats[SAMPLES];
-    open_model(&model, "vp", 2, 0.5f);
+    small_model_points(&model, "flow", "score-sde", "vp", DIMS, 2, 0.5f);
     run_flow(&model, STEPS, nats);
     double spread = 0;
     for (int i = 0; i < SAMPLES; ++i) {
@@ -161,30 +123,30 @@ static void test_flow_against_differences(void) {
         EXPECT_NEAR(nats[i], expected, 2e-2 * (1 + fabs(expected)));
     }
     EXPECT(spread > 0.1); // the samples differ
-    close_model(&model);
+    small_model_close(&model);
 }
 
 static void test_streams_do_not_matter(void) {
     double nats[2][SAMPLES];
     for (int i = 0; i < 2; ++i) {
-        Model model = {0};
-        open_model(&model, "ve", i == 0 ? 1 : 3, 0.5f);
+        SmallModel model = {0};
+        small_model_points(&model, "flow", "score-sde", "ve", DIMS, i == 0 ? 1 : 3, 0.5f);
         run_flow(&model, STEPS, nats[i]);
-        close_model(&model);
+        small_model_close(&model);
     }
     EXPECT(memcmp(nats[0], nats[1], sizeof nats[0]) == 0);
 }
 
 static void test_evaluation(void) {
-    Model model = {0};
+    SmallModel model = {0};
     Bound bound;
-    open_model(&model, "sub-vp", 2, 0.2f);
+    small_model_points(&model, "flow", "score-sde", "sub-vp", DIMS, 2, 0.2f);
     EvalRequest request = {
         .data = model.data, .samples = 50, .draws = 20, .seed = 5, .weights = model.weights};
-    EXPECT_OK(evaluate_flow(&model.engine, model.comm, &request, &bound));
+    EXPECT_OK(likelihood_flow(&model.engine, model.comm, &request, &bound));
     EXPECT_EQ(bound.count, 50);
     EXPECT(isfinite(bound.bits) && bound.standard_error > 0 && isnan(bound.null_bits));
-    close_model(&model);
+    small_model_close(&model);
 }
 
 int main(void) {

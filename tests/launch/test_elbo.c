@@ -1,58 +1,17 @@
 // The ELBO of variational-sde: a network that says 0 in closed form; the estimated trace against
 // differences, without variance where the Jacobian is diagonal; the same on any streams.
-#include "base/file.h"
-#include "data/pack.h"
+#include "launch/likelihood.h"
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"
-#include "trainer/evaluate.h"
-#include "trainer/flow.h"
+#include "launch/flow.h"
 
 enum { SAMPLES = 12, DIMS_MOST = 2 };
 
-typedef struct {
-    Comm *comm;
-    Dataset *data;
-    Engine engine;
-    void *weights;
-} Model;
-
-// Uniform noise of this width on all weights. With dims = 1 the engine is for numbers of its own.
-static void open_model(Model *model, const char *name, int dims, int streams, float noise) {
-    char out[PATH_BYTES];
-    EXPECT_OK(path_format(out, "%s/set", test_folder("elbo")));
-    PackConfig pack_config = {
-        .source = "swiss-roll", .out = out, .train_items = 200, .force = true};
-    EXPECT_OK(pack(&pack_config));
-    EXPECT_OK(dataset_open(out, "train", 1 << 20, &model->data));
-    EXPECT_OK(comm_open("local", &model->comm));
-    DatasetInfo info = *dataset_info(model->data);
-    info.column[0].dim[0] = dims;
-    NetworkConfig network = {.family = "mlp", .width = 16, .depth = 2, .timestep_freq = "div-127"};
-    ProcessConfig process = {.steps = 1000};
-    snprintf(process.name, sizeof process.name, "%s", name);
-    EngineConfig config = {.network = &network,
-                           .process = &process,
-                           .data = &info,
-                           .device = {.backend = "cpu", .streams = streams},
-                           .capacity = 8,
-                           .backward = true};
-    EXPECT_OK(engine_open(&config, &model->engine));
-    model->weights = engine_draw(&model->engine, noise);
-    EXPECT_OK(engine_use(&model->engine, model->weights));
-}
-
-static void close_model(Model *model) {
-    device_release(model->engine.device, model->weights);
-    engine_close(&model->engine);
-    dataset_close(model->data);
-    comm_close(model->comm);
-}
-
-static Bound evaluate(Model *model, int draws) {
+static Bound evaluate(SmallModel *model, int draws) {
     Bound bound;
     EvalRequest request = {
         .data = model->data, .samples = 100, .draws = draws, .seed = 5, .weights = model->weights};
-    EXPECT_OK(evaluate_elbo(&model->engine, model->comm, &request, &bound));
+    EXPECT_OK(likelihood_elbo(&model->engine, model->comm, &request, &bound));
     EXPECT_EQ(bound.count, 100);
     EXPECT(isnan(bound.null_bits));
     return bound;
@@ -61,18 +20,18 @@ static Bound evaluate(Model *model, int draws) {
 // a = 0: the integral is that of - f, b/2, which is B(1)/2 = 5.025 a dimension; the rest is, with
 // the mean alpha x_0 next to nothing, that of log N(x_T; 0, I).
 static void test_silent_network(void) {
-    Model model = {0};
-    open_model(&model, "variational-sde", 2, 2, 0);
+    SmallModel model = {0};
+    small_model_points(&model, "elbo", "variational-sde", NULL, 2, 2, 0);
     Bound bound = evaluate(&model, 200);
     EXPECT_NEAR(bound.bits, (5.025 + 0.5 * log(2 * M_PI * M_E)) / M_LN2, 2e-3);
     EXPECT_NEAR(bound.standard_error, 0, 5e-3);
-    close_model(&model);
+    small_model_close(&model);
 }
 
 // ---- traces -----------------------------------------------------------------------------------
 
 // a at one point, by a forward pass with time features that are there.
-static void ask(Model *model, const float *x, int dims, float *out) {
+static void ask(SmallModel *model, const float *x, int dims, float *out) {
     Engine *engine = &model->engine;
     EngineLane *lane = &engine->lane[0];
     GrainBatch batch = {.seed = 5, .samples = 1};
@@ -89,7 +48,7 @@ enum { AT = 3 }; // tenths
 
 // The term of sample 3 at a time, with signs of `draw`; the noise is that of draw 0. x: where it
 // is.
-static double probe(Model *model, Flow *flow, uint64_t draw, float x[DIMS_MOST]) {
+static double probe(SmallModel *model, Flow *flow, uint64_t draw, float x[DIMS_MOST]) {
     static const float x_0[DIMS_MOST] = {0.4f, -0.9f};
     static const uint64_t sample = 3;
     static const int32_t label = 0;
@@ -108,9 +67,9 @@ static double probe(Model *model, Flow *flow, uint64_t draw, float x[DIMS_MOST])
 // 0.5 |a|^2 + g tr da/dx + b dims/2.
 static void test_terms_against_differences(void) {
     enum { DRAWS = 16 };
-    Model model = {0};
+    SmallModel model = {0};
     Flow *flow;
-    open_model(&model, "variational-sde", 2, 1, 0.5f);
+    small_model_points(&model, "elbo", "variational-sde", NULL, 2, 1, 0.5f);
     EXPECT_OK(flow_open(&model.engine, 1, &flow));
     double seen[2] = {0, 0}, b = 0.1 + 19.9 * AT / 10.0;
     for (uint64_t draw = 0; draw < DRAWS; ++draw) {
@@ -133,13 +92,13 @@ static void test_terms_against_differences(void) {
     }
     EXPECT(fabs(seen[0] - seen[1]) > 1e-3); // a Jacobian that is not diagonal
     flow_close(flow);
-    close_model(&model);
+    small_model_close(&model);
 }
 
 static void test_diagonal_jacobian_has_no_variance(void) {
-    Model model = {0};
+    SmallModel model = {0};
     Flow *flow;
-    open_model(&model, "variational-sde", 1, 1, 0.5f);
+    small_model_points(&model, "elbo", "variational-sde", NULL, 1, 1, 0.5f);
     EXPECT_OK(flow_open(&model.engine, 1, &flow));
     float x[DIMS_MOST], out[DIMS_MOST];
     double first = probe(&model, flow, 0, x), b = 0.1 + 19.9 * AT / 10.0;
@@ -147,7 +106,7 @@ static void test_diagonal_jacobian_has_no_variance(void) {
     EXPECT(fabs(first - 0.5 * (double)(out[0] * out[0]) - 0.5 * b) > 1e-3); // a trace
     for (uint64_t draw = 1; draw < 16; ++draw) EXPECT_NEAR(probe(&model, flow, draw, x), first, 0);
     flow_close(flow);
-    close_model(&model);
+    small_model_close(&model);
 }
 
 // ---- of a run ---------------------------------------------------------------------------------
@@ -155,23 +114,23 @@ static void test_diagonal_jacobian_has_no_variance(void) {
 // Two ways to the same number, whatever the network says: the bound by squares and the ELBO.
 static void test_elbo_is_the_bound(void) {
     enum { DRAWS = 3000 };
-    Model model = {0};
-    open_model(&model, "variational-sde", 2, 2, 0.3f);
+    SmallModel model = {0};
+    small_model_points(&model, "elbo", "variational-sde", NULL, 2, 2, 0.3f);
     Bound elbo = evaluate(&model, DRAWS), bound;
     EvalRequest request = {
         .data = model.data, .samples = 100, .draws = DRAWS, .seed = 5, .weights = model.weights};
-    EXPECT_OK(evaluate_bound(&model.engine, model.comm, &request, &bound));
+    EXPECT_OK(likelihood_bound(&model.engine, model.comm, &request, &bound));
     EXPECT_NEAR(elbo.bits, bound.bits, 0.15);
-    close_model(&model);
+    small_model_close(&model);
 }
 
 static void test_streams_do_not_matter(void) {
     Bound bound[2];
     for (int i = 0; i < 2; ++i) {
-        Model model = {0};
-        open_model(&model, "variational-sde", 2, i == 0 ? 1 : 3, 0.3f);
+        SmallModel model = {0};
+        small_model_points(&model, "elbo", "variational-sde", NULL, 2, i == 0 ? 1 : 3, 0.3f);
         bound[i] = evaluate(&model, 3);
-        close_model(&model);
+        small_model_close(&model);
     }
     EXPECT_NEAR(bound[0].bits, bound[1].bits, 0);
     EXPECT_NEAR(bound[0].standard_error, bound[1].standard_error, 0);
@@ -179,13 +138,13 @@ static void test_streams_do_not_matter(void) {
 }
 
 static void test_others_have_none(void) {
-    Model model = {0};
-    open_model(&model, "score-sde", 2, 1, 0);
+    SmallModel model = {0};
+    small_model_points(&model, "elbo", "score-sde", NULL, 2, 1, 0);
     Bound bound;
     EvalRequest request = {.data = model.data, .draws = 1, .weights = model.weights};
-    EXPECT_FAIL(evaluate_elbo(&model.engine, model.comm, &request, &bound), BAD_CONFIG,
+    EXPECT_FAIL(likelihood_elbo(&model.engine, model.comm, &request, &bound), BAD_CONFIG,
                 "variational-sde");
-    close_model(&model);
+    small_model_close(&model);
 }
 
 int main(void) {

@@ -1,6 +1,6 @@
-// The flow behind trainer/flow.h. Positions are on the device, in fp32; what is summed over stages
+// The flow behind launch/flow.h. Positions are on the device, in fp32; what is summed over stages
 // is on the host, in float64.
-#include "trainer/flow.h"
+#include "launch/flow.h"
 
 #include <math.h>
 #include <stdlib.h>
