@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "launch/candidates.h"
 #include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
@@ -19,7 +20,8 @@ typedef struct {
     TrainedConfig config;
     const char *out, *solver;
     int64_t count, first, seed, steps, label;
-    double guidance; // < 0: as configured
+    int64_t candidates; // drawn for each sample
+    double guidance;    // < 0: as configured
     Trained trained;
     Sampler *sampler;
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
@@ -27,17 +29,13 @@ typedef struct {
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
-    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
-                                            {"out", required_argument, NULL, 'o'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"first", required_argument, NULL, 'f'},
-                                            {"steps", required_argument, NULL, 'k'},
-                                            {"solver", required_argument, NULL, 'S'},
-                                            {"label", required_argument, NULL, 'l'},
-                                            {"guidance", required_argument, NULL, 'g'},
-                                            {"average", required_argument, NULL, 'a'},
-                                            {"decode", required_argument, NULL, 'd'},
-                                            {0}};
+    static const struct option options[] = {
+        {"count", required_argument, NULL, 'n'},      {"out", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 's'},       {"first", required_argument, NULL, 'f'},
+        {"steps", required_argument, NULL, 'k'},      {"solver", required_argument, NULL, 'S'},
+        {"label", required_argument, NULL, 'l'},      {"guidance", required_argument, NULL, 'g'},
+        {"average", required_argument, NULL, 'a'},    {"decode", required_argument, NULL, 'd'},
+        {"candidates", required_argument, NULL, 'c'}, {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -51,6 +49,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'l': TRY(option_i64("--label", optarg, 0, 1000000, &command->label)); break;
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
         case 'd': command->decoder_config.run_dir = optarg; break;
         default: FAIL(BAD_USAGE, "see `dye help sample`");
         }
@@ -103,6 +102,9 @@ static Status start(void *context, Comm *comm) {
     int32_t classes = command->trained.engine.shape.classes;
     FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
             "--label %lld: this run knows %d classes", (long long)command->label, classes);
+    if (command->candidates > 1) TRY(candidates_check(command->trained.engine.process));
+    FAIL_IF(command->candidates > 1 && classes > 0 && command->label < 0, BAD_USAGE,
+            "--candidates: say of which class, by --label");
     return open_sampler(command);
 }
 
@@ -160,13 +162,16 @@ static Status run(void *context, Comm *comm) {
     GenerateRequest request = {.sampler = command->sampler,
                                .weights = command->trained.weights,
                                .seed = (uint64_t)command->seed,
-                               .first = command->first,
-                               .count = command->count,
+                               .first = command->first * command->candidates,
+                               .count = command->count * command->candidates,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
                                .guidance = (float)command->guidance};
     TRY(generate(engine, comm, &request, &samples));
     Status status = STATUS_OK;
-    if (command->decoder_config.run_dir != NULL) status = decode(command, &samples);
+    if (command->candidates > 1)
+        status = candidates_choose(engine, samples, command->count, (int)command->candidates, NULL);
+    if (status == STATUS_OK && command->decoder_config.run_dir != NULL)
+        status = decode(command, &samples);
     if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
     free(samples);
     return status;
@@ -180,8 +185,11 @@ static void finish(void *context) {
 }
 
 Status cmd_sample(int argc, char **argv) {
-    SampleCommand command = {
-        .config = {.split = "train", .capacity = 16}, .count = 16, .label = -1, .guidance = -1};
+    SampleCommand command = {.config = {.split = "train", .capacity = 16},
+                             .count = 16,
+                             .candidates = 1,
+                             .label = -1,
+                             .guidance = -1};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

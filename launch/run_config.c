@@ -156,6 +156,55 @@ static const SchemaRow rows[] = {
 
 static const Schema schema = SCHEMA(RunSettings, rows);
 
+// Keys that only these systems read: set for another, they would be passed over in silence.
+static const struct {
+    const char *key, *systems;
+} own_keys[] = {
+    {"process.rate", "binomial"},
+    {"process.unroll", "sundae"},
+    {"process.aux", "vq"},
+    {"process.aux_adaptive", "vq"},
+    {"model.codes", "autoencoder"},
+    {"sampler.snr", "score-sde, variational-sde"},
+    {"sampler.lambda", "score-sde, variational-sde"},
+    {"sampler.temperature", "sundae"},
+    {"sampler.share", "sundae"},
+    {"sampler.purity", "vq"},
+};
+
+static bool is_among(const char *name, const char *names) {
+    for (size_t length = strlen(name); names != NULL; names = strchr(names, ' ')) {
+        names += *names == ' ';
+        if (strncmp(names, name, length) == 0 && (names[length] == '\0' || names[length] == ','))
+            return true;
+    }
+    return false;
+}
+
+typedef struct {
+    const char *system;
+    char text[ERROR_TEXT_BYTES]; // "": all is well
+} Unread;
+
+static void find_unread(void *context, const SchemaRow *row, const char *was, const char *now) {
+    Unread *unread = context;
+    for (size_t i = 0; i < sizeof own_keys / sizeof *own_keys; ++i)
+        if (strcmp(row->key, own_keys[i].key) == 0 &&
+            !is_among(unread->system, own_keys[i].systems))
+            snprintf(unread->text, sizeof unread->text,
+                     "%s is %s, but it is for %s alone, and process.name is %s: leave it at %s",
+                     row->key, now, own_keys[i].systems, unread->system, was);
+}
+
+static Status check_read(const RunSettings *s) {
+    RunSettings defaults;
+    TRY(schema_defaults(&schema, &defaults));
+    Unread unread = {.system = s->process.name};
+    schema_diff(&schema, &defaults, s, find_unread, &unread);
+    FAIL_IF(unread.text[0] != '\0', BAD_CONFIG, "%s", unread.text);
+    return STATUS_OK;
+}
+
 // Rules between keys that hold whatever the number of ranks.
 static Status check(const RunSettings *s) {
     FAIL_IF(s->data.path[0] == '\0', BAD_CONFIG,
@@ -166,7 +215,7 @@ static Status check(const RunSettings *s) {
     FAIL_IF(s->sampler.steps > s->process.steps && process_has_steps(s->process.name), BAD_CONFIG,
             "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
             s->process.steps);
-    return STATUS_OK;
+    return check_read(s);
 }
 
 Status run_config_read(const char *path, char *const *overrides, int count, RunSettings *out) {

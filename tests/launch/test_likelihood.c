@@ -16,7 +16,7 @@ static EvalRequest request_of(const SmallModel *model, int64_t samples, int draw
 
 static void test_bound_is_its_expectation(void) {
     SmallModel model = {0};
-    small_model_letters(&model, "likelihood", 2);
+    small_model_letters(&model, "likelihood", "multinomial", 2, 0);
     Bound bound;
     EvalRequest request = request_of(&model, 0, 6);
     EXPECT_OK(likelihood_bound(&model.engine, model.comm, &request, &bound));
@@ -33,7 +33,7 @@ static void test_bound_is_the_same_on_any_number_of_streams(void) {
     Bound bound[2];
     for (int i = 0; i < 2; ++i) {
         SmallModel model = {0};
-        small_model_letters(&model, "likelihood", i == 0 ? 1 : 3);
+        small_model_letters(&model, "likelihood", "multinomial", i == 0 ? 1 : 3, 0);
         EvalRequest request = request_of(&model, 101, 2);
         EXPECT_OK(likelihood_bound(&model.engine, model.comm, &request, &bound[i]));
         EXPECT_EQ(bound[i].count, 101);

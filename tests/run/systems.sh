@@ -105,6 +105,11 @@ if [ -e /usr/lib/bible.data ]; then
     said "no likelihood" "that there is none"
     run 0 0 sample "$work/sundae" -n 2 --solver argmax --steps 5 -o "$work/sundae.argmax"
     ! cmp -s "$work/sundae.argmax" "$work/sundae.out" || die "argmax draws what fraction does"
+    run 0 2 sample "$work/sundae" -n 2 --candidates 3 -o "$work/sundae.chosen"
+    run 0 0 sample "$work/sundae" -n 6 -o "$work/sundae.drawn"
+    same "$(grep -cxFf "$work/sundae.drawn" "$work/sundae.chosen")" 2 "chosen lines among those drawn"
+    run fail 0 sample "$work/multinomial" --candidates 3
+    said "which is for sundae alone" "candidates of another system"
 else
     echo "skip multinomial and sundae: Debian's bible-kjv-text is not installed"
 fi

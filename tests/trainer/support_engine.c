@@ -70,7 +70,8 @@ void small_model_close(SmallModel *model) {
 
 // ---- letters ----------------------------------------------------------------------------------
 
-void small_model_letters(SmallModel *model, const char *test, int streams) {
+void small_model_letters(SmallModel *model, const char *test, const char *system, int streams,
+                         float noise) {
     char source[PATH_BYTES], text[LETTERS_TEXT];
     for (size_t i = 0; i < sizeof text; ++i) text[i] = (char)('a' + i * 7 % 26);
     REQUIRE(path_format(source, "%s/text", test_folder(test)) == STATUS_OK);
@@ -84,14 +85,15 @@ void small_model_letters(SmallModel *model, const char *test, int streams) {
                              .patch = 1,
                              .mlp_ratio = 2,
                              .timestep_freq = "div-127"};
-    ProcessConfig process = {.name = "multinomial", .steps = LETTERS_STEPS, .schedule = "cosine"};
+    ProcessConfig process = {.steps = LETTERS_STEPS, .unroll = 2};
+    snprintf(process.name, sizeof process.name, "%s", system);
     EngineConfig config = {.network = &network,
                            .process = &process,
                            .data = dataset_info(model->data),
                            .length = LETTERS_LENGTH,
                            .device = {.backend = "cpu", .streams = streams},
                            .capacity = 8};
-    open_engine(model, &config, 0);
+    open_engine(model, &config, noise);
 }
 
 enum { LETTERS = 27 };

@@ -20,12 +20,13 @@ typedef struct {
 // dims = 1 for numbers instead, which no evaluation has. schedule NULL: the system's own.
 void small_model_points(SmallModel *model, const char *test, const char *system,
                         const char *schedule, int dims, int streams, float noise);
-// Of 7 multinomial steps of the cosine on 27 letters in lines of 16, untrained: its logits are 0.
+// A DiT of a system on 27 letters in lines of 16; untrained, its logits are 0.
 enum { LETTERS_STEPS = 7, LETTERS_LENGTH = 16, LETTERS_TEXT = 20000 };
-void small_model_letters(SmallModel *model, const char *test, int streams);
+void small_model_letters(SmallModel *model, const char *test, const char *system, int streams,
+                         float noise);
 void small_model_close(SmallModel *model);
 
-// The term of time t of the untrained model's bound and its prior, in nats a letter: expectations
-// over x_t, by enumeration.
+// Multinomial in 7 steps: the term of time t of the untrained model's bound and its prior, in nats
+// a letter: expectations over x_t, by enumeration.
 double letters_term(int t);
 double letters_prior(void);

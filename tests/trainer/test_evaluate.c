@@ -7,7 +7,7 @@
 
 static void test_loss_by_level_is_its_expectation(void) {
     SmallModel model = {0};
-    small_model_letters(&model, "evaluate", 2);
+    small_model_letters(&model, "evaluate", "multinomial", 2, 0);
     HeldOutLoss loss;
     EvalRequest request = {.data = model.data,
                            .length = LETTERS_LENGTH,
