@@ -1,14 +1,17 @@
-// dye distance: how far what a run draws is from held-out data. Points are compared as they are;
-// pictures would need features, which nothing here gives yet.
+// dye distance: how far what a run draws is from held-out data. Points are compared as they are,
+// pictures by what a classifier makes of them.
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "data/loader.h"
+#include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/distance.h"
+#include "launch/features.h"
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
@@ -16,11 +19,18 @@
 
 typedef struct {
     TrainedConfig config;
+    TrainedConfig classifier_config; // --features; run_dir NULL: points
+    TrainedConfig decoder_config;    // --decode: the autoencoder whose codes are drawn
     int64_t count, seed;
     bool json;
-    Trained trained;
+    Trained trained, classifier, decoder;
     Sampler *sampler;
-    float *real; // [2 count, item]: two halves of held-out data
+    int width;      // of a feature vector
+    float *real;    // [2 count, item]: two halves of held-out data; then features of them
+    int32_t *label; // [2 count]
+    double right;   // share of them that the classifier tells; NaN: it knows other classes
+    uint64_t print; // of the classifier's weights
+    double seconds; // for a sample
 } DistanceCommand;
 
 // Of a set to the first half of the held-out data.
@@ -32,6 +42,8 @@ static Status parse(int argc, char **argv, DistanceCommand *command) {
     static const struct option options[] = {{"count", required_argument, NULL, 'n'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"split", required_argument, NULL, 'p'},
+                                            {"features", required_argument, NULL, 'f'},
+                                            {"decode", required_argument, NULL, 'd'},
                                             {"json", no_argument, NULL, 'j'},
                                             {0}};
     optind = 1;
@@ -40,19 +52,32 @@ static Status parse(int argc, char **argv, DistanceCommand *command) {
         case 'n': TRY(option_i64("-n", optarg, 4, 100000, &command->count)); break;
         case 's': TRY(option_i64("--seed", optarg, 0, INT64_MAX, &command->seed)); break;
         case 'p': command->config.split = optarg; break;
+        case 'f': command->classifier_config.run_dir = optarg; break;
+        case 'd': command->decoder_config.run_dir = optarg; break;
         case 'j': command->json = true; break;
         default: FAIL(BAD_USAGE, "see `dye help distance`");
         }
     }
-    FAIL_IF(optind >= argc, BAD_USAGE, "which run? usage: dye distance RUN [-n N] [--json]");
+    FAIL_IF(optind >= argc, BAD_USAGE,
+            "which run? usage: dye distance RUN [-n N] [--features CLASSIFIER] [--json]");
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
+    command->classifier_config.split = command->decoder_config.split = command->config.split;
+    command->classifier_config.capacity = command->decoder_config.capacity =
+        command->config.capacity;
     return STATUS_OK;
 }
 
+// ---- held-out data ----------------------------------------------------------------------------
+
+// The run whose data are what is compared: pictures where codes are drawn.
+static const Trained *compared(const DistanceCommand *command) {
+    return command->decoder_config.run_dir != NULL ? &command->decoder : &command->trained;
+}
+
 static Status read_batches(DistanceCommand *command, Loader *loader, int64_t count) {
-    int64_t item = engine_item(&command->trained.engine);
+    int64_t item = engine_item(&compared(command)->engine);
     for (int64_t done = 0; done < count;) {
         Batch batch;
         TRY(loader_next(loader, &batch));
@@ -60,22 +85,24 @@ static Status read_batches(DistanceCommand *command, Loader *loader, int64_t cou
                 "-n %lld takes twice as many held-out samples, but the split %s has %lld",
                 (long long)command->count, command->config.split, (long long)done);
         const float *x = batch.x;
-        for (int64_t i = 0; i < batch.count && done < count; ++i, ++done)
+        for (int64_t i = 0; i < batch.count && done < count; ++i, ++done) {
             for (int64_t k = 0; k < item; ++k) command->real[done * item + k] = x[i * item + k];
+            command->label[done] = batch.label[i];
+        }
     }
     return STATUS_OK;
 }
 
 static Status read_real(DistanceCommand *command) {
     enum { BATCH = 256 };
-    LoaderConfig config = {.dataset = command->trained.data,
-                           .batch = BATCH,
-                           .share_end = BATCH,
-                           .depth = 2,
-                           .in_order = true};
+    const Trained *trained = compared(command);
+    LoaderConfig config = {
+        .dataset = trained->data, .batch = BATCH, .share_end = BATCH, .depth = 2, .in_order = true};
     int64_t count = 2 * command->count;
-    command->real = calloc((size_t)(count * engine_item(&command->trained.engine)), sizeof(float));
-    FAIL_IF(command->real == NULL, NO_MEMORY, "no memory for %lld samples", (long long)count);
+    command->real = calloc((size_t)(count * engine_item(&trained->engine)), sizeof(float));
+    command->label = calloc((size_t)count, sizeof *command->label);
+    FAIL_IF(command->real == NULL || command->label == NULL, NO_MEMORY,
+            "no memory for %lld samples", (long long)count);
     Loader *loader;
     TRY(loader_open(&config, &loader));
     Status status = read_batches(command, loader, count);
@@ -83,46 +110,74 @@ static Status read_real(DistanceCommand *command) {
     return status;
 }
 
+// ---- runs -------------------------------------------------------------------------------------
+
+static Status open_features(DistanceCommand *command, Comm *comm) {
+    const Trained *pictures = compared(command);
+    bool points = dataset_info(command->trained.data)->kind == KIND_VECTOR;
+    bool features = command->classifier_config.run_dir != NULL;
+    FAIL_IF(points && features, BAD_USAGE,
+            "--features is for pictures; %s draws points, which are compared as they are",
+            command->config.run_dir);
+    command->width = (int)engine_item(&pictures->engine);
+    if (points) return STATUS_OK;
+    FAIL_IF(dataset_info(pictures->data)->kind != KIND_IMAGE, BAD_USAGE,
+            "dye distance compares points and pictures; %s draws something else, or codes, which"
+            " --decode AUTOENCODER makes pictures of",
+            command->config.run_dir);
+    FAIL_IF(!features, BAD_USAGE,
+            "%s draws pictures, which are compared by what a classifier makes of them: train one"
+            " (configs/fashion-mnist-classifier.yaml), and give it as --features RUN",
+            command->config.run_dir);
+    TRY(features_open(&command->classifier_config, comm, &pictures->engine.shape,
+                      &command->classifier));
+    command->width = command->classifier.settings.model.width;
+    return features_fingerprint(&command->classifier, &command->print);
+}
+
 static Status start(void *context, Comm *comm) {
     DistanceCommand *command = context;
     TRY(trained_open(&command->config, comm, console_warn, &command->trained));
     Trained *trained = &command->trained;
-    FAIL_IF(dataset_info(trained->data)->kind != KIND_VECTOR, BAD_USAGE,
-            "dye distance compares points; %s draws something else", command->config.run_dir);
+    if (command->decoder_config.run_dir != NULL)
+        TRY(decoder_open(&command->decoder_config, comm, trained, &command->decoder));
+    TRY(open_features(command, comm));
     TRY(sampler_open(trained->engine.process, &trained->settings.sampler, &command->sampler));
     return read_real(command);
 }
 
-static Status measure(const DistanceCommand *command, const float *set, Distance *out) {
-    int width = (int)engine_item(&command->trained.engine);
-    int64_t n = command->count;
-    TRY(distance_frechet(command->real, n, set, n, width, &out->frechet));
-    return distance_precision_recall(command->real, n, set, n, width, &out->precision,
-                                     &out->recall);
+// ---- the distance -----------------------------------------------------------------------------
+
+// Pictures as they are stored, on 256 levels.
+static void round_to_levels(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        if (isnan(x[i])) continue; // the distance says so
+        x[i] = rintf(fminf(fmaxf((x[i] + 1) * 127.5f, 0), 255)) / 127.5f - 1.0f;
+    }
 }
 
-static void print(const DistanceCommand *command, const Distance *drawn, const Distance *floor,
-                  double seconds) {
-    const Trained *trained = &command->trained;
-    long long n = (long long)command->count, step = (long long)trained->step;
-    int steps = sampler_steps(command->sampler);
-    double each = seconds / (double)command->count;
-    if (command->json)
-        printf("{\"frechet\": %.9g, \"precision\": %.9g, \"recall\": %.9g, \"floor\": {\"frechet\":"
-               " %.9g, \"precision\": %.9g, \"recall\": %.9g}, \"count\": %lld, \"evaluations\":"
-               " %d, \"step\": %lld, \"split\": \"%s\", \"sample_s\": %.6g}\n",
-               drawn->frechet, drawn->precision, drawn->recall, floor->frechet, floor->precision,
-               floor->recall, n, steps, step, command->config.split, each);
-    else
-        printf("Frechet distance %.5f, precision %.4f, recall %.4f of %lld samples in %d"
-               " evaluations each, step %lld, %.3g ms each\n"
-               "two halves of split %s, %lld each, are %.5f, %.4f, %.4f apart\n",
-               drawn->frechet, drawn->precision, drawn->recall, n, steps, step, 1e3 * each,
-               command->config.split, n, floor->frechet, floor->precision, floor->recall);
+// Features in the place of pictures.
+static Status take_features(DistanceCommand *command, Comm *comm, int64_t count, float **x,
+                            double *right) {
+    if (command->classifier_config.run_dir == NULL) return STATUS_OK;
+    float *features;
+    TRY(features_take(&command->classifier, comm, *x, command->label, count, &features, right));
+    free(*x);
+    *x = features;
+    return STATUS_OK;
 }
 
-static Status run(void *context, Comm *comm) {
-    DistanceCommand *command = context;
+// Labels of other classes than the classifier's say nothing to it.
+static Status take_real_features(DistanceCommand *command, Comm *comm) {
+    bool known =
+        compared(command)->engine.shape.classes == command->classifier.engine.shape.classes;
+    for (int64_t i = 0; i < 2 * command->count && !known; ++i) command->label[i] = 0;
+    TRY(take_features(command, comm, 2 * command->count, &command->real, &command->right));
+    if (!known) command->right = NAN;
+    return STATUS_OK;
+}
+
+static Status draw(DistanceCommand *command, Comm *comm, void **samples) {
     Trained *trained = &command->trained;
     GenerateRequest request = {.sampler = command->sampler,
                                .weights = trained->weights,
@@ -130,23 +185,91 @@ static Status run(void *context, Comm *comm) {
                                .count = command->count,
                                .label = LABEL_CYCLE,
                                .guidance = trained->settings.sampler.guidance};
-    void *samples;
     double started = clock_now();
-    TRY(generate(&trained->engine, comm, &request, &samples));
-    double seconds = clock_now() - started;
+    TRY(generate(&trained->engine, comm, &request, samples));
+    Status status = STATUS_OK;
+    if (command->decoder_config.run_dir != NULL)
+        status = decoder_run(&command->decoder, command->count, samples);
+    command->seconds = (clock_now() - started) / (double)command->count;
+    if (status != STATUS_OK) free(*samples);
+    return status;
+}
+
+static Status measure(const DistanceCommand *command, const float *set, Distance *out) {
+    int64_t n = command->count;
+    TRY(distance_frechet(command->real, n, set, n, command->width, &out->frechet));
+    return distance_precision_recall(command->real, n, set, n, command->width, &out->precision,
+                                     &out->recall);
+}
+
+static void print_features_json(const DistanceCommand *command) {
+    if (command->classifier_config.run_dir == NULL) return;
+    printf(", \"features\": {\"run\": \"%s\", \"step\": %lld, \"fingerprint\": \"%016llx\","
+           " \"width\": %d",
+           command->classifier_config.run_dir, (long long)command->classifier.step,
+           (unsigned long long)command->print, command->width);
+    if (isfinite(command->right)) printf(", \"accuracy\": %.9g", command->right);
+    printf("}");
+}
+
+static void print_features(const DistanceCommand *command) {
+    if (command->classifier_config.run_dir == NULL) return;
+    printf("by %d features of the classifier %s, step %lld, weights %016llx", command->width,
+           command->classifier_config.run_dir, (long long)command->classifier.step,
+           (unsigned long long)command->print);
+    if (isfinite(command->right))
+        printf(", which tells the class of %.4f of the held-out", command->right);
+    printf("\nThis is not Inception's FID: it compares with distances by these weights, of as many"
+           " samples, alone.\n");
+}
+
+static void print(const DistanceCommand *command, const Distance *drawn, const Distance *floor) {
+    long long n = (long long)command->count, step = (long long)command->trained.step;
+    int steps = sampler_steps(command->sampler);
+    if (command->json) {
+        printf("{\"frechet\": %.9g, \"precision\": %.9g, \"recall\": %.9g, \"floor\": {\"frechet\":"
+               " %.9g, \"precision\": %.9g, \"recall\": %.9g}, \"count\": %lld, \"evaluations\":"
+               " %d, \"step\": %lld, \"split\": \"%s\", \"sample_s\": %.6g",
+               drawn->frechet, drawn->precision, drawn->recall, floor->frechet, floor->precision,
+               floor->recall, n, steps, step, command->config.split, command->seconds);
+        print_features_json(command);
+        printf("}\n");
+        return;
+    }
+    printf("Frechet distance %.5f, precision %.4f, recall %.4f of %lld samples in %d"
+           " evaluations each, step %lld, %.3g ms each\n"
+           "two halves of split %s, %lld each, are %.5f, %.4f, %.4f apart\n",
+           drawn->frechet, drawn->precision, drawn->recall, n, steps, step, 1e3 * command->seconds,
+           command->config.split, n, floor->frechet, floor->precision, floor->recall);
+    print_features(command);
+}
+
+static Status run(void *context, Comm *comm) {
+    DistanceCommand *command = context;
+    void *samples;
+    TRY(draw(command, comm, &samples));
+    float *set = samples;
     Distance drawn, floor;
-    const float *other = command->real + command->count * engine_item(&trained->engine);
-    Status status = measure(command, samples, &drawn);
+    double ignored;
+    if (command->classifier_config.run_dir != NULL)
+        round_to_levels(set, command->count * engine_item(&compared(command)->engine));
+    Status status = take_real_features(command, comm);
+    if (status == STATUS_OK) status = take_features(command, comm, command->count, &set, &ignored);
+    if (status == STATUS_OK) status = measure(command, set, &drawn);
+    const float *other = command->real + command->count * command->width;
     if (status == STATUS_OK) status = measure(command, other, &floor);
-    free(samples);
-    if (status == STATUS_OK && comm_rank(comm) == 0) print(command, &drawn, &floor, seconds);
+    free(set);
+    if (status == STATUS_OK && comm_rank(comm) == 0) print(command, &drawn, &floor);
     return status;
 }
 
 static void finish(void *context) {
     DistanceCommand *command = context;
     free(command->real);
+    free(command->label);
     sampler_close(command->sampler);
+    trained_close(&command->decoder);
+    trained_close(&command->classifier);
     trained_close(&command->trained);
 }
 

@@ -111,6 +111,33 @@ static void print_guesses(const EvalCommand *command, const HeldOutLoss *loss, d
            seconds);
 }
 
+static void print_classes(const EvalCommand *command, const HeldOutLoss *loss, const Bound *wrong,
+                          double seconds) {
+    long long step = (long long)command->trained.step, count = (long long)wrong->count;
+    if (command->json)
+        printf("{\"cross_entropy\": %.9g, \"accuracy\": %.9g, \"stderr\": %.9g, \"count\": %lld,"
+               " \"split\": \"%s\", \"step\": %lld, \"average\": %d}\n",
+               loss->loss, 1 - wrong->bits, wrong->standard_error, count, command->config.split,
+               step, command->config.average);
+    else
+        printf("cross entropy %.4f nats a sample, accuracy %.4f +- %.4f (%lld samples of split %s,"
+               " step %lld, average %d, %.1f s)\n"
+               "This is a classifier: it has no likelihood of the data.\n",
+               loss->loss, 1 - wrong->bits, wrong->standard_error, count, command->config.split,
+               step, command->config.average, seconds);
+}
+
+static Status run_classes(EvalCommand *command, Comm *comm, EvalRequest request) {
+    HeldOutLoss loss;
+    Bound wrong;
+    double started = clock_now();
+    request.draws = 1; // each would be the same
+    TRY(evaluate_loss(&command->trained.engine, comm, &request, &loss));
+    TRY(likelihood_wrong(&command->trained.engine, comm, &request, &wrong));
+    if (comm_rank(comm) == 0) print_classes(command, &loss, &wrong, clock_now() - started);
+    return STATUS_OK;
+}
+
 static Status run(void *context, Comm *comm) {
     EvalCommand *command = context;
     Trained *trained = &command->trained;
@@ -122,6 +149,8 @@ static Status run(void *context, Comm *comm) {
                            .weights = trained->weights};
     Bound bound;
     double started = clock_now();
+    if (process_is_classifier(trained->engine.process) && !command->config.backward)
+        return run_classes(command, comm, request);
     if (process_bound_unit(trained->engine.process) == NULL && !command->config.backward) {
         HeldOutLoss loss;
         TRY(evaluate_loss(&trained->engine, comm, &request, &loss));

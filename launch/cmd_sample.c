@@ -72,25 +72,6 @@ static Status open_sampler(SampleCommand *command) {
     return sampler_open(command->trained.engine.process, &config, &command->sampler);
 }
 
-static Status open_decoder(SampleCommand *command, Comm *comm) {
-    TrainedConfig *config = &command->decoder_config;
-    if (config->run_dir == NULL) return STATUS_OK;
-    config->split = "train";
-    config->capacity = command->config.capacity;
-    TRY(trained_open(config, comm, console_warn, &command->decoder));
-    const NetworkShape *drawn = &command->trained.engine.shape;
-    const Engine *decoder = &command->decoder.engine;
-    FAIL_IF(!decoder->shape.autoencoder, BAD_USAGE, "--decode: %s is no autoencoder",
-            config->run_dir);
-    int64_t places = network_code_places(decoder->network);
-    int32_t codes = command->decoder.settings.model.codes;
-    int32_t symbols = dataset_info(command->trained.data)->symbols; // no mask among them
-    FAIL_IF(!drawn->tokens || drawn->length != places || symbols != codes, BAD_USAGE,
-            "--decode: %s reads %lld tokens of %d symbols, which is not what %s draws",
-            config->run_dir, (long long)places, codes, command->config.run_dir);
-    return STATUS_OK;
-}
-
 static Status start(void *context, Comm *comm) {
     SampleCommand *command = context;
     TRY(trained_open(&command->config, comm, console_warn, &command->trained));
@@ -98,7 +79,11 @@ static Status start(void *context, Comm *comm) {
             "%s is an autoencoder, which draws nothing by itself: `dye encode` a data set, train a"
             " system on its tokens, and draw with --decode",
             command->config.run_dir);
-    TRY(open_decoder(command, comm));
+    TrainedConfig *decoder = &command->decoder_config;
+    decoder->split = "train";
+    decoder->capacity = command->config.capacity;
+    if (decoder->run_dir != NULL)
+        TRY(decoder_open(decoder, comm, &command->trained, &command->decoder));
     int32_t classes = command->trained.engine.shape.classes;
     FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
             "--label %lld: this run knows %d classes", (long long)command->label, classes);
@@ -136,25 +121,6 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     return STATUS_OK;
 }
 
-// Codes that were drawn become pictures, in whole rounds of the decoder's streams.
-static Status decode(SampleCommand *command, void **samples) {
-    Engine *engine = &command->decoder.engine;
-    int64_t item = engine_item(engine), places = network_code_places(engine->network);
-    int64_t most = engine->capacity * engine->lanes;
-    const int32_t *ids = *samples;
-    TRY(engine_use(engine, command->decoder.weights));
-    float *x = calloc((size_t)(command->count * item), sizeof *x);
-    FAIL_IF(x == NULL, NO_MEMORY, "no memory for %lld pictures", (long long)command->count);
-    Status status = STATUS_OK;
-    for (int64_t at = 0; at < command->count && status == STATUS_OK; at += most) {
-        int64_t left = command->count - at;
-        status = code_decode(engine, ids + at * places, left < most ? left : most, x + at * item);
-    }
-    free(*samples);
-    *samples = x;
-    return status;
-}
-
 static Status run(void *context, Comm *comm) {
     SampleCommand *command = context;
     Engine *engine = &command->trained.engine;
@@ -171,7 +137,7 @@ static Status run(void *context, Comm *comm) {
     if (command->candidates > 1)
         status = candidates_choose(engine, samples, command->count, (int)command->candidates, NULL);
     if (status == STATUS_OK && command->decoder_config.run_dir != NULL)
-        status = decode(command, &samples);
+        status = decoder_run(&command->decoder, command->count, &samples);
     if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
     free(samples);
     return status;

@@ -1,6 +1,10 @@
 // The passes behind launch/code.h.
 #include "launch/code.h"
 
+#include <stdlib.h>
+
+#include "launch/console.h"
+
 // Samples of lane i; the first of them is i * capacity.
 static int64_t group_of(const Engine *engine, int64_t count, int lane) {
     int64_t left = count - lane * engine->capacity;
@@ -42,4 +46,39 @@ Status code_decode(Engine *engine, const int32_t *ids, int64_t count, float *x) 
                             (size_t)item * sizeof *x);
     }
     return engine_wait(engine);
+}
+
+// ---- autoencoders beside the runs that draw their codes -----------------------------------------
+
+Status decoder_open(const TrainedConfig *config, Comm *comm, const Trained *drawn, Trained *out) {
+    TRY(trained_open(config, comm, console_warn, out));
+    const NetworkShape *shape = &drawn->engine.shape;
+    FAIL_IF(!out->engine.shape.autoencoder, BAD_USAGE, "--decode: %s is no autoencoder",
+            config->run_dir);
+    int64_t places = network_code_places(out->engine.network);
+    int32_t codes = out->settings.model.codes;
+    int32_t symbols = dataset_info(drawn->data)->symbols; // no mask among them
+    FAIL_IF(!shape->tokens || shape->length != places || symbols != codes, BAD_USAGE,
+            "--decode: %s reads %lld tokens of %d symbols, which is not what %s draws",
+            config->run_dir, (long long)places, codes, drawn->settings.run.dir);
+    return STATUS_OK;
+}
+
+// In whole rounds of the decoder's streams.
+Status decoder_run(Trained *decoder, int64_t count, void **samples) {
+    Engine *engine = &decoder->engine;
+    int64_t item = engine_item(engine), places = network_code_places(engine->network);
+    int64_t most = engine->capacity * engine->lanes;
+    const int32_t *ids = *samples;
+    TRY(engine_use(engine, decoder->weights));
+    float *x = calloc((size_t)(count * item), sizeof *x);
+    FAIL_IF(x == NULL, NO_MEMORY, "no memory for %lld pictures", (long long)count);
+    Status status = STATUS_OK;
+    for (int64_t at = 0; at < count && status == STATUS_OK; at += most) {
+        int64_t left = count - at;
+        status = code_decode(engine, ids + at * places, left < most ? left : most, x + at * item);
+    }
+    free(*samples);
+    *samples = x;
+    return status;
 }

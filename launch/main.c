@@ -34,8 +34,10 @@ static const CommandRow commands[] = {
      "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1] [--json]"
      " [key=value ...]",
      "the variational bound in bits, with its standard error"},
-    {"distance", cmd_distance, "RUN [-n N] [--seed S] [--split S] [--json] [key=value ...]",
-     "how far drawn points are from held-out ones: Frechet distance, precision, recall"},
+    {"distance", cmd_distance,
+     "RUN [-n N] [--seed S] [--split S] [--features CLASSIFIER] [--decode RUN] [--json]"
+     " [key=value ...]",
+     "how far drawn points or pictures are from held-out ones: Frechet distance, precision, recall"},
     {"bench", cmd_bench,
      "CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",
      "measure each phase of training on this machine against its limit"},

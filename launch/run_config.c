@@ -43,7 +43,7 @@ static const SchemaRow rows[] = {
 
     CHOICE(process.name, "ddpm",
            "ddpm|gaussian2015|score-sde|variational-sde|vdm|multinomial|binomial|vq|sundae|"
-           "autoencoder",
+           "autoencoder|classifier",
            FIXED, "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
     CHOICE(process.schedule, "auto", "auto|cosine|linear|vp|ve|sub-vp|released|paper", FIXED,

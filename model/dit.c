@@ -357,6 +357,14 @@ static void dit_forward(const Run *run, float *out) {
     if (!tokens) patch_back(run->stream, patches_of(run, true, memory.final_patches, out));
 }
 
+static const float *dit_stream(const Run *run, int64_t *tokens) {
+    const Dit *dit = (const Dit *)run->network;
+    DitMemory memory;
+    dit_place(dit, run->memory->activations, run->input->samples, run->memory->backward, &memory);
+    *tokens = dit->tokens;
+    return memory.layer[2 * dit->base.config.depth].sum;
+}
+
 // ---- backward ---------------------------------------------------------------------------------
 
 // From the gradients of the residual stream (dsum) and of what layer i reads (dnorm) to those of
@@ -466,4 +474,5 @@ const NetworkFamily network_dit = {
     .table_fill = dit_table_fill,
     .forward = dit_forward,
     .backward = dit_backward,
+    .stream = dit_stream,
 };

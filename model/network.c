@@ -148,6 +148,12 @@ void network_forward(const Network *network, Stream *stream, const NetworkMemory
     network->family->forward(&run, out);
 }
 
+const float *network_stream(const Network *network, const NetworkMemory *memory,
+                            const NetworkInput *input, int64_t *tokens) {
+    Run run = {.network = network, .memory = memory, .input = input};
+    return network->family->stream != NULL ? network->family->stream(&run, tokens) : NULL;
+}
+
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx) {

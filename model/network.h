@@ -84,6 +84,11 @@ typedef struct {
 void network_forward(const Network *network, Stream *stream, const NetworkMemory *memory,
                      const NetworkInput *input, float *out);
 
+// What the last layer reads, before its norm, after a forward with the same arguments:
+// [samples, tokens, width] within the activations. NULL: this family has none.
+const float *network_stream(const Network *network, const NetworkMemory *memory,
+                            const NetworkInput *input, int64_t *tokens);
+
 // Gradients of a preceding forward with the same arguments: written to grads[params.size] (added if
 // `accumulate`, each in one rounding, for a further pass), and to dx [samples, in_item] if not NULL
 // (numbers only). dout may be overwritten. Needs memory->backward.

@@ -40,6 +40,7 @@ typedef struct {
     void (*table_fill)(const Network *network, float *table); // NULL: there is no table
     void (*forward)(const Run *run, float *out);
     void (*backward)(const Run *run, float *dout, float *dx);
+    const float *(*stream)(const Run *run, int64_t *tokens); // NULL: there is none
     // Autoencoders alone: ids [samples, code_places] of input->x; out of input->ids.
     void (*encode)(const Run *run, int32_t *ids);
     void (*decode)(const Run *run, float *out);

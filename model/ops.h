@@ -459,6 +459,18 @@ typedef struct {
     RngKey key;
 } CategoricalPrior;
 
+// The mean over the places of out [samples,classes,places] is a sample's logits: loss[s] = - log of
+// what their softmax gives label[s], and its gradient in dout; wrong[s] = 1 where another class is
+// the likeliest (the first of equals), else 0. dout may be NULL.
+typedef struct {
+    const float *out;
+    const int32_t *label;
+    float *dout, *loss;
+    double *wrong;
+    int64_t samples, places;
+    int32_t classes;
+} ClassLoss;
+
 // ---- vectors, optimizer -----------------------------------------------------------------------
 
 // y = a x + b y over n numbers (b = 0 ignores what y holds, NaN included). y may be x.
@@ -528,6 +540,7 @@ typedef struct {
     X(categorical_prior, CategoricalPrior, 3)                                                      \
     X(categorical_refresh, CategoricalRefresh, 4)                                                  \
     X(categorical_reveal, CategoricalReveal, 4)                                                    \
+    X(class_loss, ClassLoss, 5)                                                                    \
     X(axpby, Axpby, 2)                                                                             \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \

@@ -61,7 +61,7 @@ typedef struct {
     double *base;      // symbols: the distribution that noise draws from, [vocabulary]
     void *level;       // GaussianLevel or CategoricalLevel [capacity]
     float *time;       // [capacity, TIME_FEATURES]
-    int32_t *label;    // [capacity]
+    int32_t *label;    // [capacity]; a classifier's network is told `level`, the null label
     uint64_t *sample;  // [capacity]
     float *loss;       // [capacity] numerators
     double *error;     // [capacity]
@@ -91,6 +91,10 @@ void process_restore(const Process *process, float *x, int64_t n);
 // likelihood, and what is told of bounds below must not be asked.
 const char *process_bound_unit(const Process *process);
 
+// A classifier's loss is the cross entropy of the label; in the place of its one term of the bound
+// (process_bound_terms) stands whether it is wrong: 0 or 1.
+bool process_is_classifier(const Process *process);
+
 size_t process_pass_bytes(const Process *process, const Network *network, int64_t capacity);
 size_t process_pass_host_bytes(const Process *process, int64_t capacity);
 void process_pass_place(const Process *process, const Network *network, int64_t capacity,
@@ -117,7 +121,7 @@ void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t sa
 // Row `row` contributes nothing: after process_loss, its loss and gradient become 0.
 void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64_t row);
 // Summed terms of one sample's numerator in one pass: dims or tokens, which the bound is divided
-// by, too.
+// by, too; 1 of a classifier.
 int64_t process_loss_items(const Process *process);
 // The loss is the mean over so many passes: network, process_loss, and between them
 // process_next_pass, which makes the next x_t of what the network gave for the last one (without a

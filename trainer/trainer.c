@@ -61,7 +61,8 @@ static Status open_engine(Trainer *t) {
     if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
     bool draws = s->sample.every.steps > 0 || s->sample.every.seconds > 0;
-    if (t->engine.shape.autoencoder && !draws) return STATUS_OK;
+    bool mute = t->engine.shape.autoencoder || process_is_classifier(t->engine.process);
+    if (mute && !draws) return STATUS_OK;
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 

@@ -143,7 +143,7 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
         .x = process_is_tokens(process) ? NULL : pass->x_t,
         .ids = process_is_tokens(process) ? pass->x_t : NULL,
         .time = pass->time,
-        .label = pass->label,
+        .label = process->system->classifier ? pass->level : pass->label,
         .sample = pass->sample,
         .dropout = rng_key(batch->seed, RNG_DROPOUT, batch->step),
         .dropout_on = dropout_on,

@@ -18,6 +18,7 @@ static const ProcessSystem *const systems[] = {
     &system_variational_sde,
     &system_vdm,
     &system_autoencoder,
+    &system_classifier,
     &system_multinomial,
     &system_binomial,
     &system_vq,
@@ -154,7 +155,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     TRY(resolve_words(system, &config));
     TRY(check(&config, system, shape));
     TRY(system->family->check(system, &config, shape));
-    shape->time_input = !system->unrolled;
+    shape->time_input = !system->unrolled && !system->classifier;
     shape->autoencoder = system->autoencoder;
 
     size_t rows = (size_t)config.steps + 1;
@@ -212,18 +213,22 @@ int process_steps(const Process *process) {
 }
 
 const char *process_bound_unit(const Process *process) {
-    if (process->system->unrolled) return NULL;
+    if (process->system->unrolled || process->system->classifier) return NULL;
     return process_is_tokens(process) ? "bits_per_token" : "bits_per_dim";
 }
 
+bool process_is_classifier(const Process *process) {
+    return process->system->classifier;
+}
+
 int64_t process_loss_items(const Process *process) {
-    return process->items;
+    return process->system->classifier ? 1 : process->items;
 }
 
 // ---- bound ------------------------------------------------------------------------------------
 
 double process_scale_nats(const Process *process, const void *x_0) {
-    if (process_is_tokens(process) || process->image) return 0;
+    if (process_is_tokens(process) || process->image || process->system->classifier) return 0;
     double unit = process->width > 0 ? (double)process->width : 1, bent = 0;
     if (process->config.logit > 0) bent = logit_sum(process, process->logit_nats, x_0);
     return (double)process->items * log((double)process->config.data_std / unit) + bent;

@@ -53,6 +53,7 @@ typedef struct {
     // Several passes make a loss; the network is told no time; there is no likelihood.
     bool unrolled;
     bool autoencoder;   // the network answers through codes
+    bool classifier;    // of the data's labels: nothing is drawn, and there is no likelihood
     bool level_centers; // images: levels are (v + 1/2)/128 - 1, a width from the outer two to +-1
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
@@ -91,6 +92,7 @@ extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
     system_variational_sde, system_vdm, system_autoencoder;
+extern const ProcessSystem system_classifier;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
     system_vq;
 

@@ -58,6 +58,9 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             "%s draws nothing by itself: `dye encode` a data set, and train a system on its tokens;"
             " in training, set sample.every to 0",
             system->name);
+    FAIL_IF(system->classifier, BAD_CONFIG,
+            "a classifier draws nothing: draw with another run, and measure how far that is with"
+            " `dye distance --features`; in training, set sample.every to 0");
     TRY(process_resolve_choice(system->name, "sampler.solver", system->choices.solver,
                                config.solver, sizeof config.solver));
     int steps = process->config.steps, n = config.steps > 0 ? config.steps : steps;

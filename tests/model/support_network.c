@@ -175,6 +175,9 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
     float *grads = rig_poisoned(&rig, (size_t)c->params.size * sizeof(float), options.clean);
     float *dx = c->shape.tokens ? NULL : rig_poisoned(&rig, (size_t)ins * 4, options.clean);
     network_forward(c->network, rig.stream, &memory, &input, out);
+    const float *stream = network_stream(c->network, &memory, &input, &result.tokens);
+    if (stream != NULL)
+        result.stream = rig_download(&rig, stream, c->samples * result.tokens * c->config.width);
     for (int i = 0; i < options.passes; ++i) {
         if (i > 0) network_forward(c->network, rig.stream, &memory, &input, out);
         stream_upload(rig.stream, dout, c->direction, (size_t)outs * sizeof(float));
@@ -189,7 +192,7 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
 }
 
 void network_result_close(NetworkResult *result) {
-    free(result->out), free(result->grads), free(result->dx);
+    free(result->out), free(result->grads), free(result->dx), free(result->stream);
 }
 
 // ---- the reference ----------------------------------------------------------------------------

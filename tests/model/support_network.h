@@ -38,9 +38,11 @@ typedef struct {
 } NetworkRunOptions;
 
 typedef struct {
-    float *out;   // [samples, out_item]
-    float *grads; // [params.size]
-    float *dx;    // [samples, in_item], numbers
+    float *out;    // [samples, out_item]
+    float *grads;  // [params.size]
+    float *dx;     // [samples, in_item], numbers
+    float *stream; // [samples, tokens, width] of network_stream; NULL: there is none
+    int64_t tokens;
 } NetworkResult;
 
 NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options);

@@ -232,6 +232,8 @@ static void dit_sample(const Reference *r, int64_t s, const double *c, double *o
     else
         embed_image(r, s, h);
     for (int i = 0; i < r->config->depth; ++i) block(r, s, i, c, tokens, h);
+    if (r->stream != NULL)
+        memcpy(r->stream + s * tokens * width, h, (size_t)(tokens * width) * sizeof *h);
     linear(r, "final_layer.adaLN_modulation.1", c, 1, width, 2 * width, mod);
     modulated_norm(h, tokens, width, mod, mod + width, norm);
     linear(r, "final_layer.linear", norm, tokens, width, size, last);

@@ -17,6 +17,7 @@ typedef struct {
     const uint64_t *sample; // [samples], with dropout
     RngKey dropout;
     bool dropout_on;
+    double *stream; // [samples, tokens, width] of dit: receives network_stream; or NULL
 } Reference;
 
 // out [samples, out_item]

@@ -23,6 +23,7 @@ static const GradientCase cases[] = {
     {"gaussian2015", "", "", "", "vlb", true},
     {"variational-sde", "", "score", "", "", false},
     {"autoencoder", "", "", "", "vlb", true},
+    {"classifier", "", "", "", "", true},
     {"vdm", "", "residual", "", "continuous", true},
     {"vdm", "", "eps", "", "discrete", false},
     {"multinomial", "", "", "", "", false},
@@ -33,7 +34,7 @@ static const GradientCase cases[] = {
 };
 
 static ProcessConfig config_of(const GradientCase *c) {
-    bool one = strcmp(c->name, "autoencoder") == 0;
+    bool one = strcmp(c->name, "autoencoder") == 0 || strcmp(c->name, "classifier") == 0;
     ProcessConfig config = {.steps = one ? 1 : 30, .rate = 0.3f, .unroll = 2, .batch = SAMPLES};
     if (strcmp(c->name, "vq") == 0) config.aux = 0.2f;
     snprintf(config.name, sizeof config.name, "%s", c->name);
@@ -45,7 +46,7 @@ static ProcessConfig config_of(const GradientCase *c) {
 }
 
 static bool is_of_symbols(const GradientCase *c) {
-    return c->head[0] == 0 && c->loss[0] == 0;
+    return c->head[0] == 0 && c->loss[0] == 0 && !c->image;
 }
 
 static NetworkShape shape_of(const GradientCase *c) {
@@ -87,7 +88,7 @@ static int64_t first_of(const GradientCase *c, int64_t item) {
 static void check_case(const GradientCase *c) {
     static float out[OUT_MOST], direction[OUT_MOST], slope[OUT_MOST], zero[OUT_MOST];
     float x_0[SAMPLES * 16], at[SAMPLES], up[SAMPLES], down[SAMPLES], step = 2e-3f;
-    int32_t label[SAMPLES] = {0};
+    int32_t label[SAMPLES] = {0, 9, 3, 3, 5, 1};
     uint64_t sample[SAMPLES];
     ProcessConfig config = config_of(c);
     ProcessCase p;

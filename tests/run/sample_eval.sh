@@ -59,9 +59,49 @@ for key in frechet precision recall floor evaluations; do
 done
 run fail 0 distance "$work/points-run" -n 100000
 said "takes twice as many held-out samples" "more than there are"
-run fail 0 distance "$work/clothes"
-said "compares points" "pictures have no features yet"
 checked "distance of points: the same on 1 and 2 ranks"
+
+run 0 2 train "$root/configs/fashion-mnist-classifier.yaml" data.path="$work/pictures" \
+    run.dir="$work/classes" train.steps=60 train.batch=32 train.grains=8 model.width=32 model.heads=2 \
+    model.depth=1 model.patch=7 optim.warmup=0 eval.every=0
+for ranks in 0 3; do
+    run 0 $ranks distance "$work/clothes" --features "$work/classes" -n 100 sampler.steps=3 --json
+    grep '^{' "$log" | sed 's/"sample_s": [^,]*//' >"$work/pictures-$ranks"
+done
+cmp "$work/pictures-0" "$work/pictures-3" || die "the distance of pictures differs on 3 ranks"
+run 0 0 distance "$work/clothes" --features "$work/classes" -n 100 sampler.steps=3 device.threads=1
+said "not Inception's FID" "what the distance is not"
+said "by 32 features of the classifier .*classes, step 60, weights [0-9a-f]{16}" "whose features"
+frechet() { sed -n 's/.*Frechet distance \([0-9.]*\).*/\1/p' "$log"; }
+near=$(sed -n 's/.*are \([0-9.]*\), .* apart/\1/p' "$log")
+awk "BEGIN { exit !($(frechet) > 3 * $near && $near > 0) }" ||
+    die "pictures of an untrained network are as near as real ones: $(frechet), $near"
+run fail 0 distance "$work/clothes"
+said "--features RUN" "pictures ask for a classifier"
+run fail 0 distance "$work/clothes" --features "$work/clothes"
+said "is no classifier" "another run has no features"
+run fail 0 distance "$work/points-run" --features "$work/classes"
+said "compared as they are" "points have no features"
+run fail 0 distance "$work/clothes" --features "$work/classes" --decode "$work/classes"
+said "is no autoencoder" "a classifier decodes nothing"
+run fail 0 distance "$work/classes" --features "$work/classes"
+said "draws nothing" "a classifier has no pictures"
+mkdir "$work/small"
+python3 - "$work/small" <<'PY' || die "no small pictures"
+import struct, sys
+for name, n in (("train", 40), ("t10k", 20)):
+    with open(f"{sys.argv[1]}/{name}-images-idx3-ubyte", "wb") as file:
+        file.write(struct.pack(">IIII", 0x803, n, 8, 8) + bytes(i * 37 % 256 for i in range(n * 64)))
+    with open(f"{sys.argv[1]}/{name}-labels-idx1-ubyte", "wb") as file:
+        file.write(struct.pack(">II", 0x801, n) + bytes(i % 3 for i in range(n)))
+PY
+run 0 0 pack "$work/small" -o "$work/small-packed"
+run 0 0 train "$root/configs/fashion-mnist-classifier.yaml" data.path="$work/small-packed" \
+    run.dir="$work/small-classes" train.steps=2 train.batch=8 train.grains=4 model.width=16 \
+    model.heads=2 model.depth=1 eval.every=0
+run fail 0 distance "$work/clothes" --features "$work/small-classes" -n 10
+said "has learned pictures of 1 x 8 x 8, but these are of 1 x 28 x 28" "another shape"
+checked "distance of pictures: the same on 1 and 3 ranks"
 
 # A film's last frame is what is drawn without one, its first the data.
 run 0 2 film "$work/points-run" -n 20 --frames 3 -o "$work/film.png"

@@ -147,6 +147,38 @@ if [ -d /usr/share/datasets/fashion-mnist ]; then
     run fail 0 sample "$work/ddpm" --decode "$work/autoencoder"
     said "is not what .* draws" "points are no codes"
     checked "autoencoder: encodes, and decodes what is drawn"
+
+    classifier=("$root/configs/fashion-mnist-classifier.yaml" data.path="$work/pictures" model.width=32
+        model.heads=2 model.depth=1 "${small_batch[@]}")
+    trains classifier "${classifier[@]}"
+    checked "classifier: $(fingerprint "$work/classifier") on 1 and $worlds ranks, and resumed on 2"
+    for ranks in 0 2; do
+        run 0 $ranks eval "$work/classifier" --json
+        grep -o '"cross_entropy": .*' "$log" >"$work/classes-$ranks"
+        run 0 $ranks distance "$work/codes" --features "$work/classifier" \
+            --decode "$work/autoencoder" -n 150 --json
+        grep -o '"frechet": .*' "$log" | sed 's/"sample_s": [^,]*//' >"$work/distance-$ranks"
+    done
+    cmp "$work/classes-0" "$work/classes-2" || die "the accuracy differs on 2 ranks"
+    grep -q '"accuracy": 0\.[0-9]*, "stderr": 0\.0[12]' "$work/classes-0" || die "no accuracy is told"
+    cmp "$work/distance-0" "$work/distance-2" || die "the distance of pictures differs on 2 ranks"
+    grep -q '"features": {.*"fingerprint": "[0-9a-f]\{16\}"' "$work/distance-0" ||
+        die "the distance does not tell its classifier"
+    run 0 0 eval "$work/classifier" --limit 40
+    said "accuracy 0\.[0-9]* \+- .* \(40 samples" "the accuracy"
+    said "no likelihood" "that there is none"
+    run fail 0 eval "$work/classifier" --flow 5
+    said "no probability flow" "a classifier has none"
+    run fail 0 sample "$work/classifier"
+    said "a classifier draws nothing" "a classifier says who draws"
+    run fail 0 train "${classifier[@]}" run.dir="$work/drawing" sample.every=5
+    said "set sample.every to 0" "samples of a classifier in training"
+    run fail 0 train "${classifier[@]}" run.dir="$work/drawing" process.label_drop=0.1
+    said "learns from each label" "labels that are dropped"
+    run fail 0 train "${classifier[@]}" run.dir="$work/drawing" data.path="$work/points" \
+        model.family=mlp
+    said "have 0 classes" "data without labels"
+    checked "classifier: evaluated; measures what is drawn, the same on 1 and 2 ranks"
 else
     echo "skip autoencoder: Debian's dataset-fashion-mnist is not installed"
 fi

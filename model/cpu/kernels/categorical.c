@@ -132,11 +132,10 @@ static double direct_loss(const TokenKernel *k, const float *logits, int x_0, in
 }
 
 // - log p(x_0), and weight times its gradient p - x_0.
-static double guess_loss(const TokenKernel *k, const float *logits, int x_0, double weight,
-                         float *dlogits) {
+static double guess_loss(const float *logits, int classes, int x_0, double weight, float *dlogits) {
     double p[CATEGORICAL_CLASSES_MOST], log_sum;
-    softmax(logits, k->classes, p, &log_sum);
-    for (int c = 0; c < k->classes && dlogits != NULL; ++c)
+    softmax(logits, classes, p, &log_sum);
+    for (int c = 0; c < classes && dlogits != NULL; ++c)
         dlogits[c] = (float)(weight * (p[c] - (c == x_0 ? 1.0 : 0.0)));
     return log_sum - (double)logits[x_0];
 }
@@ -215,7 +214,7 @@ static double token_loss(const TokenKernel *k, const float *logits, int x_0, int
         return mixture_loss(k, logits, x_0, x_t, weight, cross, dlogits);
     if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
-    if (k->form == CATEGORICAL_GUESS) return guess_loss(k, logits, x_0, weight, dlogits);
+    if (k->form == CATEGORICAL_GUESS) return guess_loss(logits, k->classes, x_0, weight, dlogits);
     for (int c = 0; c < k->classes && dlogits != NULL; ++c) dlogits[c] = 0.0f;
     return 0.0;
 }
@@ -239,6 +238,27 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
         if (args->loss != NULL)
             args->loss[s] = (float)(before + level->weight * fma(level->aux, crosses, sum));
         if (args->error != NULL) args->error[s] = sum;
+    }
+}
+
+void CPU_KERNEL(class_loss)(Stream *stream, const ClassLoss *args) {
+    (void)stream;
+    int64_t places = args->places, item = args->classes * places;
+    for (int64_t s = 0; s < args->samples; ++s) {
+        float logits[CATEGORICAL_CLASSES_MOST], slope[CATEGORICAL_CLASSES_MOST];
+        int best = 0;
+        for (int c = 0; c < args->classes; ++c) {
+            double sum = 0.0;
+            for (int64_t i = 0; i < places; ++i) sum += args->out[s * item + c * places + i];
+            logits[c] = (float)(sum / (double)places);
+            best = logits[c] > logits[best] ? c : best;
+        }
+        int label = args->label[s];
+        args->loss[s] =
+            (float)guess_loss(logits, args->classes, label, 1.0 / (double)places, slope);
+        args->wrong[s] = best != label;
+        for (int64_t i = 0; i < item && args->dout != NULL; ++i)
+            args->dout[s * item + i] = slope[i / places];
     }
 }
 
