@@ -111,30 +111,30 @@ static void print_guesses(const EvalCommand *command, const HeldOutLoss *loss, d
            seconds);
 }
 
-static void print_classes(const EvalCommand *command, const HeldOutLoss *loss, const Bound *wrong,
-                          double seconds) {
-    long long step = (long long)command->trained.step, count = (long long)wrong->count;
+static void print_classes(const EvalCommand *command, const HeldOutLoss *loss,
+                          const Accuracy *accuracy, double seconds) {
+    long long step = (long long)command->trained.step, count = (long long)accuracy->count;
     if (command->json)
         printf("{\"cross_entropy\": %.9g, \"accuracy\": %.9g, \"stderr\": %.9g, \"count\": %lld,"
                " \"split\": \"%s\", \"step\": %lld, \"average\": %d}\n",
-               loss->loss, 1 - wrong->bits, wrong->standard_error, count, command->config.split,
+               loss->loss, accuracy->right, accuracy->standard_error, count, command->config.split,
                step, command->config.average);
     else
         printf("cross entropy %.4f nats a sample, accuracy %.4f +- %.4f (%lld samples of split %s,"
                " step %lld, average %d, %.1f s)\n"
                "This is a classifier: it has no likelihood of the data.\n",
-               loss->loss, 1 - wrong->bits, wrong->standard_error, count, command->config.split,
+               loss->loss, accuracy->right, accuracy->standard_error, count, command->config.split,
                step, command->config.average, seconds);
 }
 
 static Status run_classes(EvalCommand *command, Comm *comm, EvalRequest request) {
     HeldOutLoss loss;
-    Bound wrong;
+    Accuracy accuracy;
     double started = clock_now();
     request.draws = 1; // each would be the same
     TRY(evaluate_loss(&command->trained.engine, comm, &request, &loss));
-    TRY(likelihood_wrong(&command->trained.engine, comm, &request, &wrong));
-    if (comm_rank(comm) == 0) print_classes(command, &loss, &wrong, clock_now() - started);
+    TRY(likelihood_accuracy(&command->trained.engine, comm, &request, &accuracy));
+    if (comm_rank(comm) == 0) print_classes(command, &loss, &accuracy, clock_now() - started);
     return STATUS_OK;
 }
 

@@ -39,20 +39,20 @@ typedef struct {
     uint64_t *number;   // [count]
     double *time;       // [capacity]
     Group *group;       // [lanes]
-} Tour;
+} Taking;
 
-static Status queue_group(const Tour *tour, int lane_index, int64_t first) {
-    Engine *engine = &tour->classifier->engine;
+static Status queue_group(const Taking *taking, int lane_index, int64_t first) {
+    Engine *engine = &taking->classifier->engine;
     EngineLane *lane = &engine->lane[lane_index];
-    Group *group = &tour->group[lane_index];
-    int64_t left = tour->count - first, width = tour->classifier->settings.model.width;
+    Group *group = &taking->group[lane_index];
+    int64_t left = taking->count - first, width = taking->classifier->settings.model.width;
     group->first = first;
     group->batch = (GrainBatch){.samples = left < engine->capacity ? left : engine->capacity,
-                                .x_0 = tour->x + first * engine_item(engine),
-                                .label = tour->label + first,
-                                .sample = tour->number + first};
+                                .x_0 = taking->x + first * engine_item(engine),
+                                .label = taking->label + first,
+                                .sample = taking->number + first};
     process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, &group->batch,
-                       tour->time, 0);
+                       taking->time, 0);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &group->batch, false, &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
@@ -70,79 +70,80 @@ static Status queue_group(const Tour *tour, int lane_index, int64_t first) {
     return STATUS_OK;
 }
 
-static void keep_group(const Tour *tour, const Group *group) {
-    int64_t width = tour->classifier->settings.model.width, tokens = group->tokens;
+static void keep_group(const Taking *taking, const Group *group) {
+    int64_t width = taking->classifier->settings.model.width, tokens = group->tokens;
     for (int64_t i = 0; i < group->batch.samples; ++i) {
-        tour->wrong[group->first + i] = (float)group->wrong[i];
+        taking->wrong[group->first + i] = (float)group->wrong[i];
         for (int64_t k = 0; k < width; ++k) {
             double sum = 0;
             for (int64_t t = 0; t < tokens; ++t)
                 sum += (double)group->stream[(i * tokens + t) * width + k];
-            tour->out[(group->first + i) * width + k] = (float)(sum / (double)tokens);
+            taking->out[(group->first + i) * width + k] = (float)(sum / (double)tokens);
         }
     }
 }
 
 // Every world-th group is this rank's.
-static Status tour_share(const Tour *tour, Comm *comm) {
-    Engine *engine = &tour->classifier->engine;
+static Status take_share(const Taking *taking, Comm *comm) {
+    Engine *engine = &taking->classifier->engine;
     int64_t stride = comm_world(comm) * engine->capacity,
             first = comm_rank(comm) * engine->capacity;
-    while (first < tour->count) {
+    while (first < taking->count) {
         int busy = 0;
         Status status = STATUS_OK;
-        for (; busy < engine->lanes && first < tour->count && status == STATUS_OK; first += stride)
-            status = queue_group(tour, busy++, first);
+        for (; busy < engine->lanes && first < taking->count && status == STATUS_OK;
+             first += stride)
+            status = queue_group(taking, busy++, first);
         Status waited = engine_wait(engine);
         TRY(status);
         TRY(waited);
-        for (int i = 0; i < busy; ++i) keep_group(tour, &tour->group[i]);
+        for (int i = 0; i < busy; ++i) keep_group(taking, &taking->group[i]);
     }
     return STATUS_OK;
 }
 
-static Status tour_open(Tour *tour) {
-    const Engine *engine = &tour->classifier->engine;
-    size_t count = (size_t)tour->count, capacity = (size_t)engine->capacity;
-    size_t numbers = count * (size_t)(tour->classifier->settings.model.width + 1);
-    tour->out = calloc((numbers + 1) / 2, 2 * sizeof *tour->out);
-    tour->number = calloc(count, sizeof *tour->number);
-    tour->time = calloc(capacity * (size_t)(1 + engine->lanes), sizeof *tour->time);
-    tour->group = calloc((size_t)engine->lanes, sizeof *tour->group);
-    FAIL_IF(!tour->out || !tour->number || !tour->time || !tour->group, NO_MEMORY,
+static Status taking_open(Taking *taking) {
+    const Engine *engine = &taking->classifier->engine;
+    size_t count = (size_t)taking->count, capacity = (size_t)engine->capacity;
+    size_t numbers = count * (size_t)(taking->classifier->settings.model.width + 1);
+    taking->out = calloc((numbers + 1) / 2, 2 * sizeof *taking->out);
+    taking->number = calloc(count, sizeof *taking->number);
+    taking->time = calloc(capacity * (size_t)(1 + engine->lanes), sizeof *taking->time);
+    taking->group = calloc((size_t)engine->lanes, sizeof *taking->group);
+    FAIL_IF(!taking->out || !taking->number || !taking->time || !taking->group, NO_MEMORY,
             "no memory for features of %zu pictures", count);
-    tour->wrong = tour->out + tour->count * tour->classifier->settings.model.width;
-    for (size_t i = 0; i < count; ++i) tour->number[i] = i;
-    for (size_t i = 0; i < capacity; ++i) tour->time[i] = process_first_time(engine->process);
+    taking->wrong = taking->out + taking->count * taking->classifier->settings.model.width;
+    for (size_t i = 0; i < count; ++i) taking->number[i] = i;
+    for (size_t i = 0; i < capacity; ++i) taking->time[i] = process_first_time(engine->process);
     for (int i = 0; i < engine->lanes; ++i)
-        tour->group[i].wrong = tour->time + capacity * (size_t)(1 + i);
+        taking->group[i].wrong = taking->time + capacity * (size_t)(1 + i);
     return STATUS_OK;
 }
 
-static void tour_close(Tour *tour) {
-    for (int i = 0; i < tour->classifier->engine.lanes && tour->group != NULL; ++i)
-        free(tour->group[i].stream);
-    free(tour->group);
-    free(tour->time);
-    free(tour->number);
+static void taking_close(Taking *taking) {
+    for (int i = 0; i < taking->classifier->engine.lanes && taking->group != NULL; ++i)
+        free(taking->group[i].stream);
+    free(taking->group);
+    free(taking->time);
+    free(taking->number);
 }
 
 Status features_take(Trained *classifier, Comm *comm, const float *x, const int32_t *label,
                      int64_t count, float **out, double *right) {
-    Tour tour = {.classifier = classifier, .x = x, .label = label, .count = count};
+    Taking taking = {.classifier = classifier, .x = x, .label = label, .count = count};
     int64_t numbers = count * (classifier->settings.model.width + 1);
     Status status = engine_use(&classifier->engine, classifier->weights);
-    if (status == STATUS_OK) status = tour_open(&tour);
-    if (status == STATUS_OK) status = tour_share(&tour, comm);
+    if (status == STATUS_OK) status = taking_open(&taking);
+    if (status == STATUS_OK) status = take_share(&taking, comm);
     // Four-byte numbers travel as words of eight; each group is zero on all ranks but one.
     if (status == STATUS_OK)
-        status = comm_sum_u64(comm, (uint64_t *)(void *)tour.out, (int)((numbers + 1) / 2));
+        status = comm_sum_u64(comm, (uint64_t *)(void *)taking.out, (int)((numbers + 1) / 2));
     double wrong = 0;
-    for (int64_t i = 0; i < count && status == STATUS_OK; ++i) wrong += (double)tour.wrong[i];
+    for (int64_t i = 0; i < count && status == STATUS_OK; ++i) wrong += (double)taking.wrong[i];
     *right = 1 - wrong / (double)count;
-    tour_close(&tour);
-    *out = tour.out;
-    if (status != STATUS_OK) free(tour.out), *out = NULL;
+    taking_close(&taking);
+    *out = taking.out;
+    if (status != STATUS_OK) free(taking.out), *out = NULL;
     return status;
 }
 

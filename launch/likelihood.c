@@ -25,19 +25,19 @@ static void finish_bound(const Walk *walk, const void *x_0, double *rest) {
     rest[walk->total] = process_null_nats(walk->engine->process, x_0);
 }
 
-// Means over samples of their weighted terms, in `unit` nats.
-static void sum_terms(const Walk *walk, double unit, Bound *out) {
+static void sum_bits(const Walk *walk, Bound *out) {
     double sum = 0, squares = 0, null_sum = 0, n = (double)walk->total;
+    double items = (double)process_loss_items(walk->engine->process);
     for (int64_t i = 0; i < walk->total; ++i) {
         double nats = walk->rest[i];
         for (int visit = 0; visit < walk->visits; ++visit) {
             int64_t at = visit * walk->total + i;
             if (walk->weight[at] > 0) nats += walk->value[at] * walk->weight[at];
         }
-        double bits = nats / unit;
+        double bits = nats / (items * M_LN2);
         sum += bits;
         squares += bits * bits;
-        null_sum += walk->rest[walk->total + i] / unit;
+        null_sum += walk->rest[walk->total + i] / (items * M_LN2);
     }
     double mean = sum / n;
     double variance = n > 1 ? fmax(0, squares / n - mean * mean) * n / (n - 1) : 0;
@@ -45,10 +45,6 @@ static void sum_terms(const Walk *walk, double unit, Bound *out) {
                    .bits = mean,
                    .standard_error = sqrt(variance / n),
                    .null_bits = null_sum / n};
-}
-
-static void sum_bits(const Walk *walk, Bound *out) {
-    sum_terms(walk, M_LN2 * (double)process_loss_items(walk->engine->process), out);
 }
 
 // Visit 0 is the first time; the others are drawn. The weight of a visit goes with its time.
@@ -69,20 +65,6 @@ Status likelihood_bound(Engine *engine, Comm *comm, const EvalRequest *request, 
     }
     Status status = walk_all(&walk, comm);
     if (status == STATUS_OK) sum_bits(&walk, out);
-    walk_close(&walk);
-    return status;
-}
-
-Status likelihood_wrong(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out) {
-    Walk walk;
-    TRY(walk_open(&walk, engine, request, 1));
-    walk.visit = visit_bound;
-    for (int64_t i = 0; i < walk.total; ++i) {
-        walk.time[i] = process_first_time(engine->process);
-        walk.weight[i] = 1;
-    }
-    Status status = walk_all(&walk, comm);
-    if (status == STATUS_OK) sum_terms(&walk, 1, out);
     walk_close(&walk);
     return status;
 }
@@ -157,6 +139,21 @@ Status likelihood_elbo(Engine *engine, Comm *comm, const EvalRequest *request, B
             walk.weight[at] /= request->draws;
         }
     Status status = walk_along(&walk, comm, request->draws, out);
+    walk_close(&walk);
+    return status;
+}
+
+// ---- classifiers --------------------------------------------------------------------------------
+
+Status likelihood_accuracy(Engine *engine, Comm *comm, const EvalRequest *request, Accuracy *out) {
+    Walk walk;
+    TRY(walk_open(&walk, engine, request, 1));
+    walk.visit = visit_bound;
+    for (int64_t i = 0; i < walk.total; ++i) walk.time[i] = process_first_time(engine->process);
+    Status status = walk_all(&walk, comm);
+    double wrong = 0, n = (double)walk.total;
+    for (int64_t i = 0; i < walk.total; ++i) wrong += walk.value[i] / n;
+    *out = (Accuracy){walk.total, 1 - wrong, sqrt(wrong * (1 - wrong) / n)};
     walk_close(&walk);
     return status;
 }

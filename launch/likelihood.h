@@ -20,5 +20,12 @@ Status likelihood_flow(Engine *engine, Comm *comm, const EvalRequest *request, B
 // Bits of the ELBO of processes that have one (process_elbo_check), a bound, estimated without bias
 // from request->draws times, noises and signs of each sample.
 Status likelihood_elbo(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
-// Of a classifier: not bits, but the share of samples whose likeliest class is not theirs.
-Status likelihood_wrong(Engine *engine, Comm *comm, const EvalRequest *request, Bound *out);
+
+typedef struct {
+    int64_t count;
+    double right, standard_error; // share
+} Accuracy;
+
+// Of a classifier, which has no likelihood: how often the likeliest class is the label. Takes no
+// draws.
+Status likelihood_accuracy(Engine *engine, Comm *comm, const EvalRequest *request, Accuracy *out);

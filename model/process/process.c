@@ -228,7 +228,7 @@ int64_t process_loss_items(const Process *process) {
 // ---- bound ------------------------------------------------------------------------------------
 
 double process_scale_nats(const Process *process, const void *x_0) {
-    if (process_is_tokens(process) || process->image || process->system->classifier) return 0;
+    if (process_is_tokens(process) || process->image) return 0;
     double unit = process->width > 0 ? (double)process->width : 1, bent = 0;
     if (process->config.logit > 0) bent = logit_sum(process, process->logit_nats, x_0);
     return (double)process->items * log((double)process->config.data_std / unit) + bent;
