@@ -98,7 +98,7 @@ PY
 run 0 0 pack "$work/small" -o "$work/small-packed"
 run 0 0 train "$root/configs/fashion-mnist-classifier.yaml" data.path="$work/small-packed" \
     run.dir="$work/small-classes" train.steps=2 train.batch=8 train.grains=4 model.width=16 \
-    model.heads=2 model.depth=1 eval.every=0
+    model.heads=2 model.depth=1 model.patch=4 eval.every=0
 run fail 0 distance "$work/clothes" --features "$work/small-classes" -n 10
 said "has learned pictures of 1 x 8 x 8, but these are of 1 x 28 x 28" "another shape"
 checked "distance of pictures: the same on 1 and 3 ranks"
