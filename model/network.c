@@ -139,6 +139,14 @@ void network_time_features(const Network *network, double time, float features[T
     }
 }
 
+void network_time_slope(const Network *network, double time, float slope[TIME_FEATURES]) {
+    for (int k = 0; k < TIME_FEATURES / 2; ++k) {
+        double frequency = network->frequency[k];
+        slope[k] = (float)(-frequency * sin(time * frequency));
+        slope[TIME_FEATURES / 2 + k] = (float)(frequency * cos(time * frequency));
+    }
+}
+
 // ---- passes -----------------------------------------------------------------------------------
 
 void network_forward(const Network *network, Stream *stream, const NetworkMemory *memory,
@@ -374,5 +382,5 @@ void condition_backward(const Run *run, const Condition *condition) {
     if (!run->network->shape.time_input) return;
     run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, condition->time_slope,
                     dhidden);
-    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, NULL, NULL);
+    run_linear_grad(run, &conditioner->time_1, dhidden, input->time, NULL, input->dtime);
 }

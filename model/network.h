@@ -43,6 +43,7 @@ typedef struct {
     const float *x;         // [samples, channels, height, width], NULL for tokens
     const int32_t *ids;     // [samples, length], NULL for numbers
     const float *time;      // [samples, TIME_FEATURES], from network_time_features
+    float *dtime;           // the same, written by network_backward; NULL: not wanted
     const int32_t *label;   // [samples]
     const uint64_t *sample; // [samples] global numbers, for dropout
     RngKey dropout;         // step of the key: optimizer step; ignored when dropout_on is false
@@ -108,3 +109,5 @@ void network_decode(const Network *network, Stream *stream, const NetworkMemory 
 // features[k] = cos(time f_k), features[128+k] = sin(time f_k), k < 128, computed on the host in
 // float64; `time` is 1000 t for t in [0,1] (or the integer step of a 1000-step process).
 void network_time_features(const Network *network, double time, float features[TIME_FEATURES]);
+// Their derivatives with respect to `time`.
+void network_time_slope(const Network *network, double time, float slope[TIME_FEATURES]);

@@ -269,6 +269,7 @@ typedef struct {
     float keep, noise, target_x0, target_eps, hat_x, hat_out, weight;
     int32_t term;       // GaussianTerm
     double term_weight; // of the term in the loss
+    double nats;        // of the loss that need no network, GaussianLoss only
     double slope, log_posterior;
     GaussianVariance variance;
     bool mean_stops; // the term's gradient reaches the variance alone
@@ -285,13 +286,33 @@ typedef struct {
     RngKey key;
 } GaussianCorrupt;
 
-// loss[s] = weight * sum (out - target)^2; dout = 2 weight (out - target), or dout NULL.
+// loss[s] = weight * sum (out - target)^2 + nats; dout = 2 weight (out - target), or dout NULL.
 typedef struct {
     const float *out, *target;
     const GaussianLevel *level;
     float *dout, *loss;
     int64_t samples, item;
 } GaussianLoss;
+
+// The gradient of GaussianLoss with respect to the parameters of a schedule of g, the logarithm of
+// noise over signal; the target is eps - by_x x_t. With dx_t/dg = keep noise (keep eps - noise
+// x_0)/2 a sample gives
+//   by_g      = sum (dx + 2 weight by_x (out - target)) dx_t/dg + sum dtime slope
+//   by_weight = sum (out - target)^2
+// and grads[k] (+)= sum over samples of by_g dg/dk + by_weight d weight/dk + d nats/dk. These three
+// are slopes [samples, 3 parameters + features], behind them that of the features by g. A sample
+// whose loss is 0 was left out, and gives nothing.
+// dx, out, target, x_t, x_0 [samples,item]; dtime [samples,features]; room [parameters] to work in.
+typedef struct {
+    const float *dx, *out, *target, *x_t, *x_0, *dtime, *loss;
+    const GaussianLevel *level;
+    const double *slopes;
+    double *room;
+    float *grads;
+    int64_t samples, item, features, parameters;
+    float by_x;
+    bool accumulate;
+} ScheduleGrad;
 
 // loss[s] = weight * sum (out - target)^2 + term_weight * term, and its gradient in dout; error[s]
 // = term (float64) with x0_hat limited to [-1,1] if `clip`. dout, loss and error may each be NULL.
@@ -532,6 +553,7 @@ typedef struct {
     X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
     X(gaussian_loss, GaussianLoss, 5)                                                              \
     X(gaussian_terms, GaussianTerms, 8)                                                            \
+    X(schedule_grad, ScheduleGrad, 11)                                                             \
     X(gaussian_advance, GaussianAdvance, 4)                                                        \
     X(gaussian_prior, GaussianPrior, 2)                                                            \
     X(categorical_corrupt, CategoricalCorrupt, 5)                                                  \

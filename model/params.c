@@ -62,6 +62,7 @@ static float init_value(const Param *param, uint32_t bits) {
     case INIT_ZERO: return 0.0f;
     case INIT_NORMAL: return param->scale * rng_normal(bits);
     case INIT_UNIFORM: return param->scale * (2.0f * rng_uniform(bits) - 1.0f);
+    case INIT_CONSTANT: return param->scale;
     }
     REQUIRE(false);
 }

@@ -15,6 +15,7 @@ typedef enum {
     INIT_ZERO,
     INIT_NORMAL,  // scale * normal
     INIT_UNIFORM, // uniform in [-scale, scale]
+    INIT_CONSTANT // scale
 } InitKind;
 
 typedef struct {

@@ -70,6 +70,10 @@ typedef struct {
     int32_t *host_label;
     uint64_t *host_sample;
     double *host_base;
+    // Where the process has parameters of its own, else NULL: gradients of the network's input, and
+    // what else process_learn reads (ScheduleGrad).
+    float *dx, *dtime;
+    double *slopes, *host_slopes, *room;
     int number;        // evaluations of the network before this one, from the same corruption
     RngKey unroll_key; // of the next
 } Pass;
@@ -132,6 +136,19 @@ int process_passes(const Process *process);
 void process_next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
                            bool dropout_on, NetworkInput *out);
+
+// ---- parameters of its own --------------------------------------------------------------------
+
+// A schedule that learns (vdm) has parameters behind those of the network, trained with them. Adds
+// their tensors; between network_open and params_finish.
+void process_add_params(Process *process, Params *params);
+// Reads them from the device's flat vector; whenever they have changed, before anything that needs
+// a time. The stream must be at rest, and is afterwards.
+Status process_use(Process *process, Stream *stream, const float *weights);
+// After network_backward, which was given pass->dx and process_network_input: their gradient into
+// `grads` of all parameters, as network_backward puts it. Nothing where there are none.
+void process_learn(const Process *process, Stream *stream, const Pass *pass, int64_t samples,
+                   float *grads, bool accumulate);
 
 // ---- times ------------------------------------------------------------------------------------
 

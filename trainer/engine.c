@@ -70,6 +70,7 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     params_init(&engine->params);
     TRY(process_open(config->process, &engine->shape, &engine->process));
     TRY(network_open(config->network, &engine->shape, &engine->params, &engine->network));
+    process_add_params(engine->process, &engine->params);
     params_finish(&engine->params);
     if (engine->shape.autoencoder)
         process_set_code(engine->process, network_code_places(engine->network),
@@ -146,6 +147,7 @@ Status engine_wait(const Engine *engine) {
 
 Status engine_use(Engine *engine, const float *weights) {
     engine->weights = weights;
+    TRY(process_use(engine->process, engine->lane[0].stream, weights));
     if (engine->half_weights == NULL) return STATUS_OK;
     int64_t size = engine->params.size, lanes = engine->lanes;
     for (int64_t i = 0; i < lanes; ++i) {

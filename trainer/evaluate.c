@@ -81,7 +81,6 @@ Status walk_all(const Walk *walk, Comm *comm) {
     const Engine *engine = walk->engine;
     int world = comm_world(comm), rank = comm_rank(comm);
     int64_t share = engine->lanes * engine->capacity;
-    TRY(engine_use(walk->engine, walk->request->weights));
     Loader *loader;
     LoaderConfig config = {.dataset = walk->request->data,
                            .length = walk->request->length,
@@ -108,6 +107,7 @@ Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, int vis
     walk->total = loader_samples(dataset_info(request->data), request->length);
     FAIL_IF(walk->total < 1, BAD_DATA, "the held-out split holds no whole sample");
     if (request->samples > 0 && request->samples < walk->total) walk->total = request->samples;
+    TRY(engine_use(engine, request->weights)); // times may depend on them
     int64_t count = visits * walk->total;
     walk->time = calloc((size_t)(3 * count + 2 * walk->total), sizeof *walk->time);
     FAIL_IF(walk->time == NULL, NO_MEMORY, "no memory for the results of an evaluation");

@@ -58,7 +58,8 @@ Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, int vis
 void walk_close(Walk *walk);
 // A point of (0,1) for (sample, draw): golden-ratio steps fill the interval evenly.
 double walk_point(const Walk *walk, int64_t sample, int draw);
-// Visits all; afterwards value and rest are complete on every rank.
+// Visits all, with the weights as walk_open told the engine; afterwards value and rest are complete
+// on every rank.
 Status walk_all(const Walk *walk, Comm *comm);
 
 // Of a visit: where a group's times and values are, ...

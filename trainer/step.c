@@ -69,7 +69,8 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
                 process_leave_out(engine->network, stream, pass, i);
         }
         network_backward(engine->network, stream, &memory, &input, pass->dout, grads,
-                         add || number > 0, NULL);
+                         add || number > 0, pass->dx);
+        process_learn(engine->process, stream, pass, t->grain_samples, grads, add || number > 0);
     }
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));

@@ -209,12 +209,17 @@ static double log_noise(const Process *process, double t) {
     return log(at.noise / at.keep);
 }
 
-// Uniform in log SNR, in which the bound is an integral of half a square of eps.
+// Uniform in log SNR, in which the bound is an integral of half a square of eps; or where that
+// learns, and is dear to invert, in time.
 static double bound_time(const Process *process, double point, double *weight) {
     double low = process->system->begin, high = process->system->end;
     double first = log_noise(process, low), goal;
     if (process->grid > 0) { // a mean over times
         *weight = 1;
+        return process_time_at(process, point);
+    }
+    if (process->own_count > 0) {
+        (void)vdm_g(process, process_time_at(process, point), weight);
         return process_time_at(process, point);
     }
     *weight = log_noise(process, high) - first;

@@ -24,6 +24,11 @@ static size_t place_device(const Process *process, const Network *network, Pass 
     pass->loss = bump_take(&bump, n, sizeof *pass->loss);
     pass->error = bump_take(&bump, n, sizeof *pass->error);
     pass->base = bump_take(&bump, process->vocabulary, sizeof *pass->base);
+    if (process->own_count == 0) return bump.used;
+    pass->dx = bump_take(&bump, in, sizeof *pass->dx);
+    pass->dtime = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->dtime);
+    pass->slopes = bump_take(&bump, n * process->own_slopes, sizeof *pass->slopes);
+    pass->room = bump_take(&bump, process->own_count, sizeof *pass->room);
     return bump.used;
 }
 
@@ -35,6 +40,7 @@ static size_t place_host(const Process *process, Pass *pass, void *memory) {
     pass->host_label = bump_take(&bump, n, sizeof *pass->host_label);
     pass->host_sample = bump_take(&bump, n, sizeof *pass->host_sample);
     pass->host_base = bump_take(&bump, process->vocabulary, sizeof *pass->host_base);
+    pass->host_slopes = bump_take(&bump, n * process->own_slopes, sizeof *pass->host_slopes);
     return bump.used;
 }
 
@@ -65,8 +71,8 @@ static int32_t draw_label(const Process *process, const GrainBatch *batch, int64
 }
 
 // Sample i of the grain at time t, into the host rows.
-static void fill_row(const Process *process, const Network *network, Pass *pass, int64_t i,
-                     double time, double scale) {
+static void fill_row(const Process *process, const Network *network, Pass *pass,
+                     const GrainBatch *batch, int64_t i, double time, double scale) {
     const ProcessFamily *family = process->system->family;
     REQUIRE(is_continuous(process->system) ||
             (time >= 1 && time <= process->config.steps && time == floor(time)));
@@ -74,6 +80,9 @@ static void fill_row(const Process *process, const Network *network, Pass *pass,
     family->level(process, time, scale, level + (size_t)i * family->level_bytes);
     network_time_features(network, process_time_label(process, time),
                           pass->host_time + i * TIME_FEATURES);
+    if (process->own_count > 0)
+        ((GaussianLevel *)pass->host_level)[i].nats =
+            learned_nats(process, (const float *)batch->x_0 + i * process->items);
 }
 
 // Data in device memory become what the process sees.
@@ -116,9 +125,15 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
         double scale;
         double t =
             process_draw_weighted(process, batch->seed, batch->step, batch->sample[i], &scale);
-        fill_row(process, network, pass, i, t, scale);
+        fill_row(process, network, pass, batch, i, t, scale);
         pass->host_label[i] = draw_label(process, batch, i);
+        if (process->own_count > 0)
+            learned_row(process, network, t, (const float *)batch->x_0 + i * process->items,
+                        pass->host_slopes + i * process->own_slopes);
     }
+    if (process->own_count > 0)
+        stream_upload(stream, pass->slopes, pass->host_slopes,
+                      (size_t)(batch->samples * process->own_slopes) * sizeof *pass->slopes);
     pass->unroll_key = rng_key(batch->seed, RNG_UNROLL, batch->step);
     upload_and_corrupt(process, stream, pass, batch, rng_key(batch->seed, RNG_NOISE, batch->step),
                        rng_key(batch->seed, RNG_DEQUANTISE, batch->step));
@@ -128,7 +143,7 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
                         const GrainBatch *batch, const double *time, uint64_t draw) {
     REQUIRE(batch->samples <= pass->capacity);
     for (int64_t i = 0; i < batch->samples; ++i) {
-        fill_row(process, network, pass, i, time[i], 1);
+        fill_row(process, network, pass, batch, i, time[i], 1);
         pass->host_label[i] = batch->label[i];
     }
     pass->unroll_key = rng_key(batch->seed, RNG_EVAL_UNROLL, draw);
@@ -143,6 +158,7 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
         .x = process_is_tokens(process) ? NULL : pass->x_t,
         .ids = process_is_tokens(process) ? pass->x_t : NULL,
         .time = pass->time,
+        .dtime = pass->dtime,
         .label = process->system->classifier ? pass->level : pass->label,
         .sample = pass->sample,
         .dropout = rng_key(batch->seed, RNG_DROPOUT, batch->step),

@@ -102,6 +102,8 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,
 
 typedef struct TimeLaw TimeLaw; // times.c
 
+enum { LEARNED_UNITS = 1024, LEARNED_MOST = 2 + 3 * LEARNED_UNITS }; // learned.c
+
 struct Process {
     const ProcessSystem *system;
     ProcessConfig config; // no "auto" in it
@@ -119,7 +121,12 @@ struct Process {
     float width;      // of the noise that makes levels continuous; 0: none
     // process.logit, [256] of a level: means over the noise of log z(1-z) and of logit(z)^2.
     double *logit_nats, *logit_square;
-    double numbers[]; // of the tables
+    // A schedule that learns: its parameters as process_use found them, from own_offset of all on.
+    // own_slopes: numbers of a sample's row of ScheduleGrad. All 0: there are none.
+    int64_t own_count, own_offset, own_slopes;
+    float own[LEARNED_MOST];
+    double level_nats[256], level_slope[256]; // of a level read off z_0: nats, d nats / dg(0)
+    double numbers[];                         // of the tables
 };
 
 struct Sampler {
@@ -156,6 +163,17 @@ Status logit_check(const ProcessConfig *config);
 void logit_fill(Process *process);
 // Sum of a table over the levels of a sample.
 double logit_sum(const Process *process, const double *table, const float *x_0);
+
+// ---- learned.c --------------------------------------------------------------------------------
+
+// g(t), log of noise over signal, and dg/dt, of vdm; and the ends that its schedules begin with.
+extern const double vdm_g_min, vdm_g_max;
+double vdm_g(const Process *process, double t, double *rate);
+// Nats of the loss that need no network.
+double learned_nats(const Process *process, const float *x_0);
+// The slopes of ScheduleGrad of one sample at time t.
+void learned_row(const Process *process, const Network *network, double t, const float *x_0,
+                 double *row);
 
 // ---- times.c ----------------------------------------------------------------------------------
 

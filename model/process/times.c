@@ -204,5 +204,8 @@ double process_time_point(const Process *process, double time) {
 }
 
 double process_time_label(const Process *process, double time) {
+    double rate;
+    if (process->own_count > 0)
+        return (vdm_g(process, time, &rate) - vdm_g_min) * 1000 / (vdm_g_max - vdm_g_min);
     return time * 1000 / (is_continuous(process->system) ? 1 : process->config.steps);
 }

@@ -1,21 +1,16 @@
 // Variational diffusion models (Kingma et al., arXiv 2107.00630), with the constants of the
-// authors' code: log of noise over signal is g(t), t in [0,1], and the loss is the bound. This is
-// their fixed schedule, linear g. What no network has a part in, p(x|z_0) and the prior, is told by
-// the bound alone.
+// authors' code: log of noise over signal is g(t), t in [0,1], and the loss is the bound. g is
+// linear, or learned (learned.c). What no network has a part in, p(x|z_0) and the prior, is told by
+// the bound alone where g is linear.
 #include <math.h>
 
 #include "model/process/family_gaussian.h"
 
-static const double g_min = -13.3, g_max = 5;
-
-static double g_of(double t) {
-    return g_min + (g_max - g_min) * t;
-}
+const double vdm_g_min = -13.3, vdm_g_max = 5;
 
 static GaussianPoint point(const Process *process, double t) {
-    (void)process;
-    double g = g_of(t), keep = 1 / (1 + exp(g)), noise = 1 / (1 + exp(-g));
-    double half = 0.5 * (g_max - g_min);
+    double rate, g = vdm_g(process, t, &rate), half = 0.5 * rate;
+    double keep = 1 / (1 + exp(g)), noise = 1 / (1 + exp(-g));
     return (GaussianPoint){keep, noise, -half * noise * sqrt(keep), half * keep * sqrt(noise)};
 }
 
@@ -26,17 +21,19 @@ static GaussianVariance variance(const Process *process, double t, double s) {
 // Half a square of eps, by the rise of g: g', or with T steps T (e^(g_t - g_s) - 1). At the first
 // time x_0 is read off z_0.
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
-    double rise = g_max - g_min;
+    double rise, unused, g = vdm_g(process, t, &rise);
     gaussian_set_head(process->config.head, out);
     out->term = GAUSSIAN_KL;
     if (process->grid > 0) {
-        rise = process->grid * expm1(rise / process->grid);
+        double rate = rise / process->grid; // of linear g
+        if (process->own_count > 0) rate = g - vdm_g(process, t - 1.0 / process->grid, &unused);
+        rise = process->grid * expm1(rate);
         out->slope *= sqrt(rise); // a term of T, of which the bound takes the mean
     }
     out->weight = 0.5 * rise;
     if (t > process->system->begin) return;
     out->term = process->image ? GAUSSIAN_LEVELS : GAUSSIAN_DENSITY;
-    out->variance.add = g_of(t);
+    out->variance.add = g;
     out->hat_x = 1 / out->keep;
     out->hat_out = 0;
 }
@@ -46,7 +43,7 @@ static const GaussianSystem own = {numbers, variance, NULL, point, NULL};
 const ProcessSystem system_vdm = {
     .name = "vdm",
     .family = &family_gaussian,
-    .choices = {.schedule = "linear",
+    .choices = {.schedule = "linear, scalar, net",
                 .head = "residual, eps",
                 .loss = "continuous, discrete",
                 .times = "stratified, uniform",

@@ -174,6 +174,8 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
     float *dout = rig_alloc(&rig, (size_t)outs * sizeof(float));
     float *grads = rig_poisoned(&rig, (size_t)c->params.size * sizeof(float), options.clean);
     float *dx = c->shape.tokens ? NULL : rig_poisoned(&rig, (size_t)ins * 4, options.clean);
+    size_t times = (size_t)c->samples * TIME_FEATURES * sizeof(float);
+    if (c->shape.time_input) input.dtime = rig_poisoned(&rig, times, options.clean);
     network_forward(c->network, rig.stream, &memory, &input, out);
     const float *stream = network_stream(c->network, &memory, &input, &result.tokens);
     if (stream != NULL)
@@ -187,12 +189,15 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
     result.out = rig_download(&rig, out, outs);
     if (options.passes > 0) result.grads = rig_download(&rig, grads, c->params.size);
     if (options.passes > 0 && dx != NULL) result.dx = rig_download(&rig, dx, ins);
+    if (options.passes > 0 && input.dtime != NULL)
+        result.dtime = rig_download(&rig, input.dtime, c->samples * TIME_FEATURES);
     rig_close(&rig);
     return result;
 }
 
 void network_result_close(NetworkResult *result) {
-    free(result->out), free(result->grads), free(result->dx), free(result->stream);
+    free(result->out), free(result->grads), free(result->dx), free(result->dtime);
+    free(result->stream);
 }
 
 // ---- the reference ----------------------------------------------------------------------------

@@ -41,6 +41,7 @@ typedef struct {
     float *out;    // [samples, out_item]
     float *grads;  // [params.size]
     float *dx;     // [samples, in_item], numbers
+    float *dtime;  // [samples, TIME_FEATURES]
     float *stream; // [samples, tokens, width] of network_stream; NULL: there is none
     int64_t tokens;
 } NetworkResult;

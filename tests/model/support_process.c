@@ -35,6 +35,7 @@ void process_case_open(ProcessCase *c, const char *backend, const ProcessConfig 
     params_init(&c->params);
     NetworkConfig network = smallest_network(&c->shape);
     must(network_open(&network, &c->shape, &c->params, &c->network));
+    process_add_params(c->process, &c->params);
     params_finish(&c->params);
     DeviceConfig device = {.backend = backend, .streams = 2, .scratch_bytes = 1 << 20};
     must(device_open(&device, &c->device));

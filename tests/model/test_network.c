@@ -72,7 +72,9 @@ static bool same(const float *a, const float *b, int64_t n) {
 
 static bool same_result(const NetworkCase *c, const NetworkResult *a, const NetworkResult *b) {
     return same(a->out, b->out, c->samples * c->out_item) &&
-           same(a->grads, b->grads, c->params.size) && same(a->dx, b->dx, c->samples * c->in_item);
+           same(a->grads, b->grads, c->params.size) &&
+           same(a->dx, b->dx, c->samples * c->in_item) &&
+           same(a->dtime, b->dtime, c->samples * TIME_FEATURES);
 }
 
 // ---- values -----------------------------------------------------------------------------------
@@ -129,6 +131,21 @@ static void expect_slopes(const NetworkCase *c, ReferenceCase *reference, const 
                   largest);
 }
 
+// By the time, through its features.
+static void expect_time_slopes(const NetworkCase *c, ReferenceCase *reference, const char *scenario,
+                               const float *dtime) {
+    float by_time[8], slopes[TIME_FEATURES];
+    REQUIRE(c->samples <= 8);
+    for (int64_t s = 0; s < c->samples; ++s) {
+        double sum = 0;
+        network_time_slope(c->network, c->time[s], slopes);
+        for (int k = 0; k < TIME_FEATURES; ++k)
+            sum += (double)dtime[s * TIME_FEATURES + k] * (double)slopes[k];
+        by_time[s] = (float)sum;
+    }
+    expect_slopes(c, reference, scenario, "time", by_time, c->time, c->samples, c->samples);
+}
+
 static void test_gradients(void) {
     for (int i = 0; i < SCENARIOS; ++i) {
         NetworkCase c;
@@ -146,6 +163,7 @@ static void test_gradients(void) {
         if (!c.shape.tokens)
             expect_slopes(&c, &reference, scenarios[i].name, "x", result.dx, reference.x,
                           c.samples * c.in_item, 96);
+        if (c.shape.time_input) expect_time_slopes(&c, &reference, scenarios[i].name, result.dtime);
         network_result_close(&result);
         reference_case_close(&reference);
         network_case_close(&c);

@@ -67,6 +67,11 @@ for loss in continuous discrete; do
         process.schedule=linear process.loss=$loss model.fourier=true sampler.solver=ddpm \
         sampler.steps=9
 done
+for schedule in scalar net; do
+    system "vdm $schedule" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
+        data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
+        process.schedule=$schedule sampler.solver=ddpm sampler.steps=9
+done
 run fail 0 eval "$work/ddpm" --limit 4 --flow 5
 said "no probability flow" "discrete time has none"
 

@@ -75,8 +75,37 @@ void CPU_KERNEL(gaussian_loss)(Stream *stream, const GaussianLoss *args) {
             for (int i = 0; i < NOISE_CHUNK; ++i) out[i] *= twice;
             memcpy(args->dout + at, out, (size_t)n * sizeof *out);
         }
-        args->loss[s] = (float)((double)weight * f64_fold(lane));
+        args->loss[s] = (float)((double)weight * f64_fold(lane) + args->level[s].nats);
     }
+}
+
+void CPU_KERNEL(schedule_grad)(Stream *stream, const ScheduleGrad *args) {
+    (void)stream;
+    int64_t n = args->parameters, item = args->item, features = args->features;
+    double by_x = (double)args->by_x;
+    memset(args->room, 0, (size_t)n * sizeof *args->room);
+    for (int64_t s = 0; s < args->samples; ++s) {
+        const double *slopes = args->slopes + s * (3 * n + features);
+        double keep = (double)args->level[s].keep, noise = (double)args->level[s].noise;
+        double twice = 2.0 * (double)args->level[s].weight;
+        double by_g[F64_LANES] = {0}, square[F64_LANES] = {0};
+        if (args->loss[s] == 0.0f) continue;
+        for (int64_t e = 0; e < item; ++e) {
+            int64_t i = s * item + e;
+            double target = (double)args->target[i], gap = (double)args->out[i] - target;
+            double eps = target + by_x * (double)args->x_t[i];
+            double rise = 0.5 * keep * noise * (keep * eps - noise * (double)args->x_0[i]);
+            by_g[e % F64_LANES] += ((double)args->dx[i] + twice * by_x * gap) * rise;
+            square[e % F64_LANES] += gap * gap;
+        }
+        for (int64_t k = 0; k < features; ++k)
+            by_g[k % F64_LANES] += (double)args->dtime[s * features + k] * slopes[3 * n + k];
+        double sum_g = f64_fold(by_g), sum_weight = f64_fold(square);
+        for (int64_t k = 0; k < n; ++k)
+            args->room[k] += sum_g * slopes[k] + sum_weight * slopes[n + k] + slopes[2 * n + k];
+    }
+    for (int64_t k = 0; k < n; ++k)
+        args->grads[k] = (float)args->room[k] + (args->accumulate ? args->grads[k] : 0.0f);
 }
 
 // ---- terms of the bound -----------------------------------------------------------------------
