@@ -190,10 +190,12 @@ static Status run_step(Flow *flow, int busy, double time, double h) {
 
 Status flow_run(Flow *flow, int busy) {
     Engine *engine = flow->engine;
-    double first = process_first_time(engine->process), h = (1 - first) / flow->steps;
+    double time = process_first_time(engine->process), next, weight;
     for (int i = 0; i < busy; ++i) begin(flow, i);
-    for (int step = 0; step < flow->steps; ++step) {
-        TRY(run_step(flow, busy, first + step * h, h));
+    for (int step = 1; step <= flow->steps; ++step, time = next) {
+        next = process_bound_time(engine->process, (double)step / flow->steps, &weight);
+        if (step == flow->steps) next = 1;
+        TRY(run_step(flow, busy, time, next - time));
         journal_proceed();
     }
     for (int i = 0; i < busy; ++i)

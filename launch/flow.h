@@ -1,7 +1,8 @@
 // Likelihood along the probability flow of a process in continuous time (Song et al., arXiv
 // 2011.13456, eq. 39): the ODE takes a sample to the noise, and the integral of its divergence is
 // the change of log density. The divergence is Hutchinson's estimate with one vector of signs a
-// sample; the ODE is solved by RK4 in even steps, so that a result does not depend on its company.
+// sample; the ODE is solved by RK4 in steps that are even in log SNR (process_bound_time), as the
+// flow runs fastest near the data, and fixed, so that a result does not depend on its company.
 #pragma once
 
 #include "trainer/engine.h"

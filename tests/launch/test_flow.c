@@ -90,17 +90,37 @@ static double trace_at(SmallModel *model, double time, const double x[DIMS],
     return trace;
 }
 
+// Where the share `point` of the way in log(noise/signal) is passed, of VP from 1e-5 to 1.
+static double even_time(double point) {
+    double low = 1e-5, high = 1, end[2], goal;
+    for (int i = 0; i < 2; ++i) {
+        double t = i == 0 ? low : high;
+        end[i] = log(expm1(t * t * 19.9 / 2 + 0.1 * t));
+    }
+    goal = end[0] + point * (end[1] - end[0]);
+    for (int i = 0; i < 100; ++i) {
+        double t = 0.5 * (low + high);
+        if (log(expm1(t * t * 19.9 / 2 + 0.1 * t)) < goal)
+            low = t;
+        else
+            high = t;
+    }
+    return low;
+}
+
 static double reference_nats(SmallModel *model, int sample) {
     double x[DIMS] = {(double)points[sample][0], (double)points[sample][1]}, divergence = 0;
-    double sign[DIMS], first = 1e-5, h = (1 - first) / STEPS;
+    double sign[DIMS];
     uint32_t bits[4];
     rng_block(rng_key(5, RNG_HUTCHINSON, 0), (uint64_t)sample, 0, bits);
     for (int i = 0; i < DIMS; ++i) sign[i] = bits[0] >> i & 1 ? 1 : -1;
     for (int step = 0; step < STEPS; ++step) {
         static const double at[4] = {0, 0.5, 0.5, 1}, weight[4] = {1, 2, 2, 1};
         double slope[DIMS] = {0}, moved[DIMS], sum[DIMS] = {0};
+        double first = even_time((double)step / STEPS);
+        double h = even_time((step + 1.0) / STEPS) - first;
         for (int stage = 0; stage < 4; ++stage) {
-            double time = first + (step + at[stage]) * h;
+            double time = first + at[stage] * h;
             for (int i = 0; i < DIMS; ++i) moved[i] = x[i] + at[stage] * h * slope[i];
             slope_at(model, time, moved, slope);
             divergence += h / 6 * weight[stage] * trace_at(model, time, moved, sign);
