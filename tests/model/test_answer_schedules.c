@@ -301,6 +301,74 @@ static void test_gradient(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) check_gradient(&cases[i]);
 }
 
+// ---- with a real network ------------------------------------------------------------------------
+
+// The sum of losses at parameters `own`; and with `grads` its gradient, by the trainer's calls.
+static double network_loss(ProcessCase *c, const NetworkMemory *memory, const float *x_0,
+                           float *weights, const double own[2], float *grads) {
+    int32_t label[SAMPLES] = {0};
+    uint64_t sample[SAMPLES] = {0, 1, 2, 3, 4};
+    float loss[SAMPLES], at[2] = {(float)own[0], (float)own[1]};
+    GrainBatch batch = {SEED, STEP, SAMPLES, x_0, label, sample};
+    NetworkInput input;
+    case_upload(c, weights + c->params.size - 2, at, sizeof at);
+    EXPECT_OK(process_use(c->process, c->stream, weights));
+    process_corrupt(c->process, c->network, c->stream, &c->pass, &batch);
+    process_network_input(c->process, &c->pass, &batch, false, &input);
+    network_forward(c->network, c->stream, memory, &input, c->pass.out);
+    process_loss(c->process, c->stream, &c->pass, SAMPLES, grads != NULL);
+    if (grads != NULL) {
+        network_backward(c->network, c->stream, memory, &input, c->pass.dout, grads, false,
+                         c->pass.dx);
+        process_learn(c->process, c->stream, &c->pass, SAMPLES, grads, false);
+    }
+    case_download(c, loss, c->pass.loss, sizeof loss);
+    double sum = 0;
+    for (int s = 0; s < SAMPLES; ++s) sum += (double)loss[s];
+    return sum;
+}
+
+static void test_gradient_through_a_network(void) {
+    static float x_0[N];
+    ProcessConfig config = config_of("scalar", "residual", "continuous");
+    ProcessCase c;
+    process_case_open(&c, "late", &config, shape_vector(ITEMS), SAMPLES);
+    double own[2] = {11, -6}, h = 2e-3;
+    void *weights, *grads, *activations;
+    size_t bytes = (size_t)c.params.size * sizeof(float);
+    EXPECT_OK(device_alloc(c.device, bytes, &weights));
+    EXPECT_OK(device_alloc(c.device, bytes, &grads));
+    EXPECT_OK(
+        device_alloc(c.device, network_activation_bytes(c.network, SAMPLES, true), &activations));
+    float *host = calloc(1, bytes), got[2];
+    REQUIRE(host != NULL);
+    for (int64_t k = 0; k < c.params.size; ++k)
+        host[k] = (float)(0.4 * uniform_of((uint64_t)k + 31));
+    case_upload(&c, weights, host, (int64_t)bytes);
+    fill_data(x_0);
+    NetworkMemory memory = {.weights = weights, .activations = activations, .backward = true};
+    (void)network_loss(&c, &memory, x_0, weights, own, grads);
+    case_download(&c, got, (float *)grads + c.params.size - 2, sizeof got);
+    for (int k = 0; k < 2; ++k) {
+        // Of fourth order: features of the time turn a thousand times as fast as g.
+        double at = own[k], loss[2], slope = 0;
+        for (int i = 1; i <= 2; ++i) {
+            for (int side = 0; side < 2; ++side) {
+                own[k] = at + (side == 0 ? i : -i) * h;
+                loss[side] = network_loss(&c, &memory, x_0, weights, own, NULL);
+            }
+            slope += (i == 1 ? 8 : -1) * (loss[0] - loss[1]) / (12 * h);
+        }
+        own[k] = at;
+        EXPECT_NEAR((double)got[k], slope, 1e-3 * fabs(slope));
+    }
+    free(host);
+    device_release(c.device, weights);
+    device_release(c.device, grads);
+    device_release(c.device, activations);
+    process_case_close(&c);
+}
+
 // ---- the decoder --------------------------------------------------------------------------------
 
 static void check_decoder(double g, int stride) {
@@ -426,6 +494,7 @@ static void test_weights_of_the_net_begin_small(void) {
 
 int main(void) {
     RUN(test_gradient);
+    RUN(test_gradient_through_a_network);
     RUN(test_decoder);
     RUN(test_diffusion_loss_knows_the_ends_alone);
     RUN(test_beginning);
