@@ -75,10 +75,6 @@ static Status open_sampler(SampleCommand *command) {
 static Status start(void *context, Comm *comm) {
     SampleCommand *command = context;
     TRY(trained_open(&command->config, comm, console_warn, &command->trained));
-    FAIL_IF(command->trained.engine.shape.autoencoder, BAD_USAGE,
-            "%s is an autoencoder, which draws nothing by itself: `dye encode` a data set, train a"
-            " system on its tokens, and draw with --decode",
-            command->config.run_dir);
     TrainedConfig *decoder = &command->decoder_config;
     decoder->split = "train";
     decoder->capacity = command->config.capacity;

@@ -193,8 +193,9 @@ Status flow_run(Flow *flow, int busy) {
     double time = process_first_time(engine->process), next, weight;
     for (int i = 0; i < busy; ++i) begin(flow, i);
     for (int step = 1; step <= flow->steps; ++step, time = next) {
-        next = process_bound_time(engine->process, (double)step / flow->steps, &weight);
-        if (step == flow->steps) next = 1;
+        next = 1;
+        if (step < flow->steps)
+            next = process_bound_time(engine->process, (double)step / flow->steps, &weight);
         TRY(run_step(flow, busy, time, next - time));
         journal_proceed();
     }

@@ -101,8 +101,9 @@ Status process_use(Process *process, Stream *stream, const float *weights) {
 
 // ---- training ---------------------------------------------------------------------------------
 
-double learned_nats(const Process *process, const float *x_0) {
-    return logit_sum(process, process->level_nats, x_0) + process_bound_prior(process, x_0);
+void learned_level(const Process *process, const float *x_0, void *row) {
+    ((GaussianLevel *)row)->nats =
+        logit_sum(process, process->level_nats, x_0) + process_bound_prior(process, x_0);
 }
 
 void learned_row(const Process *process, const Network *network, double t, const float *x_0,

@@ -81,8 +81,8 @@ static void fill_row(const Process *process, const Network *network, Pass *pass,
     network_time_features(network, process_time_label(process, time),
                           pass->host_time + i * TIME_FEATURES);
     if (process->own_count > 0)
-        ((GaussianLevel *)pass->host_level)[i].nats =
-            learned_nats(process, (const float *)batch->x_0 + i * process->items);
+        learned_level(process, (const float *)batch->x_0 + i * process->items,
+                      level + (size_t)i * family->level_bytes);
 }
 
 // Data in device memory become what the process sees.

@@ -169,8 +169,8 @@ double logit_sum(const Process *process, const double *table, const float *x_0);
 // g(t), log of noise over signal, and dg/dt, of vdm; and the ends that its schedules begin with.
 extern const double vdm_g_min, vdm_g_max;
 double vdm_g(const Process *process, double t, double *rate);
-// Nats of the loss that need no network.
-double learned_nats(const Process *process, const float *x_0);
+// Nats of the loss that need no network, into the sample's level.
+void learned_level(const Process *process, const float *x_0, void *row);
 // The slopes of ScheduleGrad of one sample at time t.
 void learned_row(const Process *process, const Network *network, double t, const float *x_0,
                  double *row);

@@ -55,8 +55,8 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     SamplerConfig config = *given;
     const ProcessSystem *system = process->system;
     FAIL_IF(system->autoencoder, BAD_CONFIG,
-            "%s draws nothing by itself: `dye encode` a data set, and train a system on its tokens;"
-            " in training, set sample.every to 0",
+            "%s draws nothing by itself: `dye encode` a data set, train a system on its tokens, and"
+            " draw with --decode; in training, set sample.every to 0",
             system->name);
     FAIL_IF(system->classifier, BAD_CONFIG,
             "a classifier draws nothing: draw with another run, and measure how far that is with"
