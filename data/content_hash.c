@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 
 void content_hash_init(ContentHash *hash) {
     hash->value = 0;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "base/file.h"
 #include "data/dataset_index.h"
 #include "data/filter.h"

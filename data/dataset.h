@@ -2,7 +2,7 @@
 // docs/dataset-format.md is the byte-by-byte specification.
 //
 //   index.json                      name, source, columns, splits, shards with counts and hashes
-//   train-image-00000.zst           block file (base/codec.h): one *group* of items a block
+//   train-image-00000.zst           block file (data/codec.h): one *group* of items a block
 //   train-label-00000.zst
 //
 // A column holds `count` items of one shape and type. Images, tokens and labels are one item a
@@ -22,16 +22,19 @@ typedef enum {
     KIND_TEXT,
     KIND_VECTOR,
     KIND_TOKENS, // symbols in a row or on a grid, the same number in every sample
+    KIND_LATENT, // numbers [channels, height, width], taken as they are
 } DatasetKind;
-typedef enum { DTYPE_U8, DTYPE_F32 } Dtype;
+typedef enum { DTYPE_U8, DTYPE_F32, DTYPE_U16, DTYPE_F16, DTYPE_BF16 } Dtype;
 typedef enum {
     FILTER_NONE,
-    FILTER_ROW_DELTA, // images: each row minus the row above, restarting at each sample
-    FILTER_PLANES,    // f32: byte planes of the group
+    FILTER_ROW_DELTA,  // images: each row minus the row above, restarting at each sample
+    FILTER_PLANES,     // numbers of several bytes: byte planes of the group
+    FILTER_GREEN_LEFT, // images of three channels: red and blue minus green, then each pixel minus
+                       // its left neighbour, the first of a row minus the one above
 } Filter;
 
 typedef struct {
-    char name[16]; // "image", "label", "text", "vector", "tokens"
+    char name[16]; // "image", "label", "text", "vector", "tokens", "latent"
     Dtype dtype;
     Filter filter;
     int dims; // of one item; 0: a single number
@@ -60,6 +63,7 @@ Status dataset_open(const char *path, const char *split, size_t cache_bytes, Dat
 void dataset_close(Dataset *dataset);
 const DatasetInfo *dataset_info(const Dataset *dataset);
 int dataset_find_column(const Dataset *dataset, const char *name); // -1 if absent
+int dtype_bytes(Dtype dtype);                                      // of one number
 int64_t column_item_bytes(const Column *column);
 bool dataset_is_drawn(const DatasetInfo *info); // samples are pictures: images, grids of tokens
 

@@ -9,9 +9,9 @@
 
 static const int64_t items_most = (int64_t)1 << 48;
 
-const char *const dataset_kind_names[4] = {"image", "text", "vector", "tokens"};
-const char *const dataset_dtype_names[2] = {"u8", "f32"};
-const char *const dataset_filter_names[3] = {"none", "row-delta", "planes"};
+const char *const dataset_kind_names[5] = {"image", "text", "vector", "tokens", "latent"};
+const char *const dataset_dtype_names[5] = {"u8", "f32", "u16", "f16", "bf16"};
+const char *const dataset_filter_names[4] = {"none", "row-delta", "planes", "green-left"};
 
 // Where an error is: "DIR/index.json: shards[3]".
 typedef struct {
@@ -72,9 +72,9 @@ static Status parse_column(const json_t *entry, const char *what, Column *column
     json_t *shape;
     int dtype = 0, filter = 0;
     TRY(json_get_text(entry, "name", what, column->name, sizeof column->name));
-    TRY(get_choice(entry, "dtype", what, dataset_dtype_names, 2, &dtype));
+    TRY(get_choice(entry, "dtype", what, dataset_dtype_names, 5, &dtype));
     TRY(get_list(entry, "shape", what, 0, 3, &shape));
-    TRY(get_choice(entry, "filter", what, dataset_filter_names, 3, &filter));
+    TRY(get_choice(entry, "filter", what, dataset_filter_names, 4, &filter));
     column->dtype = (Dtype)dtype;
     column->filter = (Filter)filter;
     TRY(parse_shape(shape, what, column));
@@ -82,34 +82,42 @@ static Status parse_column(const json_t *entry, const char *what, Column *column
     TRY(json_get_i64(entry, "group_items", what, 1, most, &column->group_items));
     FAIL_IF(column->filter == FILTER_ROW_DELTA && (column->dtype != DTYPE_U8 || column->dims < 2),
             BAD_DATA, "%s: filter row-delta needs u8 rows", what);
-    FAIL_IF(column->filter == FILTER_PLANES && column->dtype != DTYPE_F32, BAD_DATA,
-            "%s: filter planes needs f32", what);
+    FAIL_IF(column->filter == FILTER_PLANES && column->dtype == DTYPE_U8, BAD_DATA,
+            "%s: filter planes needs numbers of several bytes", what);
+    FAIL_IF(column->filter == FILTER_GREEN_LEFT &&
+                (column->dtype != DTYPE_U8 || column->dims != 3 || column->dim[0] != 3),
+            BAD_DATA, "%s: filter green-left needs u8 images of three channels", what);
     return STATUS_OK;
 }
 
-static bool column_is(const Column *column, const char *name, Dtype dtype, int least, int most) {
-    return strcmp(column->name, name) == 0 && column->dtype == dtype && column->dims >= least &&
-           column->dims <= most;
+static bool column_is(const Column *column, const char *name, unsigned dtypes, int least,
+                      int most) {
+    return strcmp(column->name, name) == 0 && (dtypes >> column->dtype & 1) != 0 &&
+           column->dims >= least && column->dims <= most;
 }
 
 // What a kind promises to its readers: the main column first, then perhaps labels.
 static Status check_columns(const DatasetInfo *info, const char *what) {
+    enum { U8 = 1 << DTYPE_U8, U16 = 1 << DTYPE_U16, F32 = 1 << DTYPE_F32 };
+    enum { F16 = 1 << DTYPE_F16, BF16 = 1 << DTYPE_BF16 };
     static const struct {
-        Dtype dtype;
+        unsigned dtypes;
         int least, most; // sizes
-    } main_column[] = {[KIND_IMAGE] = {DTYPE_U8, 3, 3},
-                       [KIND_TEXT] = {DTYPE_U8, 0, 0},
-                       [KIND_VECTOR] = {DTYPE_F32, 1, 1},
-                       [KIND_TOKENS] = {DTYPE_U8, 1, 2}};
+        const char *numbers;
+    } main_column[] = {[KIND_IMAGE] = {U8, 3, 3, "u8"},
+                       [KIND_TEXT] = {U8, 0, 0, "u8"},
+                       [KIND_VECTOR] = {F32, 1, 1, "f32"},
+                       [KIND_TOKENS] = {U8 | U16, 1, 2, "u8 or u16"},
+                       [KIND_LATENT] = {F32 | F16 | BF16, 3, 3, "f32, f16 or bf16"}};
     const char *name = dataset_kind_names[info->kind];
-    Dtype dtype = main_column[info->kind].dtype;
     int least = main_column[info->kind].least, most = main_column[info->kind].most;
-    FAIL_IF(!column_is(&info->column[0], name, dtype, least, most), BAD_DATA,
-            "%s: the first column of kind %s must be \"%s\" of %s with %d to %d sizes", what, name,
-            name, dataset_dtype_names[dtype], least, most);
-    bool labels = info->columns == 2 && column_is(&info->column[1], "label", DTYPE_U8, 0, 0);
+    FAIL_IF(!column_is(&info->column[0], name, main_column[info->kind].dtypes, least, most),
+            BAD_DATA, "%s: the first column of kind %s must be \"%s\" of %s with %d to %d sizes",
+            what, name, name, main_column[info->kind].numbers, least, most);
+    bool labels = info->columns == 2 && column_is(&info->column[1], "label", U8 | U16, 0, 0);
     FAIL_IF(info->columns > 2 || (info->columns == 2 && !labels), BAD_DATA,
-            "%s: a second column must be \"label\" of u8 without sizes, and there is no third",
+            "%s: a second column must be \"label\" of u8 or u16 without sizes, and there is no"
+            " third",
             what);
     FAIL_IF(labels && info->kind == KIND_TEXT, BAD_DATA, "%s: text has no labels", what);
     FAIL_IF(labels != (info->classes > 0), BAD_DATA,
@@ -133,7 +141,7 @@ static Status parse_info(const json_t *root, const char *what, DatasetInfo *info
     int kind = 0;
     int64_t classes = 0, symbols = 0;
     TRY(json_get_text(root, "name", what, info->name, sizeof info->name));
-    TRY(get_choice(root, "kind", what, dataset_kind_names, 4, &kind));
+    TRY(get_choice(root, "kind", what, dataset_kind_names, 5, &kind));
     info->kind = (DatasetKind)kind;
     TRY(json_get_hex64(root, "identity", what, &info->identity));
     TRY(get_list(root, "columns", what, 1, DATASET_COLUMNS_MOST, &columns));
@@ -143,12 +151,12 @@ static Status parse_info(const json_t *root, const char *what, DatasetInfo *info
         TRY(parse_column(json_array_get(columns, (size_t)i), place.text, &info->column[i]));
     }
     if (json_object_get(root, "classes") != NULL) {
-        TRY(json_get_i64(root, "classes", what, 1, 256, &classes));
+        TRY(json_get_i64(root, "classes", what, 1, 65536, &classes));
     }
     info->classes = (int32_t)classes;
     if (info->kind == KIND_TEXT) TRY(parse_alphabet(root, what, info));
     if (info->kind == KIND_TOKENS) {
-        TRY(json_get_i64(root, "symbols", what, 1, 256, &symbols));
+        TRY(json_get_i64(root, "symbols", what, 1, 65536, &symbols));
         info->symbols = (int32_t)symbols;
     }
     return check_columns(info, what);
@@ -257,9 +265,8 @@ static Status parse_shards(const json_t *root, const char *what, DatasetIndex *i
         IndexShard shard = {0};
         TRY(parse_shard(json_array_get(list, i), place.text, index, &shard));
         int64_t *expected = &next[shard.split][shard.column];
-        FAIL_IF(shard.first != *expected ||
-                    shard.first % index->info.column[shard.column].group_items != 0,
-                BAD_DATA, "%s: first is %lld, but the next group begins at %lld", place.text,
+        FAIL_IF(shard.first != *expected, BAD_DATA,
+                "%s: first is %lld, but the shard before it ends at %lld", place.text,
                 (long long)shard.first, (long long)*expected);
         *expected += shard.items; // below 2^20 shards of 2^48 items: no overflow
         FAIL_IF(*expected > index->split[shard.split].items, BAD_DATA,

@@ -2,7 +2,7 @@
 // key.
 #pragma once
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "base/json.h"
 #include "data/dataset.h"
 
@@ -61,6 +61,6 @@ uint64_t dataset_index_check(const json_t *root);
 // The line of NumPy that turns a shard decoded by `zstd -d` (bytes `raw`) into items.
 void dataset_index_numpy(const Column *column, char *out, size_t bytes);
 
-extern const char *const dataset_kind_names[4];
-extern const char *const dataset_dtype_names[2];
-extern const char *const dataset_filter_names[3];
+extern const char *const dataset_kind_names[5];
+extern const char *const dataset_dtype_names[5];
+extern const char *const dataset_filter_names[4];

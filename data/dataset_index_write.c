@@ -54,6 +54,10 @@ static void shape_text(const Column *column, const char *before, char *out, size
 }
 
 void dataset_index_numpy(const Column *column, char *out, size_t bytes) {
+    // NumPy has no bf16: its bits as whole numbers, to be shifted into a float's upper half.
+    static const char *const numbers[] = {"u1", "<f4", "<u2", "<f2", "<u2"};
+    const char *number = numbers[column->dtype];
+    int64_t group_bytes = column->group_items * column_item_bytes(column);
     char shape[96];
     shape_text(column, column->dims > 0 ? "-1, " : "-1", shape, sizeof shape);
     if (column->filter == FILTER_ROW_DELTA) {
@@ -63,13 +67,17 @@ void dataset_index_numpy(const Column *column, char *out, size_t bytes) {
     } else if (column->filter == FILTER_PLANES) {
         snprintf(out, bytes,
                  "np.concatenate([np.frombuffer(raw[i:i + %" PRId64 "], np.uint8)"
-                 ".reshape(4, -1).T.copy().view('<f4') for i in range(0, len(raw), %" PRId64 ")])"
+                 ".reshape(%d, -1).T.copy().view('%s') for i in range(0, len(raw), %" PRId64 ")])"
                  ".reshape(%s)",
-                 column->group_items * column_item_bytes(column),
-                 column->group_items * column_item_bytes(column), shape);
+                 group_bytes, dtype_bytes(column->dtype), number, group_bytes, shape);
+    } else if (column->filter == FILTER_GREEN_LEFT) {
+        snprintf(out, bytes,
+                 "(lambda d: d + d[:, 1:2] * np.array([[[1]], [[0]], [[1]]], np.uint8))((lambda x: "
+                 "np.cumsum(np.concatenate([np.cumsum(x[..., :1], -2, np.uint8), x[..., 1:]], -1), "
+                 "-1, np.uint8))(np.frombuffer(raw, np.uint8).reshape(%s)))",
+                 shape);
     } else {
-        snprintf(out, bytes, "np.frombuffer(raw, '%s').reshape(%s)",
-                 column->dtype == DTYPE_F32 ? "<f4" : "u1", shape);
+        snprintf(out, bytes, "np.frombuffer(raw, '%s').reshape(%s)", number, shape);
     }
 }
 

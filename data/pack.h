@@ -16,12 +16,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-typedef enum {
-    FORM_DEFAULT,   // letters27 for the Bible, bytes for other text
-    FORM_LETTERS27, // a-z in lower case; each run of other characters one space; trimmed
-    FORM_BYTES,     // the bytes as they are
-} TextForm;
+#include "data/source.h"
 
 enum { PACK_SPLITS_MOST = 8 };
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 
 enum { WEEKS = 14 * 24 * 3600 };
 #define NODE_FOLDER "/dev/shm"

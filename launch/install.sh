@@ -25,6 +25,8 @@ needs=(
     "libxxhash-dev  pc:libxxhash xxhash"
     "libpng-dev     pc:libpng    libpng"
     "zlib1g-dev     pc:zlib      zlib"
+    "libjpeg-dev    pc:libjpeg   libjpeg-turbo"
+    "libarchive-dev pc:libarchive libarchive"
     "libzmq3-dev    pc:libzmq    libzmq"
 )
 tests=(python3 python3-numpy clang libclang-rt-14-dev clang-format universal-ctags zstd procps

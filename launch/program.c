@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "base/file.h"
 #include "launch/odd_ranks.h"
 

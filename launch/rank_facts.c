@@ -9,7 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "data/dataset_index.h"
 #include "launch/drill.h"
 #include "launch/run_config.h"

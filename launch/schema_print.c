@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "launch/schema_impl.h"
 
 // Opens the sections of `key` that `before` was not in; gives its indent and its last part.

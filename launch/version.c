@@ -1,7 +1,7 @@
 // Versions behind launch/version.h. Each library's version comes from the file that is its home.
 #include "launch/version.h"
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "base/json.h"
 #include "launch/schema.h"
 #include "data/png.h"

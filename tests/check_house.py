@@ -24,8 +24,8 @@ PARAMETERS = 8
 # header -> the places that may include it (a folder ends in "/"; there: one file only)
 VENDOR_HOMES = {
     "yaml.h": ["launch/schema.c"],
-    "zstd.h": ["base/codec.c"],
-    "xxhash.h": ["base/codec.c"],
+    "zstd.h": ["data/codec.c"],
+    "xxhash.h": ["data/codec.c"],
     "jansson.h": ["base/json.h"],
     "png.h": ["data/png.c"],
     "mpi.h": ["comm/comm_mpi.c"],

@@ -2,7 +2,7 @@
 // Nobody else includes this but tests.
 #pragma once
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "trainer/checkpoint.h"
 
 enum {

@@ -95,7 +95,7 @@ uint64_t part_fingerprint(const Params *params, int part, const float *numbers) 
 
 static Status write_kind(BlockWriter *writer, PartLayout layout, const float *numbers,
                          PartRoom *room) {
-    codec_split_planes(numbers, (size_t)layout.n, room->planes);
+    codec_split_planes(numbers, (size_t)layout.n, 4, room->planes);
     for (int plane = 0; plane < PLANES; ++plane)
         for (int i = 0; i < layout.plane_blocks; ++i) {
             const uint8_t *raw = room->planes + plane * layout.n + (int64_t)i * PLANE_BLOCK_BYTES;
@@ -186,6 +186,6 @@ Status part_read_kind(BlockReader *reader, const Params *params, int part, State
             uint8_t *raw = room->planes + plane * layout.n + (int64_t)i * PLANE_BLOCK_BYTES;
             TRY(block_reader_read(reader, first_block(layout, kind, plane) + i, raw));
         }
-    codec_join_planes(room->planes, (size_t)layout.n, numbers);
+    codec_join_planes(room->planes, (size_t)layout.n, 4, numbers);
     return STATUS_OK;
 }

@@ -13,6 +13,7 @@ static NetworkShape shape_of(const EngineConfig *config) {
     const Column *column = &data->column[0];
     switch (data->kind) {
     case KIND_IMAGE:
+    case KIND_LATENT:
         shape.channels = (int32_t)column->dim[0];
         shape.height = (int32_t)column->dim[1];
         shape.width = (int32_t)column->dim[2];

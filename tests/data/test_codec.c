@@ -2,7 +2,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "base/codec.h"
+#include "data/codec.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "tests/test.h"
@@ -90,7 +90,7 @@ static void test_same_content_gives_same_bytes(void) {
     EXPECT_EQ(a.hash, b.hash);
 }
 
-// The layout by hand, from the comment in base/codec.h alone.
+// The layout by hand, from the comment in data/codec.h alone.
 static void test_layout(void) {
     char *path = place("layout.zst"), *text;
     BlockWriter *writer;
@@ -327,9 +327,9 @@ static void test_planes(void) {
         size_t n = counts[c], bytes = 4 * n, wrong = 0;
         uint8_t *in = malloc(bytes + 1), *planes = malloc(bytes + 1), *back = malloc(bytes + 1);
         fill(in, bytes, 7);
-        codec_split_planes(in, n, planes);
+        codec_split_planes(in, n, 4, planes);
         for (size_t i = 0; i < bytes; ++i) wrong += planes[i] != in[i % n * 4 + i / n];
-        codec_join_planes(planes, n, back);
+        codec_join_planes(planes, n, 4, back);
         EXPECT_EQ(wrong, 0);
         EXPECT(memcmp(in, back, bytes) == 0);
         free(in);

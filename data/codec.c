@@ -1,5 +1,5 @@
 // Block files: zstd frames, each with its hash in the index at the end.
-#include "base/codec.h"
+#include "data/codec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -342,23 +342,51 @@ done:
     return status;
 }
 
-void codec_split_planes(const void *in, size_t n, void *out) {
-    uint8_t *restrict a = out, *restrict b = a + n, *restrict c = b + n, *restrict d = c + n;
+static void split_pairs(const void *in, size_t n, uint8_t *restrict a) {
+    uint8_t *restrict b = a + n;
     for (size_t i = 0; i < n; ++i) {
-        uint32_t word;
-        memcpy(&word, (const char *)in + 4 * i, 4);
+        uint16_t word;
+        memcpy(&word, (const char *)in + 2 * i, 2);
         a[i] = (uint8_t)word;
         b[i] = (uint8_t)(word >> 8);
-        c[i] = (uint8_t)(word >> 16);
-        d[i] = (uint8_t)(word >> 24);
     }
 }
 
-void codec_join_planes(const void *in, size_t n, void *restrict out) {
+void codec_split_planes(const void *in, size_t n, int word, void *out) {
+    REQUIRE(word == 2 || word == 4);
+    if (word == 2) {
+        split_pairs(in, n, out);
+        return;
+    }
+    uint8_t *restrict a = out, *restrict b = a + n, *restrict c = b + n, *restrict d = c + n;
+    for (size_t i = 0; i < n; ++i) {
+        uint32_t bits;
+        memcpy(&bits, (const char *)in + 4 * i, 4);
+        a[i] = (uint8_t)bits;
+        b[i] = (uint8_t)(bits >> 8);
+        c[i] = (uint8_t)(bits >> 16);
+        d[i] = (uint8_t)(bits >> 24);
+    }
+}
+
+static void join_pairs(const uint8_t *a, size_t n, void *restrict out) {
+    const uint8_t *b = a + n;
+    for (size_t i = 0; i < n; ++i) {
+        uint16_t word = (uint16_t)(a[i] | b[i] << 8);
+        memcpy((char *)out + 2 * i, &word, 2);
+    }
+}
+
+void codec_join_planes(const void *in, size_t n, int word, void *restrict out) {
+    REQUIRE(word == 2 || word == 4);
+    if (word == 2) {
+        join_pairs(in, n, out);
+        return;
+    }
     const uint8_t *a = in, *b = a + n, *c = b + n, *d = c + n;
     for (size_t i = 0; i < n; ++i) {
-        uint32_t word = a[i] | (uint32_t)b[i] << 8 | (uint32_t)c[i] << 16 | (uint32_t)d[i] << 24;
-        memcpy((char *)out + 4 * i, &word, 4);
+        uint32_t bits = a[i] | (uint32_t)b[i] << 8 | (uint32_t)c[i] << 16 | (uint32_t)d[i] << 24;
+        memcpy((char *)out + 4 * i, &bits, 4);
     }
 }
 

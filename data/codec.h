@@ -44,9 +44,9 @@ Status block_reader_read(BlockReader *reader, int block, void *raw);
 // Checks every block and compares the whole file with `expected` (NULL: blocks only).
 Status block_file_verify(const char *path, const BlockFileInfo *expected);
 
-// Byte planes of little-endian 32-bit words: [n][4 bytes] <-> [4 bytes][n].
-void codec_split_planes(const void *in, size_t n, void *out);
-void codec_join_planes(const void *in, size_t n, void *restrict out);
+// Byte planes of little-endian words of 2 or 4 bytes: [n][word] <-> [word][n].
+void codec_split_planes(const void *in, size_t n, int word, void *out);
+void codec_join_planes(const void *in, size_t n, int word, void *restrict out);
 
 uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
 

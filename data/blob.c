@@ -1,0 +1,181 @@
+// Decoding is libarchive's; this is the only file that knows it as a decoder of single files.
+#include "data/blob.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/codec.h"
+#include "data/content_hash.h"
+
+enum { READ_BYTES = 1 << 18 };
+
+struct Blob {
+    char path[PATH_BYTES], staged[PATH_BYTES]; // staged: "" for a plain file
+    int fd;
+    int64_t skip, bytes;
+};
+
+// A stream of what the file decodes to; NULL where it cannot be opened or decoded. *plain: as it
+// is.
+static struct archive *decoder_open(int fd, int64_t skip, bool *plain) {
+    struct archive_entry *entry;
+    struct archive *archive = archive_read_new();
+    if (archive == NULL) return NULL;
+    archive_read_support_filter_gzip(archive);
+    archive_read_support_filter_zstd(archive);
+    archive_read_support_filter_compress(archive);
+    archive_read_support_format_raw(archive);
+    archive_read_support_format_empty(archive);
+    bool opened = lseek(fd, (off_t)skip, SEEK_SET) >= 0 &&
+                  archive_read_open_fd(archive, fd, READ_BYTES) == ARCHIVE_OK;
+    int code = opened ? archive_read_next_header(archive, &entry) : ARCHIVE_FATAL;
+    *plain = code == ARCHIVE_EOF || archive_filter_count(archive) <= 1;
+    if (code == ARCHIVE_OK || code == ARCHIVE_EOF) return archive;
+    archive_read_free(archive);
+    return NULL;
+}
+
+bool blob_begins(const char *path, void *out, size_t bytes, size_t *got) {
+    bool plain, good = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct archive *archive = fd >= 0 ? decoder_open(fd, 0, &plain) : NULL;
+    *got = 0;
+    if (archive != NULL) {
+        la_ssize_t count = archive_read_data(archive, out, bytes);
+        good = count >= 0;
+        if (good) *got = (size_t)count;
+        archive_read_free(archive);
+    }
+    if (fd >= 0) close(fd);
+    return good;
+}
+
+static Status copy_decoded(Blob *blob, struct archive *archive, int to, const char *name) {
+    la_ssize_t count;
+    void *buffer = malloc(READ_BYTES);
+    FAIL_IF(buffer == NULL, NO_MEMORY, "%s: no memory to decode it", blob->path);
+    Status status = STATUS_OK;
+    while ((count = archive_read_data(archive, buffer, READ_BYTES)) > 0)
+        TRY_OR(done, status, file_put(to, name, buffer, (size_t)count));
+    if (count < 0)
+        FAIL_OR(done, status, BAD_DATA, "%s: does not decompress: %s", blob->path,
+                archive_error_string(archive));
+done:
+    free(buffer);
+    return status;
+}
+
+// Decodes into the stage folder, under its final name once it is complete.
+static Status stage_file(Blob *blob, struct archive *archive) {
+    char part[PATH_BYTES];
+    TRY(path_format(part, "%s.part", blob->staged));
+    int to = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    FAIL_IF(to < 0, IO, "%s: cannot be made: %s", part, strerror(errno));
+    Status status = copy_decoded(blob, archive, to, part);
+    close(to);
+    if (status != STATUS_OK) unlink(part);
+    TRY(status);
+    FAIL_IF(rename(part, blob->staged) != 0, IO, "%s: cannot be renamed: %s", part,
+            strerror(errno));
+    return STATUS_OK;
+}
+
+static Status open_decoded(Blob *blob, const SourceOptions *options) {
+    bool plain;
+    struct archive *archive = decoder_open(blob->fd, blob->skip, &plain);
+    FAIL_IF(archive == NULL, BAD_DATA, "%s: does not decompress", blob->path);
+    Status status = STATUS_OK;
+    if (!plain) {
+        char name[PATH_BYTES];
+        int length = snprintf(name, sizeof name, "%s+%lld", blob->path, (long long)blob->skip);
+        uint64_t key = codec_hash(name, (size_t)length);
+        TRY_OR(
+            done, status,
+            path_format(blob->staged, "%s/blob-%016llx", options->stage, (unsigned long long)key));
+        if (options->lead) TRY_OR(done, status, stage_file(blob, archive));
+        close(blob->fd);
+        blob->skip = 0;
+        blob->fd = open(blob->staged, O_RDONLY | O_CLOEXEC);
+        if (blob->fd < 0)
+            FAIL_OR(done, status, IO, "%s: cannot be opened: %s", blob->staged, strerror(errno));
+    }
+done:
+    archive_read_free(archive);
+    return status;
+}
+
+Status blob_open(const char *path, int64_t skip, const SourceOptions *options, Blob **out) {
+    Status status = STATUS_OK;
+    uint64_t bytes;
+    Blob *blob = calloc(1, sizeof *blob);
+    FAIL_IF(blob == NULL, NO_MEMORY, "%s: no memory to read it", path);
+    blob->skip = skip;
+    blob->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (blob->fd < 0 && errno == ENOENT)
+        FAIL_OR(fail, status, NOT_FOUND, "%s: there is no such file", path);
+    if (blob->fd < 0) FAIL_OR(fail, status, IO, "%s: cannot be opened: %s", path, strerror(errno));
+    TRY_OR(fail, status, path_format(blob->path, "%s", path));
+    TRY_OR(fail, status, open_decoded(blob, options));
+    TRY_OR(fail, status, file_size(blob->staged[0] != '\0' ? blob->staged : path, &bytes));
+    if ((int64_t)bytes < blob->skip)
+        FAIL_OR(fail, status, BAD_DATA, "%s: ends before byte %lld", path, (long long)skip);
+    blob->bytes = (int64_t)bytes - blob->skip;
+    *out = blob;
+    return STATUS_OK;
+fail:
+    blob_close(blob);
+    return status;
+}
+
+void blob_close(Blob *blob) {
+    if (blob == NULL) return;
+    if (blob->fd >= 0) close(blob->fd);
+    free(blob);
+}
+
+int64_t blob_bytes(const Blob *blob) {
+    return blob->bytes;
+}
+
+const char *blob_path(const Blob *blob) {
+    return blob->path;
+}
+
+Status blob_read(Blob *blob, int64_t at, void *out, size_t bytes) {
+    FAIL_IF(at > blob->bytes || bytes > (uint64_t)(blob->bytes - at), BAD_DATA,
+            "%s: ends at byte %lld, before what should stand there", blob->path,
+            (long long)blob->bytes);
+    for (size_t done = 0; done < bytes;) {
+        off_t from = (off_t)(blob->skip + at) + (off_t)done;
+        ssize_t count = pread(blob->fd, (char *)out + done, bytes - done, from);
+        if (count < 0 && errno == EINTR) continue;
+        FAIL_IF(count < 0, IO, "%s: cannot be read: %s", blob->path, strerror(errno));
+        FAIL_IF(count == 0, BAD_DATA, "%s: became shorter while it was read", blob->path);
+        done += (size_t)count;
+    }
+    return STATUS_OK;
+}
+
+Status blob_hash(Blob *blob, int64_t *bytes, uint64_t *hash) {
+    Status status = STATUS_OK;
+    ContentHash *content = malloc(sizeof *content + READ_BYTES);
+    FAIL_IF(content == NULL, NO_MEMORY, "%s: no memory to read it", blob->path);
+    uint8_t *buffer = (uint8_t *)(content + 1);
+    content_hash_init(content);
+    for (int64_t at = 0; at < blob->bytes; at += READ_BYTES) {
+        int64_t left = blob->bytes - at;
+        size_t part = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        TRY_OR(done, status, blob_read(blob, at, buffer, part));
+        content_hash_add(content, buffer, part);
+    }
+    *bytes = blob->bytes;
+    *hash = content_hash_finish(content);
+done:
+    free(content);
+    return status;
+}
