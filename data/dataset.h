@@ -54,6 +54,19 @@ typedef struct {
     uint64_t identity; // hash of the index's content: names the data whatever its path
 } DatasetInfo;
 
+// How that which is not on this node comes here: from ranks that have it (launch/share.h). May be
+// called by several threads at once. PATH is the data set's as configured, the same on all ranks.
+typedef struct {
+    void *context;
+    // index.json as text, malloc'ed, the caller frees. Errors: NOT_FOUND (no rank has it), COMM.
+    Status (*index)(void *context, const char *path, char **text, size_t *bytes);
+    // Bytes [offset, offset + bytes) of a shard, bytes <= 64 MiB. Errors as above; also BAD_DATA.
+    Status (*fetch)(void *context, const char *path, const char *file, uint64_t offset,
+                    size_t bytes, void *out);
+    const char *cache;    // folder on this node, for what was fetched
+    uint64_t cache_limit; // bytes
+} DatasetFetch;
+
 typedef struct Dataset Dataset;
 
 // Opens one split ("train", "valid", "test"). cache_bytes bounds the memory for decoded groups (at
