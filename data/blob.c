@@ -1,4 +1,4 @@
-// Decoding is libarchive's; this is the only file that knows it as a decoder of single files.
+// Decoding is that of libarchive and zlib.
 #include "data/blob.h"
 
 #include <archive.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "data/codec.h"
 #include "data/content_hash.h"
@@ -20,63 +21,95 @@ struct Blob {
     int64_t skip, bytes;
 };
 
-// A stream of what the file decodes to; NULL where it cannot be opened or decoded. *plain: as it
-// is.
-static struct archive *decoder_open(int fd, int64_t skip, bool *plain) {
+// A stream of what a file decodes to. gzip goes through zlib, as libarchive does not compare its
+// checksum.
+typedef struct {
+    gzFile gzip;
+    struct archive *archive;
+    bool plain; // as it is
+} Decoder;
+
+static void decoder_close(Decoder *decoder) {
+    if (decoder->gzip != NULL) gzclose(decoder->gzip);
+    if (decoder->archive != NULL) archive_read_free(decoder->archive);
+}
+
+static bool open_gzip(Decoder *decoder, int fd) {
+    int own = dup(fd); // which gzclose closes
+    decoder->gzip = own >= 0 ? gzdopen(own, "rb") : NULL;
+    if (decoder->gzip == NULL && own >= 0) close(own);
+    return decoder->gzip != NULL;
+}
+
+static bool open_archive(Decoder *decoder, int fd) {
     struct archive_entry *entry;
-    struct archive *archive = archive_read_new();
-    if (archive == NULL) return NULL;
-    archive_read_support_filter_gzip(archive);
+    struct archive *archive = decoder->archive = archive_read_new();
+    if (archive == NULL) return false;
     archive_read_support_filter_zstd(archive);
     archive_read_support_filter_compress(archive);
     archive_read_support_format_raw(archive);
     archive_read_support_format_empty(archive);
-    bool opened = lseek(fd, (off_t)skip, SEEK_SET) >= 0 &&
-                  archive_read_open_fd(archive, fd, READ_BYTES) == ARCHIVE_OK;
-    int code = opened ? archive_read_next_header(archive, &entry) : ARCHIVE_FATAL;
-    *plain = code == ARCHIVE_EOF || archive_filter_count(archive) <= 1;
-    if (code == ARCHIVE_OK || code == ARCHIVE_EOF) return archive;
-    archive_read_free(archive);
-    return NULL;
+    if (archive_read_open_fd(archive, fd, READ_BYTES) != ARCHIVE_OK) return false;
+    int code = archive_read_next_header(archive, &entry);
+    decoder->plain = code == ARCHIVE_EOF || archive_filter_count(archive) <= 1;
+    return code == ARCHIVE_OK || code == ARCHIVE_EOF;
+}
+
+// False: it cannot be read. Close it in any case.
+static bool decoder_open(Decoder *decoder, int fd, int64_t skip) {
+    uint8_t magic[2] = {0};
+    *decoder = (Decoder){0};
+    if (pread(fd, magic, sizeof magic, (off_t)skip) < 0) return false;
+    if (lseek(fd, (off_t)skip, SEEK_SET) < 0) return false;
+    if (magic[0] == 0x1F && magic[1] == 0x8B) return open_gzip(decoder, fd);
+    return open_archive(decoder, fd);
+}
+
+// Bytes got, 0 at the end, negative: *why it does not decode.
+static int64_t decoder_read(Decoder *decoder, void *out, size_t bytes, const char **why) {
+    if (decoder->gzip == NULL) {
+        int64_t count = (int64_t)archive_read_data(decoder->archive, out, bytes);
+        if (count < 0) *why = archive_error_string(decoder->archive);
+        return count;
+    }
+    int code = Z_OK, count = gzread(decoder->gzip, out, (unsigned)bytes);
+    *why = gzerror(decoder->gzip, &code);
+    return count < 0 || (code != Z_OK && code != Z_STREAM_END) ? -1 : count;
 }
 
 bool blob_begins(const char *path, void *out, size_t bytes, size_t *got) {
-    bool plain, good = false;
+    Decoder decoder = {0};
+    const char *why;
+    int64_t count = -1;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct archive *archive = fd >= 0 ? decoder_open(fd, 0, &plain) : NULL;
-    *got = 0;
-    if (archive != NULL) {
-        la_ssize_t count = archive_read_data(archive, out, bytes);
-        good = count >= 0;
-        if (good) *got = (size_t)count;
-        archive_read_free(archive);
-    }
+    if (fd >= 0 && decoder_open(&decoder, fd, 0)) count = decoder_read(&decoder, out, bytes, &why);
+    decoder_close(&decoder);
     if (fd >= 0) close(fd);
-    return good;
+    *got = count > 0 ? (size_t)count : 0;
+    return count >= 0;
 }
 
-static Status copy_decoded(Blob *blob, struct archive *archive, int to, const char *name) {
-    la_ssize_t count;
+static Status copy_decoded(Blob *blob, Decoder *decoder, int to, const char *name) {
+    int64_t count;
+    const char *why = "";
     void *buffer = malloc(READ_BYTES);
     FAIL_IF(buffer == NULL, NO_MEMORY, "%s: no memory to decode it", blob->path);
     Status status = STATUS_OK;
-    while ((count = archive_read_data(archive, buffer, READ_BYTES)) > 0)
+    while ((count = decoder_read(decoder, buffer, READ_BYTES, &why)) > 0)
         TRY_OR(done, status, file_put(to, name, buffer, (size_t)count));
-    if (count < 0)
-        FAIL_OR(done, status, BAD_DATA, "%s: does not decompress: %s", blob->path,
-                archive_error_string(archive));
+    if (count < 0) FAIL_OR(done, status, BAD_DATA, "%s: does not decompress: %s", blob->path, why);
 done:
     free(buffer);
     return status;
 }
 
 // Decodes into the stage folder, under its final name once it is complete.
-static Status stage_file(Blob *blob, struct archive *archive) {
+static Status stage_file(Blob *blob, Decoder *decoder) {
     char part[PATH_BYTES];
     TRY(path_format(part, "%s.part", blob->staged));
     int to = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     FAIL_IF(to < 0, IO, "%s: cannot be made: %s", part, strerror(errno));
-    Status status = copy_decoded(blob, archive, to, part);
+    Status status = copy_decoded(blob, decoder, to, part);
     close(to);
     if (status != STATUS_OK) unlink(part);
     TRY(status);
@@ -85,27 +118,27 @@ static Status stage_file(Blob *blob, struct archive *archive) {
     return STATUS_OK;
 }
 
+static Status use_staged(Blob *blob, Decoder *decoder, const SourceOptions *options) {
+    char name[PATH_BYTES + 24];
+    int length = snprintf(name, sizeof name, "%s+%lld", blob->path, (long long)blob->skip);
+    uint64_t key = codec_hash(name, (size_t)length);
+    TRY(path_format(blob->staged, "%s/blob-%016llx", options->stage, (unsigned long long)key));
+    if (options->lead) TRY(stage_file(blob, decoder));
+    close(blob->fd);
+    blob->skip = 0;
+    blob->fd = open(blob->staged, O_RDONLY | O_CLOEXEC);
+    FAIL_IF(blob->fd < 0, IO, "%s: cannot be opened: %s", blob->staged, strerror(errno));
+    return STATUS_OK;
+}
+
 static Status open_decoded(Blob *blob, const SourceOptions *options) {
-    bool plain;
-    struct archive *archive = decoder_open(blob->fd, blob->skip, &plain);
-    FAIL_IF(archive == NULL, BAD_DATA, "%s: does not decompress", blob->path);
+    Decoder decoder;
     Status status = STATUS_OK;
-    if (!plain) {
-        char name[PATH_BYTES];
-        int length = snprintf(name, sizeof name, "%s+%lld", blob->path, (long long)blob->skip);
-        uint64_t key = codec_hash(name, (size_t)length);
-        TRY_OR(
-            done, status,
-            path_format(blob->staged, "%s/blob-%016llx", options->stage, (unsigned long long)key));
-        if (options->lead) TRY_OR(done, status, stage_file(blob, archive));
-        close(blob->fd);
-        blob->skip = 0;
-        blob->fd = open(blob->staged, O_RDONLY | O_CLOEXEC);
-        if (blob->fd < 0)
-            FAIL_OR(done, status, IO, "%s: cannot be opened: %s", blob->staged, strerror(errno));
-    }
+    if (!decoder_open(&decoder, blob->fd, blob->skip))
+        FAIL_OR(done, status, BAD_DATA, "%s: does not decompress", blob->path);
+    if (!decoder.plain) TRY_OR(done, status, use_staged(blob, &decoder, options));
 done:
-    archive_read_free(archive);
+    decoder_close(&decoder);
     return status;
 }
 

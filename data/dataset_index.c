@@ -162,6 +162,18 @@ static Status parse_info(const json_t *root, const char *what, DatasetInfo *info
     return check_columns(info, what);
 }
 
+static Status parse_class_names(const json_t *root, const char *what, DatasetIndex *index) {
+    json_t *names, *name;
+    size_t i, classes = (size_t)index->info.classes;
+    if (json_object_get(root, "class_names") == NULL) return STATUS_OK;
+    TRY(get_list(root, "class_names", what, classes, classes, &names));
+    json_array_foreach(names, i, name) {
+        FAIL_IF(!json_is_string(name), BAD_DATA, "%s: class_names[%zu] is no text", what, i);
+    }
+    index->class_names = json_incref(names);
+    return STATUS_OK;
+}
+
 static Status parse_sources(const json_t *root, const char *what, DatasetIndex *index) {
     json_t *list;
     TRY(get_list(root, "source", what, 0, INDEX_SOURCES_MOST, &list));
@@ -171,6 +183,7 @@ static Status parse_sources(const json_t *root, const char *what, DatasetIndex *
         IndexSource *source = &index->source[i];
         TRY(json_get_text(entry, "file", place.text, source->file, sizeof source->file));
         TRY(json_get_i64(entry, "bytes", place.text, 0, INT64_MAX, &source->bytes));
+        source->files = (int)json_integer_value(json_object_get(entry, "files")); // 0: not told
         TRY(json_get_hex64(entry, "content", place.text, &source->hash));
     }
     index->sources = (int)json_array_size(list);
@@ -294,6 +307,7 @@ static Status parse_root(const json_t *root, const char *what, DatasetIndex *ind
     FAIL_IF(version != 1, BAD_DATA,
             "%s: is version %d, this program reads version 1; pack it again", what, (int)version);
     TRY(parse_info(root, what, &index->info));
+    TRY(parse_class_names(root, what, index));
     TRY(parse_sources(root, what, index));
     TRY(parse_splits(root, what, index));
     TRY(parse_shards(root, what, index));
@@ -342,6 +356,8 @@ Status dataset_index_load(const char *path, DatasetIndex *out) {
 
 void dataset_index_close(DatasetIndex *index) {
     free(index->shard);
+    json_decref(index->class_names);
+    index->class_names = NULL;
     index->shard = NULL;
     index->shards = index->shard_room = 0;
 }

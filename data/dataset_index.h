@@ -8,7 +8,7 @@
 
 enum {
     INDEX_SPLITS_MOST = 8,
-    INDEX_SOURCES_MOST = 8,
+    INDEX_SOURCES_MOST = 64,
     INDEX_SHARDS_MOST = 1 << 20,
     INDEX_FILE_BYTES = 64, // of a shard's file name
 };
@@ -28,8 +28,9 @@ typedef struct {
 
 typedef struct {
     char file[DATASET_NAME_BYTES];
+    int files;
     int64_t bytes; // decoded
-    uint64_t hash; // content hash of the decoded bytes
+    uint64_t hash; // content hash of the decoded bytes; of several files as in data/source.h
 } IndexSource;
 
 typedef struct {
@@ -40,6 +41,7 @@ typedef struct {
     int splits;
     IndexShard *shard; // owned; those of a split's column in order of `first`, without gaps
     int shards, shard_room;
+    json_t *class_names; // [classes] texts, owned; NULL: classes are numbers
 } DatasetIndex;
 
 // Reads PATH/index.json and checks that it is consistent with itself, whoever wrote it; nothing
@@ -50,9 +52,11 @@ Status dataset_index_load(const char *path, DatasetIndex *out);
 Status dataset_index_parse(const char *text, size_t bytes, const char *what, DatasetIndex *out);
 // Sets info.identity and writes PATH/index.json.
 Status dataset_index_save(const char *path, DatasetIndex *index);
-void dataset_index_close(DatasetIndex *index); // frees the shards; a zeroed index is fine
+void dataset_index_close(DatasetIndex *index); // frees what it owns; a zeroed index is fine
 
 Status dataset_index_add_shard(DatasetIndex *index, const IndexShard *shard);
+// The last part of a path, cut to fit; bytes that have no place in a JSON text become '?'.
+void dataset_name_from_path(const char *path, char *out, size_t bytes);
 int dataset_index_find_split(const DatasetIndex *index, const char *name); // -1 if absent
 // Hash of kind, columns, classes, symbols, counts and contents; not of names, filters and shards.
 uint64_t dataset_index_identity(const DatasetIndex *index);

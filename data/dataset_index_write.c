@@ -113,8 +113,21 @@ static json_t *shard_json(const DatasetIndex *index, const IndexShard *shard) {
 }
 
 static json_t *source_json(const IndexSource *source) {
-    return json_pack("{s:s, s:I, s:o}", "file", source->file, "bytes", (json_int_t)source->bytes,
-                     "content", json_hex64(source->hash));
+    return json_pack("{s:s, s:i, s:I, s:o}", "file", source->file, "files", source->files, "bytes",
+                     (json_int_t)source->bytes, "content", json_hex64(source->hash));
+}
+
+void dataset_name_from_path(const char *path, char *out, size_t bytes) {
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') --end;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/') --start;
+    size_t length = end - start < bytes ? end - start : bytes - 1;
+    for (size_t i = 0; i < length; ++i) {
+        char c = path[start + i];
+        out[i] = c >= ' ' && c <= '~' ? c : '?';
+    }
+    out[length] = '\0';
 }
 
 Status dataset_index_save(const char *path, DatasetIndex *index) {
@@ -127,6 +140,7 @@ Status dataset_index_save(const char *path, DatasetIndex *index) {
                              json_hex64(info->identity));
     FAIL_IF(root == NULL, BAD_DATA, "%s: the name \"%s\" is not UTF-8", file, info->name);
     if (info->classes > 0) json_object_set_new(root, "classes", json_integer(info->classes));
+    if (index->class_names != NULL) json_object_set(root, "class_names", index->class_names);
     if (info->kind == KIND_TEXT) json_object_set_new(root, "alphabet", json_string(info->alphabet));
     if (info->kind == KIND_TOKENS)
         json_object_set_new(root, "symbols", json_integer(info->symbols));

@@ -7,7 +7,7 @@
 #include "data/codec.h"
 
 // The first that knows a path takes it: text, which takes almost anything, stands last.
-static const SourceType *const types[] = {&source_idx};
+static const SourceType *const types[] = {&source_idx, &source_font, &source_text, &source_toy};
 enum { TYPES = sizeof types / sizeof *types };
 
 static Status recognise(const char *path, const SourceType **out) {
@@ -29,10 +29,17 @@ static Status recognise(const char *path, const SourceType **out) {
 }
 
 Status source_open(const char *path, const SourceOptions *options, Source *out) {
+    const SourceType *type;
     memset(out, 0, sizeof *out);
-    TRY(path_format(out->path, "%s", path));
-    TRY(recognise(path, &out->type));
-    Status status = out->type->open(out, options);
+    TRY(recognise(path, &type));
+    return source_open_as(type, NULL, path, options, out);
+}
+
+Status source_open_as(const SourceType *type, void *state, const char *path,
+                      const SourceOptions *options, Source *out) {
+    *out = (Source){.type = type, .state = state};
+    Status status = path_format(out->path, "%s", path);
+    if (status == STATUS_OK) status = type->open(out, options);
     if (status == STATUS_OK) return STATUS_OK;
     source_close(out);
     return error_trail(status, __FILE__, __LINE__, __func__);

@@ -83,6 +83,9 @@ struct Source {
 // Recognises and opens. Errors: NOT_FOUND, BAD_DATA (also: no type knows the path; tells all that
 // there are), and what the type says. Close it with source_close.
 Status source_open(const char *path, const SourceOptions *options, Source *out);
+// The same as this type, with its `state` before open.
+Status source_open_as(const SourceType *type, void *state, const char *path,
+                      const SourceOptions *options, Source *out);
 void source_close(Source *source); // fine on a zeroed one
 Status source_read(Source *source, int split, int64_t first, int64_t most, int64_t *got,
                    uint8_t *const out[DATASET_COLUMNS_MOST]);

@@ -90,7 +90,11 @@ static Status take_file(Source *source, const char *name, const SourceOptions *o
     uint64_t hash;
     TRY(path_format(path, "%s/%s", source->path, name));
     int split = split_of(name), dims = split < 0 ? 0 : sizes_of(path);
-    if (dims == 0) return STATUS_OK;
+    if (split < 0 || (dims == 0 && strstr(name, "ubyte") == NULL)) return STATUS_OK;
+    int expected = strstr(name, "images") != NULL ? 3 : strstr(name, "labels") != NULL ? 1 : dims;
+    FAIL_IF(dims == 0 || dims != expected, BAD_DATA,
+            "%s: is not an IDX file of bytes (type 0x08) with %s", path,
+            expected == 1 ? "one size" : "three sizes");
     IdxPair *pair = &folder->pair[split];
     Blob **blob = dims == 3 ? &pair->images : &pair->labels;
     FAIL_IF(*blob != NULL, BAD_DATA, "%s: holds the %s of %s a second time, after %s", path,

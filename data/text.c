@@ -1,86 +1,106 @@
 // Text: source bytes, then verses without their references, then the form.
 #include "data/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/file.h"
-#include "data/content_hash.h"
+enum {
+    BIBLE_STREAM_START = 368, // behind the header, an ordinary .Z stream
+    READ_BYTES = 65536,
+    REFERENCE_BYTES = 32,
+    END = -1,
+};
 
-extern char **environ;
-
-enum { BIBLE_STREAM_START = 368, READ_BYTES = 65536, REFERENCE_BYTES = 32, END = -1 };
+// Of an alphabet: UTF-8 bytes of each character.
+typedef struct {
+    char text[5];
+    int bytes;
+} Character;
 
 struct TextStream {
-    char path[PATH_BYTES];
     TextForm form;
-    int fd;      // of the file or of the pipe from gzip; -1 once at its end
-    pid_t child; // gzip; 0: none
+    Blob *blob;
     bool verses; // the Bible: leave out line 1 and the references
     uint8_t buffer[READ_BYTES];
     size_t filled, next;
+    int64_t at;   // of the blob: read up to here
     int64_t line; // being read, from 1
     bool at_line_start;
     bool started, gap; // letters27: something was written; a space is due before the next letter
     int held;          // letters27: the letter behind that space, 0: none
-    int64_t source_bytes;
-    ContentHash content;
+    Character character[TEXT_SYMBOLS_MOST]; // FORM_ALPHABET
+    int symbols;
 };
 
-// Runs `gzip -cd` with the file, positioned at its LZW stream, as standard input. No shell sees the
-// path; what gzip says goes nowhere, its exit code is checked at the end.
-static Status start_gzip(TextStream *text) {
-    int pipe_fd[2];
-    char *arguments[] = {(char[]){"gzip"}, (char[]){"-cd"}, NULL};
-    FAIL_IF(lseek(text->fd, BIBLE_STREAM_START, SEEK_SET) < 0, IO, "%s: cannot be positioned: %s",
-            text->path, strerror(errno));
-    FAIL_IF(pipe2(pipe_fd, O_CLOEXEC) != 0, IO, "%s: no pipe to gzip: %s", text->path,
-            strerror(errno));
-    posix_spawn_file_actions_t actions;
-    int error = posix_spawn_file_actions_init(&actions);
-    if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, text->fd, STDIN_FILENO);
-    if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], STDOUT_FILENO);
-    if (error == 0) {
-        error = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    }
-    if (error == 0) error = posix_spawnp(&text->child, "gzip", &actions, NULL, arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(pipe_fd[1]);
-    close(text->fd);
-    text->fd = pipe_fd[0];
-    if (error != 0) text->child = 0;
-    FAIL_IF(error != 0, IO, "%s: needs the program gzip to decode it: %s", text->path,
-            strerror(error));
-    return STATUS_OK;
-}
-
-static Status open_source(TextStream *text) {
+bool text_is_bible(const char *path) {
     char magic[4] = "";
-    text->fd = open(text->path, O_RDONLY | O_CLOEXEC);
-    FAIL_IF(text->fd < 0 && errno == ENOENT, NOT_FOUND, "%s: there is no such file", text->path);
-    FAIL_IF(text->fd < 0, IO, "%s: cannot be opened: %s", text->path, strerror(errno));
-    text->verses = pread(text->fd, magic, 4, 0) == 4 && memcmp(magic, "EC02", 4) == 0;
-    if (text->form == FORM_DEFAULT) text->form = text->verses ? FORM_LETTERS27 : FORM_BYTES;
-    if (text->verses) TRY(start_gzip(text));
+    size_t got;
+    return blob_begins(path, magic, sizeof magic, &got) && got == sizeof magic &&
+           memcmp(magic, "EC02", 4) == 0;
+}
+
+// ---- alphabets ----------------------------------------------------------------------------------
+
+// Bytes of the character that begins with this one; 0: none does.
+static int character_bytes(uint8_t first) {
+    if (first < 0x80) return 1;
+    if (first >= 0xC2 && first < 0xE0) return 2;
+    if (first >= 0xE0 && first < 0xF0) return 3;
+    return first >= 0xF0 && first < 0xF5 ? 4 : 0;
+}
+
+static bool next_character(const char **text, Character *out) {
+    out->bytes = character_bytes((uint8_t) * *text);
+    for (int i = 1; i < out->bytes; ++i)
+        if (((uint8_t)(*text)[i] & 0xC0) != 0x80) return false;
+    memcpy(out->text, *text, (size_t)out->bytes);
+    *text += out->bytes;
+    return out->bytes > 0;
+}
+
+static int find_character(const Character *list, int count, const Character *wanted) {
+    for (int i = 0; i < count; ++i)
+        if (list[i].bytes == wanted->bytes &&
+            memcmp(list[i].text, wanted->text, (size_t)wanted->bytes) == 0)
+            return i;
+    return -1;
+}
+
+static Status read_alphabet(const char *alphabet, Character *list, int *symbols) {
+    *symbols = 0;
+    for (const char *at = alphabet; *at != '\0'; ++*symbols) {
+        Character *next = &list[*symbols];
+        FAIL_IF(*symbols == TEXT_SYMBOLS_MOST, BAD_USAGE,
+                "the alphabet has more than %d characters", TEXT_SYMBOLS_MOST);
+        FAIL_IF(!next_character(&at, next), BAD_USAGE, "the alphabet is not UTF-8");
+        FAIL_IF(find_character(list, *symbols, next) >= 0, BAD_USAGE,
+                "the alphabet holds \"%.*s\" twice", next->bytes, next->text);
+    }
+    FAIL_IF(*symbols == 0, BAD_USAGE, "the alphabet is empty");
     return STATUS_OK;
 }
 
-Status text_open(const char *path, TextForm form, TextStream **out) {
+Status text_check_alphabet(const char *alphabet, int *symbols) {
+    Character list[TEXT_SYMBOLS_MOST];
+    return read_alphabet(alphabet, list, symbols);
+}
+
+// ---- bytes --------------------------------------------------------------------------------------
+
+Status text_open(const char *path, const SourceOptions *options, TextStream **out) {
     Status status = STATUS_OK;
     TextStream *text = calloc(1, sizeof *text);
     FAIL_IF(text == NULL, NO_MEMORY, "%s: no memory to read it", path);
-    text->fd = -1;
-    text->form = form;
+    text->form = options->form;
     text->line = 1;
     text->at_line_start = true;
-    content_hash_init(&text->content);
-    TRY_OR(fail, status, path_format(text->path, "%s", path));
-    TRY_OR(fail, status, open_source(text));
+    text->verses = text_is_bible(path);
+    if (text->form == FORM_DEFAULT) text->form = text->verses ? FORM_LETTERS27 : FORM_BYTES;
+    if (text->form == FORM_ALPHABET)
+        TRY_OR(fail, status, read_alphabet(options->alphabet, text->character, &text->symbols));
+    TRY_OR(fail, status,
+           blob_open(path, text->verses ? BIBLE_STREAM_START : 0, options, &text->blob));
     *out = text;
     return STATUS_OK;
 fail:
@@ -88,19 +108,9 @@ fail:
     return status;
 }
 
-static int reap_gzip(TextStream *text) {
-    int code = 0;
-    if (text->child == 0) return 0;
-    while (waitpid(text->child, &code, 0) < 0 && errno == EINTR) {
-    }
-    text->child = 0;
-    return code;
-}
-
 void text_close(TextStream *text) {
     if (text == NULL) return;
-    if (text->fd >= 0) close(text->fd); // a gzip that still writes ends by SIGPIPE
-    reap_gzip(text);
+    blob_close(text->blob);
     free(text);
 }
 
@@ -108,42 +118,32 @@ TextForm text_form(const TextStream *text) {
     return text->form;
 }
 
-static Status fill_buffer(TextStream *text) {
-    text->next = text->filled = 0;
-    if (text->fd < 0) return STATUS_OK;
-    ssize_t count;
-    do {
-        count = read(text->fd, text->buffer, sizeof text->buffer);
-    } while (count < 0 && errno == EINTR);
-    FAIL_IF(count < 0, IO, "%s: cannot be read: %s", text->path, strerror(errno));
-    if (count == 0) {
-        close(text->fd);
-        text->fd = -1;
-        int code = reap_gzip(text);
-        FAIL_IF(code != 0, BAD_DATA, "%s: gzip could not decode it (wait status %d)", text->path,
-                code);
-        return STATUS_OK;
-    }
-    text->filled = (size_t)count;
-    text->source_bytes += count;
-    content_hash_add(&text->content, text->buffer, text->filled);
-    return STATUS_OK;
+Blob *text_blob(TextStream *text) {
+    return text->blob;
 }
 
 // The next byte of the source, or END.
 static Status next_byte(TextStream *text, int *out) {
-    if (text->next == text->filled) TRY(fill_buffer(text));
+    if (text->next == text->filled) {
+        int64_t left = blob_bytes(text->blob) - text->at;
+        text->next = 0;
+        text->filled = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        TRY(blob_read(text->blob, text->at, text->buffer, text->filled));
+        text->at += (int64_t)text->filled;
+    }
     if (text->next == text->filled) {
         *out = END;
         return STATUS_OK;
     }
     uint8_t byte = text->buffer[text->next++];
     FAIL_IF(byte == 0, BAD_DATA, "%s: line %lld holds a NUL byte: this is not a text file",
-            text->path, (long long)text->line);
+            blob_path(text->blob), (long long)text->line);
     if (byte == '\n') ++text->line;
     *out = byte;
     return STATUS_OK;
 }
+
+// ---- verses -------------------------------------------------------------------------------------
 
 static bool is_digit(int c) {
     return c >= '0' && c <= '9';
@@ -176,13 +176,13 @@ static Status skip_reference(TextStream *text) {
         if (byte == END && length == 0) return STATUS_OK;
         if (byte == ' ') break;
         FAIL_IF(byte == END || length + 1 == sizeof reference, BAD_DATA,
-                "%s: decoded line %lld does not begin with a verse reference", text->path,
-                (long long)line);
+                "%s: decoded line %lld does not begin with a verse reference",
+                blob_path(text->blob), (long long)line);
         reference[length++] = (char)byte;
     }
     FAIL_IF(!is_reference(reference), BAD_DATA,
-            "%s: decoded line %lld begins with \"%s\", not with a verse reference", text->path,
-            (long long)line, reference);
+            "%s: decoded line %lld begins with \"%s\", not with a verse reference",
+            blob_path(text->blob), (long long)line, reference);
     return STATUS_OK;
 }
 
@@ -202,12 +202,10 @@ static Status next_of_verse(TextStream *text, int *out) {
     return STATUS_OK;
 }
 
-// The next character in the form, or END.
-static Status next_of_form(TextStream *text, int *out) {
-    if (text->form != FORM_LETTERS27) {
-        TRY(next_of_verse(text, out));
-        return STATUS_OK;
-    }
+// ---- forms --------------------------------------------------------------------------------------
+
+// Letters in lower case, each run of other characters one space, none at the ends.
+static Status next_letter(TextStream *text, int *out) {
     if (text->held != 0) {
         *out = text->held;
         text->held = 0;
@@ -229,18 +227,38 @@ static Status next_of_form(TextStream *text, int *out) {
     return STATUS_OK;
 }
 
-Status text_read(TextStream *text, uint8_t *out, size_t most, size_t *got) {
-    REQUIRE(most >= 1);
-    for (*got = 0; *got < most; ++*got) {
-        int byte;
-        TRY(next_of_form(text, &byte));
-        if (byte == END) break;
-        out[*got] = (uint8_t)byte;
+static Status next_of_alphabet(TextStream *text, int *out) {
+    Character found = {0};
+    int64_t line = text->line;
+    TRY(next_of_verse(text, out));
+    if (*out == END) return STATUS_OK;
+    found.text[0] = (char)*out;
+    found.bytes = character_bytes((uint8_t)*out);
+    for (int i = 1; i < found.bytes && *out != END; ++i) {
+        TRY(next_of_verse(text, out));
+        found.text[i] = (char)*out;
     }
+    *out = find_character(text->character, text->symbols, &found);
+    FAIL_IF(*out < 0, BAD_DATA,
+            "%s: line %lld holds \"%.*s\" (bytes %02x...), which is not in the"
+            " alphabet",
+            blob_path(text->blob), (long long)line, found.bytes, found.text,
+            (uint8_t)found.text[0]);
     return STATUS_OK;
 }
 
-void text_source(TextStream *text, int64_t *bytes, uint64_t *hash) {
-    *bytes = text->source_bytes;
-    *hash = content_hash_finish(&text->content);
+Status text_read(TextStream *text, uint8_t *out, size_t most, size_t *got) {
+    REQUIRE(most >= 1);
+    for (*got = 0; *got < most; ++*got) {
+        int symbol = END;
+        switch (text->form) {
+        case FORM_LETTERS27: TRY(next_letter(text, &symbol)); break;
+        case FORM_ALPHABET: TRY(next_of_alphabet(text, &symbol)); break;
+        case FORM_DEFAULT:
+        case FORM_BYTES: TRY(next_of_verse(text, &symbol)); break;
+        }
+        if (symbol == END) break;
+        out[*got] = (uint8_t)symbol;
+    }
+    return STATUS_OK;
 }

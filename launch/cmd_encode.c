@@ -2,11 +2,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "data/dataset_index.h"
 #include "data/loader.h"
 #include "data/pack.h"
+#include "data/source.h"
 #include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
@@ -16,14 +18,15 @@
 
 typedef struct {
     TrainedConfig config;
-    const char *source;
+    PackInput input; // the data set
     PackConfig pack;
-    PackTokens made;
     Trained trained;
     Dataset *data; // the split under way, and its loader
     Loader *loader;
-    int32_t *ids; // of a batch
-    uint8_t *tokens, *labels;
+    int split;
+    Batch batch;   // of which the ids are
+    int64_t first; // sample of the split that it begins with
+    int32_t *ids;
 } EncodeCommand;
 
 static Status parse(int argc, char **argv, EncodeCommand *command) {
@@ -46,7 +49,7 @@ static Status parse(int argc, char **argv, EncodeCommand *command) {
     FAIL_IF(argc - optind < 2 || command->pack.out == NULL, BAD_USAGE,
             "which run, which data set, and where to? usage: dye encode RUN DATASET -o DIR");
     command->config.run_dir = argv[optind];
-    command->source = command->pack.source = argv[optind + 1];
+    command->input.path = argv[optind + 1];
     command->config.overrides = argv + optind + 2;
     command->config.override_count = argc - optind - 2;
     command->config.average = (int)average;
@@ -55,14 +58,16 @@ static Status parse(int argc, char **argv, EncodeCommand *command) {
 
 // ---- what is packed ---------------------------------------------------------------------------
 
-static Status open_split(EncodeCommand *command, int split) {
+static Status open_split(EncodeCommand *command, const char *name, int split) {
     const Engine *engine = &command->trained.engine;
     int64_t batch = engine->capacity * engine->lanes;
-    TRY(dataset_open(command->source, command->made.split[split].name, (size_t)1 << 26,
-                     &command->data));
+    TRY(dataset_open(command->input.path, name, (size_t)1 << 26, &command->data));
     LoaderConfig loader = {
         .dataset = command->data, .batch = batch, .share_end = batch, .depth = 2, .in_order = true};
     TRY(loader_open(&loader, &command->loader));
+    command->split = split;
+    command->first = 0;
+    command->batch.count = 0;
     return STATUS_OK;
 }
 
@@ -73,59 +78,86 @@ static void close_split(EncodeCommand *command) {
     command->data = NULL;
 }
 
-static Status next(void *context, int split, const uint8_t **tokens, const uint8_t **labels,
-                   int64_t *count) {
-    EncodeCommand *command = context;
-    Engine *engine = &command->trained.engine;
-    Batch batch;
-    if (command->loader == NULL) TRY(open_split(command, split));
-    TRY(loader_next(command->loader, &batch));
-    *count = batch.count;
-    if (batch.count == 0) {
-        close_split(command);
-        return STATUS_OK;
+// Encodes the next batch; those that an earlier pack has done already are not looked at.
+static Status next_batch(EncodeCommand *command, int64_t wanted) {
+    command->first += command->batch.count;
+    TRY(loader_next(command->loader, &command->batch));
+    FAIL_IF(command->batch.count == 0, BAD_DATA, "%s: ends early", command->input.path);
+    if (wanted >= command->first + command->batch.count) return STATUS_OK;
+    return code_encode(&command->trained.engine, command->batch.x, command->batch.count,
+                       command->ids);
+}
+
+// Numbers as a column of bytes or of u16 holds them.
+static void put_numbers(const Column *column, const int32_t *number, int64_t count, uint8_t *out) {
+    for (int64_t i = 0; i < count; ++i) {
+        uint16_t wide = (uint16_t)number[i];
+        if (column->dtype == DTYPE_U16)
+            memcpy(out + 2 * i, &wide, sizeof wide);
+        else
+            out[i] = (uint8_t)wide;
     }
-    TRY(code_encode(engine, batch.x, batch.count, command->ids));
-    int64_t places = network_code_places(engine->network);
-    for (int64_t i = 0; i < batch.count * places; ++i)
-        command->tokens[i] = (uint8_t)command->ids[i];
-    for (int64_t i = 0; i < batch.count; ++i) command->labels[i] = (uint8_t)batch.label[i];
-    *tokens = command->tokens;
-    *labels = command->labels;
+}
+
+static Status read_codes(Source *source, int split, int64_t first, int64_t most, int64_t *got,
+                         uint8_t *const out[DATASET_COLUMNS_MOST]) {
+    EncodeCommand *command = source->state;
+    int64_t places = network_code_places(command->trained.engine.network);
+    if (command->loader == NULL || split != command->split || first < command->first) {
+        close_split(command);
+        TRY(open_split(command, source->split[split].name, split));
+    }
+    while (first >= command->first + command->batch.count) TRY(next_batch(command, first));
+    int64_t row = first - command->first, left = command->batch.count - row;
+    *got = most < left ? most : left;
+    put_numbers(&source->info.column[0], command->ids + row * places, *got * places, out[0]);
+    if (source->info.columns > 1)
+        put_numbers(&source->info.column[1], command->batch.label + row, *got, out[1]);
     return STATUS_OK;
 }
 
-static Status check_source(EncodeCommand *command, const DatasetInfo *info) {
+static Status check_source(const EncodeCommand *command, const DatasetInfo *info) {
     const NetworkShape *shape = &command->trained.engine.shape;
     const int64_t *dim = info->column[0].dim;
     FAIL_IF(info->kind != KIND_IMAGE || dim[0] != shape->channels || dim[1] != shape->height ||
                 dim[2] != shape->width,
-            BAD_DATA, "%s: holds no images of %d x %d x %d, which %s has learned", command->source,
-            shape->channels, shape->height, shape->width, command->config.run_dir);
+            BAD_DATA, "%s: holds no images of %d x %d x %d, which %s has learned",
+            command->input.path, shape->channels, shape->height, shape->width,
+            command->config.run_dir);
     return STATUS_OK;
 }
 
-static Status describe(EncodeCommand *command) {
+static Status open_codes(Source *source, const SourceOptions *options) {
+    const EncodeCommand *command = source->state;
     const NetworkConfig *model = &command->trained.settings.model;
     const NetworkShape *shape = &command->trained.engine.shape;
+    const int64_t grid[2] = {shape->height / model->patch, shape->width / model->patch};
     DatasetIndex index;
-    TRY(dataset_index_load(command->source, &index));
+    (void)options;
+    TRY(dataset_index_load(command->input.path, &index));
     Status status = check_source(command, &index.info);
-    command->made = (PackTokens){.symbols = model->codes,
-                                 .classes = index.info.classes,
-                                 .height = shape->height / model->patch,
-                                 .width = shape->width / model->patch,
-                                 .splits = index.splits,
-                                 .next = next,
-                                 .context = command};
-    for (int s = 0; s < index.splits; ++s) {
-        PackSplit *split = &command->made.split[s];
-        snprintf(split->name, sizeof split->name, "%s", index.split[s].name);
-        split->items = index.split[s].items;
-    }
+    source->info.kind = KIND_TOKENS;
+    source->info.symbols = model->codes;
+    source->info.classes = index.info.classes;
+    source->sequential = true;
+    source_add_column(source, "tokens", model->codes > 256 ? DTYPE_U16 : DTYPE_U8, 2, grid);
+    if (index.info.classes > 0)
+        source_add_column(source, "label", index.info.column[1].dtype, 0, NULL);
+    for (int s = 0; s < index.splits; ++s)
+        source_add_split(source, index.split[s].name, index.split[s].items);
     dataset_index_close(&index);
     return status;
 }
+
+static void close_codes(Source *source) {
+    close_split(source->state);
+}
+
+static const SourceType source_codes = {.name = "codes",
+                                        .what = "what an autoencoder makes of images",
+                                        .open = open_codes,
+                                        .read = read_codes,
+                                        .close = close_codes};
 
 // ---- command ----------------------------------------------------------------------------------
 
@@ -136,17 +168,10 @@ static Status start(void *context, Comm *comm) {
     Engine *engine = &command->trained.engine;
     FAIL_IF(!engine->shape.autoencoder, BAD_USAGE,
             "%s is no autoencoder: its process.name must be autoencoder", command->config.run_dir);
-    FAIL_IF(command->trained.settings.model.codes > 256, BAD_CONFIG,
-            "model.codes is %d; a data set's tokens have at most 256 symbols",
-            command->trained.settings.model.codes);
-    TRY(describe(command));
     size_t most = (size_t)(engine->capacity * engine->lanes);
     size_t codes = most * (size_t)network_code_places(engine->network);
     command->ids = calloc(codes, sizeof *command->ids);
-    command->tokens = malloc(codes);
-    command->labels = malloc(most);
-    FAIL_IF(command->ids == NULL || command->tokens == NULL || command->labels == NULL, NO_MEMORY,
-            "no memory for the codes of %zu images", most);
+    FAIL_IF(command->ids == NULL, NO_MEMORY, "no memory for the codes of %zu images", most);
     return STATUS_OK;
 }
 
@@ -155,10 +180,14 @@ static Status run(void *context, Comm *comm) {
     (void)comm;
     double started = clock_now();
     TRY(engine_use(&command->trained.engine, command->trained.weights));
-    command->pack.tokens = &command->made;
+    command->pack.input = &command->input;
+    command->pack.inputs = 1;
+    command->pack.made = &source_codes;
+    command->pack.made_state = command;
     TRY(pack(&command->pack));
-    printf("encoded %s into %s by step %lld of %s in %.1f s\n", command->source, command->pack.out,
-           (long long)command->trained.step, command->config.run_dir, clock_now() - started);
+    printf("encoded %s into %s by step %lld of %s in %.1f s\n", command->input.path,
+           command->pack.out, (long long)command->trained.step, command->config.run_dir,
+           clock_now() - started);
     return STATUS_OK;
 }
 
@@ -167,8 +196,6 @@ static void finish(void *context) {
     close_split(command);
     trained_close(&command->trained);
     free(command->ids);
-    free(command->tokens);
-    free(command->labels);
 }
 
 Status cmd_encode(int argc, char **argv) {

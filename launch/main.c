@@ -15,8 +15,8 @@ typedef struct {
 
 static const CommandRow commands[] = {
     {"pack", cmd_pack,
-     "SOURCE -o DIR [--form letters27|bytes] [--name NAME] [--items N] [--seed S] [--force]",
-     "make a data set folder from IDX images, a text, a font (unifont.hex), or a made-up set"},
+     "[--split NAME] SOURCE... -o DIR [--size N] [--limit N] [--skip-bad] [--force] ...",
+     "make a data set folder from pictures, arrays, archives, texts, or a made-up set"},
     {"inspect", cmd_inspect, "DIR [--split S] [--item I]", "print a data set, or one item of it"},
     {"verify", cmd_verify, "PATH", "check a data set, a checkpoint, or all checkpoints of a run"},
     {"train", cmd_train, "CONFIG.yaml [key=value ...] [--fresh]",

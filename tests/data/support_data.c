@@ -7,7 +7,9 @@
 
 #include "base/mix.h"
 #include "data/dataset.h"
+#include "data/content_hash.h"
 #include "data/pack.h"
+#include "data/shard_writer.h"
 
 // Slow ramps with some noise, so that filters and zstd have something to find.
 uint8_t support_pixel(int split, int64_t i, int64_t pixel) {
@@ -94,6 +96,25 @@ void support_write_images(const char *folder, int64_t train, int64_t test) {
     write_split(folder, 1, test);
 }
 
+void support_write_column(const char *out, DatasetIndex *index, int split, int column,
+                          const void *items) {
+    static ContentHash hash;
+    const Column *form = &index->info.column[column];
+    IndexSplit *of = &index->split[split];
+    IndexShard shard = {.split = split, .column = column, .items = of->items};
+    ShardWriter *writer;
+    size_t bytes = (size_t)(of->items * column_item_bytes(form));
+    snprintf(shard.file, sizeof shard.file, "%s-%s-00000.zst", of->name, form->name);
+    REQUIRE(shard_writer_open(support_path(out, shard.file), form, shard_level(&index->info),
+                              &writer) == STATUS_OK);
+    REQUIRE(shard_writer_add(writer, items, bytes) == STATUS_OK);
+    REQUIRE(shard_writer_finish(writer, &shard.file_info) == STATUS_OK);
+    REQUIRE(dataset_index_add_shard(index, &shard) == STATUS_OK);
+    content_hash_init(&hash);
+    content_hash_add(&hash, items, bytes);
+    of->content[column] = content_hash_finish(&hash);
+}
+
 uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
                              size_t *bytes) {
     Dataset *dataset = NULL;
@@ -109,7 +130,8 @@ uint8_t *support_read_column(const char *path, const char *split, const char *co
 }
 
 void support_pack(const char *source, const char *out) {
-    PackConfig config = {.source = source, .out = out, .train_items = 1000};
+    PackConfig config = {
+        .input = &(PackInput){source, NULL}, .inputs = 1, .out = out, .source.toy_items = 1000};
     if (pack(&config) == STATUS_OK) return;
     fprintf(stderr, "%s\n", error_get()->text);
     exit(1);

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "data/dataset_index.h"
+
 enum { SUPPORT_SIDE = 28, SUPPORT_PIXELS = SUPPORT_SIDE * SUPPORT_SIDE };
 
 // Pixel and label of made-up picture i of a split (0 train, 1 test).
@@ -18,6 +20,10 @@ void support_flip_byte(const char *path, long at); // its lowest bit; from the e
 const char *support_path(const char *folder, const char *name);
 // Packs or ends the program with the message.
 void support_pack(const char *source, const char *out);
+// A shard with all `items` of a column, as index.json describes it so far; its entry and the
+// content hash.
+void support_write_column(const char *out, DatasetIndex *index, int split, int column,
+                          const void *items);
 // All of a column of a split, behind `lead` free bytes; *bytes counts both. The caller frees.
 uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
                              size_t *bytes);

@@ -338,7 +338,10 @@ static void make_sets(void) {
     images = strdup(support_path(folder, "images"));
     support_pack(source, images);
     points = strdup(support_path(folder, "points"));
-    PackConfig config = {.source = "swiss-roll", .out = points, .train_items = 40000};
+    PackConfig config = {.input = &(PackInput){"swiss-roll", NULL},
+                         .inputs = 1,
+                         .out = points,
+                         .source.toy_items = 40000};
     EXPECT_OK(pack(&config));
     static const char line[] = "the quick brown fox jumps over the lazy dog\n";
     source = support_path(folder, "fox.txt");

@@ -71,7 +71,9 @@ static void test_bad_font(void) {
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; ++k) {
         const char *source = support_path(folder, "font.hex");
         support_write_file(source, bad[k].lines, strlen(bad[k].lines));
-        PackConfig config = {.source = source, .out = support_path(folder, "bad-font")};
+        PackConfig config = {.input = &(PackInput){source, NULL},
+                             .inputs = 1,
+                             .out = support_path(folder, "bad-font")};
         EXPECT_FAIL(pack(&config), BAD_DATA, bad[k].message);
         EXPECT(!file_exists(config.out));
     }

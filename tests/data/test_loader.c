@@ -383,13 +383,11 @@ static void write_grids(const char *out, int64_t count) {
                           .splits = 1};
     EXPECT_OK(folder_make(out));
     for (int c = 0; c < 2; ++c) {
-        ShardWriter *writer;
-        EXPECT_OK(shard_writer_open(out, &index, 0, c, &writer));
-        for (int64_t i = 0; i < (c == 0 ? 6 * count : count); ++i) {
-            uint8_t value = (uint8_t)(c == 0 ? 250 - i : i % 3);
-            EXPECT_OK(shard_writer_add(writer, &value, 1));
-        }
-        EXPECT_OK(shard_writer_finish(writer));
+        int64_t bytes = c == 0 ? 6 * count : count;
+        uint8_t *value = malloc((size_t)bytes);
+        for (int64_t i = 0; i < bytes; ++i) value[i] = (uint8_t)(c == 0 ? 250 - i : i % 3);
+        support_write_column(out, &index, 0, c, value);
+        free(value);
     }
     EXPECT_OK(dataset_index_save(out, &index));
     dataset_index_close(&index);

@@ -90,7 +90,10 @@ static void test_bible(void) {
     };
     for (int f = 0; f < 2; ++f) {
         const char *out = support_path(folder, f == 0 ? "kjv27" : "kjv");
-        PackConfig config = {.source = bible, .out = out, .form = forms[f].form};
+        PackConfig config = {.input = &(PackInput){bible, NULL},
+                             .inputs = 1,
+                             .out = out,
+                             .source.form = forms[f].form};
         EXPECT_OK(pack(&config));
         size_t characters = 0;
         char *text = read_text(out, &characters), md5[33];
@@ -127,7 +130,10 @@ static void test_images_gzipped_or_not(void) {
     char command[1200];
     const char *source = support_path(folder, "plain");
     support_write_images(source, 700, 50);
-    PackConfig config = {.source = source, .out = support_path(folder, "set-a"), .name = "set"};
+    PackConfig config = {.input = &(PackInput){source, NULL},
+                         .inputs = 1,
+                         .out = support_path(folder, "set-a"),
+                         .name = "set"};
     EXPECT_OK(pack(&config));
     config.out = support_path(folder, "set-b");
     EXPECT_OK(pack(&config));
@@ -156,8 +162,11 @@ static void expect_letters(const char *text, const char *expected) {
                *out = support_path(folder, "letters");
     size_t characters;
     support_write_file(source, text, strlen(text));
-    PackConfig config = {
-        .source = source, .out = out, .form = FORM_LETTERS27, .force = file_exists(out)};
+    PackConfig config = {.input = &(PackInput){source, NULL},
+                         .inputs = 1,
+                         .out = out,
+                         .source.form = FORM_LETTERS27,
+                         .force = file_exists(out)};
     EXPECT_OK(pack(&config));
     char *found = read_text(out, &characters);
     EXPECT_TEXT(found, expected);
@@ -190,15 +199,22 @@ static void test_bytes_and_alphabet(void) {
 
 static void test_bad_text(void) {
     const char *source = support_path(folder, "bad.txt");
-    PackConfig config = {.source = source, .out = support_path(folder, "bad-text")};
+    PackConfig config = {
+        .input = &(PackInput){source, NULL}, .inputs = 1, .out = support_path(folder, "bad-text")};
     support_write_file(source, "line one\nline \0 two and more\n", 29);
+    EXPECT_FAIL(pack(&config), BAD_DATA, "is nothing that pack reads");
+    char late[9000];
+    memset(late, 'x', sizeof late);
+    late[100] = '\n';
+    late[8000] = '\0';
+    support_write_file(source, late, sizeof late);
     EXPECT_FAIL(pack(&config), BAD_DATA, "line 2 holds a NUL byte");
     support_write_file(source, "short", 5);
     EXPECT_FAIL(pack(&config), BAD_DATA, "too few to split");
     char junk[500] = "EC02";
     support_write_file(source, junk, sizeof junk);
-    EXPECT_FAIL(pack(&config), BAD_DATA, "gzip could not decode it");
-    config.source = "no-such-thing";
+    EXPECT_FAIL(pack(&config), BAD_DATA, "bad.txt: line 1 holds a NUL byte");
+    config.input = &(PackInput){"no-such-thing", NULL};
     EXPECT_FAIL(pack(&config), NOT_FOUND, "swiss-roll");
     EXPECT(!file_exists(config.out));
     EXPECT(!file_exists(support_path(folder, "bad-text.packing")));
@@ -211,9 +227,10 @@ static void test_bad_images(void) {
         const char *message;
     } bad[] = {
         {"train-images-idx3-ubyte", "\0\0\10\3\0\0\0\2", 8, "ends within the header"},
-        {"train-images-idx3-ubyte", "\0\1\10\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "not an IDX file"},
-        {"train-images-idx3-ubyte", "\0\0\15\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "type 0x0d"},
-        {"train-images-idx3-ubyte", "\0\0\10\1\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "1 sizes"},
+        {"train-images-idx3-ubyte", "\0\1\10\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18,
+         "not an IDX file of bytes (type 0x08) with three sizes"},
+        {"train-images-idx3-ubyte", "\0\0\15\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "(type 0x08)"},
+        {"train-images-idx3-ubyte", "\0\0\10\1\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "three sizes"},
         {"train-images-idx3-ubyte", "\0\0\10\3\0\0\0\0\0\0\0\1\0\0\0\1ab", 18, "size 0 is 0"},
         {"train-images-idx3-ubyte", "\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\1abc", 19, "header says 18"},
         {"train-images-idx3-ubyte", "\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\1a", 17, "header says 18"},
@@ -223,7 +240,7 @@ static void test_bad_images(void) {
          "\0\0\10\3\0\0\0\1\0\xFF\xFF\xFF\0\xFF\xFF\xFF"
          "ab",
          18, "items of more than"},
-        {"t10k-images-idx3-ubyte", "\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "but 28 in"},
+        {"t10k-images-idx3-ubyte", "\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\1ab", 18, "but 28 x 28 in"},
         {"t10k-labels-idx1-ubyte", "\0\0\10\1\0\0\0\3abc", 11, "holds 2 images"},
     };
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; ++k) {
@@ -236,12 +253,16 @@ static void test_bad_images(void) {
             support_write_file(support_path(source, "t10k-labels-idx1-ubyte"),
                                "\0\0\10\1\0\0\0\2ab", 10);
         }
-        PackConfig config = {.source = source, .out = support_path(folder, "bad-images")};
+        PackConfig config = {.input = &(PackInput){source, NULL},
+                             .inputs = 1,
+                             .out = support_path(folder, "bad-images")};
         EXPECT_FAIL(pack(&config), BAD_DATA, bad[k].message);
         EXPECT(!file_exists(config.out));
     }
-    PackConfig config = {.source = folder, .out = support_path(folder, "bad-images")};
-    EXPECT_FAIL(pack(&config), NOT_FOUND, "train-images-idx3-ubyte");
+    PackConfig config = {.input = &(PackInput){folder, NULL},
+                         .inputs = 1,
+                         .out = support_path(folder, "bad-images")};
+    EXPECT_FAIL(pack(&config), BAD_DATA, "is nothing that pack reads");
 }
 
 static void test_bad_gzip(void) {
@@ -252,7 +273,9 @@ static void test_bad_gzip(void) {
     EXPECT_EQ(system(command), 0);
     char path[600];
     snprintf(path, sizeof path, "%s/train-images-idx3-ubyte.gz", source);
-    PackConfig config = {.source = source, .out = support_path(folder, "bad-gzip-out")};
+    PackConfig config = {.input = &(PackInput){source, NULL},
+                         .inputs = 1,
+                         .out = support_path(folder, "bad-gzip-out")};
     support_flip_byte(path, -6); // in the checksum
     EXPECT_FAIL(pack(&config), BAD_DATA, "train-images-idx3-ubyte.gz: does not decompress");
     support_flip_byte(path, -6);
@@ -266,7 +289,7 @@ static void test_bad_gzip(void) {
              "printf '\\0\\0\\10\\3\\0\\1\\0\\0\\0\\0\\200\\0\\0\\0\\1\\0abcd' | gzip > '%s'",
              path);
     EXPECT_EQ(system(command), 0);
-    EXPECT_FAIL(pack(&config), BAD_DATA, "cannot hold");
+    EXPECT_FAIL(pack(&config), BAD_DATA, "is 20 bytes long, but its header says");
     snprintf(command, sizeof command,
              "printf '\\0\\0\\10\\3\\0\\0\\1\\220\\0\\0\\0\\1\\0\\0\\0\\1' | "
              "cat - '%s' | gzip > '%s'",
@@ -275,7 +298,7 @@ static void test_bad_gzip(void) {
     support_write_file(support_path(source, "t10k-images-idx3-ubyte"),
                        "\0\0\10\3\0\0\0\1\0\0\0\1\0\0\0\1a", 17);
     support_write_file(support_path(source, "t10k-labels-idx1-ubyte"), "\0\0\10\1\0\0\0\1a", 9);
-    EXPECT_FAIL(pack(&config), BAD_DATA, "goes on behind the last item");
+    EXPECT_FAIL(pack(&config), BAD_DATA, "is 424 bytes long, but its header says 416");
     EXPECT(!file_exists(config.out));
 }
 
@@ -284,7 +307,8 @@ static void test_target_folder(void) {
     char busy[600];
     const char *left;
     snprintf(busy, sizeof busy, "%s.packing", out);
-    PackConfig config = {.source = "two-moons", .out = out, .train_items = 100};
+    PackConfig config = {
+        .input = &(PackInput){"two-moons", NULL}, .inputs = 1, .out = out, .source.toy_items = 100};
 
     // What an interrupted pack left is no dataset, and is cleared away.
     EXPECT_OK(folder_make(busy));
@@ -301,7 +325,7 @@ static void test_target_folder(void) {
 
     EXPECT_FAIL(pack(&config), BAD_USAGE, "exists already");
     config.force = true;
-    config.train_items = 200;
+    config.source.toy_items = 200;
     EXPECT_OK(pack(&config));
     EXPECT_OK(dataset_verify(out));
     EXPECT(!file_exists(support_path(folder, "target.replaced")));
@@ -310,11 +334,11 @@ static void test_target_folder(void) {
     EXPECT_EQ(bytes, 200 * 8);
 
     // A failing replacement leaves the old set in place.
-    config.source = "no-such-source";
+    config.input = &(PackInput){"no-such-source", NULL};
     EXPECT_FAIL(pack(&config), NOT_FOUND, "no-such-source");
     EXPECT_OK(dataset_verify(out));
 
-    config.source = "two-moons";
+    config.input = &(PackInput){"two-moons", NULL};
     config.out = support_path(folder, "mine");
     EXPECT_OK(folder_make(config.out));
     support_write_file(support_path(config.out, "letter.txt"), "dear", 4);
@@ -326,7 +350,10 @@ static void test_made_up_points(void) {
     static const char *const names[3] = {"swiss-roll", "two-moons", "checkerboard"};
     for (int k = 0; k < 3; ++k) {
         size_t bytes;
-        PackConfig config = {.source = names[k], .out = support_path(folder, names[k]), .seed = 7};
+        PackConfig config = {.input = &(PackInput){names[k], NULL},
+                             .inputs = 1,
+                             .out = support_path(folder, names[k]),
+                             .source.toy_seed = 7};
         EXPECT_OK(pack(&config));
         float *point =
             (float *)(void *)support_read_column(config.out, "train", "vector", 0, &bytes);
@@ -353,7 +380,8 @@ static void test_made_up_points(void) {
 // Each of the five phases comes as often as the others, and nothing else comes.
 static void test_heartbeat(void) {
     const char *out = support_path(folder, "heartbeat");
-    PackConfig config = {.source = "heartbeat", .out = out, .seed = 7};
+    PackConfig config = {
+        .input = &(PackInput){"heartbeat", NULL}, .inputs = 1, .out = out, .source.toy_seed = 7};
     EXPECT_OK(pack(&config));
     size_t bytes = 0, held_out;
     uint8_t *bit = support_read_column(out, "train", "tokens", 0, &bytes);
@@ -399,7 +427,8 @@ static void note_progress(void *context, double fraction, const char *what) {
 
 static void test_progress(void) {
     Progress progress = {0};
-    PackConfig config = {.source = "checkerboard",
+    PackConfig config = {.input = &(PackInput){"checkerboard", NULL},
+                         .inputs = 1,
                          .out = support_path(folder, "progress"),
                          .progress = note_progress,
                          .context = &progress};

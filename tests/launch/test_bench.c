@@ -12,7 +12,10 @@ static void make_run(void) {
     snprintf(work, sizeof work, "%s", test_folder("bench"));
     char out[PATH_BYTES], text[4096];
     EXPECT_OK(path_format(out, "%s/points", work));
-    PackConfig points = {.source = "swiss-roll", .out = out, .train_items = 500};
+    PackConfig points = {.input = &(PackInput){"swiss-roll", NULL},
+                         .inputs = 1,
+                         .out = out,
+                         .source.toy_items = 500};
     EXPECT_OK(pack(&points));
     EXPECT_OK(path_format(config, "%s/tiny.yaml", work));
     EXPECT_OK(path_format(json_path, "%s/bench.json", work));

@@ -153,14 +153,20 @@ static void make_data(void) {
     snprintf(work, sizeof work, "%s", test_folder("training"));
     char out[PATH_BYTES], source[PATH_BYTES];
     EXPECT_OK(path_format(out, "%s/points", work));
-    PackConfig points = {.source = "swiss-roll", .out = out, .train_items = 500};
+    PackConfig points = {.input = &(PackInput){"swiss-roll", NULL},
+                         .inputs = 1,
+                         .out = out,
+                         .source.toy_items = 500};
     EXPECT_OK(pack(&points));
     EXPECT_OK(path_format(source, "%s/source.txt", work));
     char text[8192];
     for (size_t i = 0; i < sizeof text; ++i) text[i] = "the quick brown fox "[i % 20];
     EXPECT_OK(file_write_atomic(source, text, sizeof text));
     EXPECT_OK(path_format(out, "%s/text", work));
-    PackConfig letters = {.source = source, .out = out, .form = FORM_LETTERS27};
+    PackConfig letters = {.input = &(PackInput){source, NULL},
+                          .inputs = 1,
+                          .out = out,
+                          .source.form = FORM_LETTERS27};
     EXPECT_OK(pack(&letters));
 }
 

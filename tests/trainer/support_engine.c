@@ -45,7 +45,10 @@ static void open_engine(SmallModel *model, const EngineConfig *config, float noi
 void small_model_points(SmallModel *model, const char *test, const char *system,
                         const char *schedule, int dims, int streams, float noise) {
     pack_and_open(model, test,
-                  (PackConfig){.source = "swiss-roll", .train_items = 200, .force = true});
+                  (PackConfig){.input = &(PackInput){"swiss-roll", NULL},
+                               .inputs = 1,
+                               .source.toy_items = 200,
+                               .force = true});
     DatasetInfo info = *dataset_info(model->data);
     info.column[0].dim[0] = dims;
     NetworkConfig network = {.family = "mlp", .width = 16, .depth = 2, .timestep_freq = "div-127"};
@@ -77,7 +80,10 @@ void small_model_letters(SmallModel *model, const char *test, const char *system
     REQUIRE(path_format(source, "%s/text", test_folder(test)) == STATUS_OK);
     REQUIRE(file_write_atomic(source, text, sizeof text) == STATUS_OK);
     pack_and_open(model, test,
-                  (PackConfig){.source = source, .form = FORM_LETTERS27, .force = true});
+                  (PackConfig){.input = &(PackInput){source, NULL},
+                               .inputs = 1,
+                               .source.form = FORM_LETTERS27,
+                               .force = true});
     NetworkConfig network = {.family = "dit",
                              .width = 16,
                              .depth = 1,

@@ -1,0 +1,204 @@
+// dye pack: files as people have them become a data set folder, by one rank or several.
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "data/pack.h"
+#include "launch/command.h"
+#include "launch/console.h"
+#include "launch/options.h"
+#include "launch/session.h"
+
+typedef struct {
+    PackConfig pack;
+    PackInput input[PACK_INPUTS_MOST];
+    const char *split; // of the inputs that follow
+    Comm *comm;
+    double started;
+} PackCommand;
+
+// ---- options ------------------------------------------------------------------------------------
+
+static Status parse_form(const char *text, TextForm *out) {
+    if (strcmp(text, "letters27") == 0)
+        *out = FORM_LETTERS27;
+    else if (strcmp(text, "bytes") == 0)
+        *out = FORM_BYTES;
+    else
+        FAIL(BAD_USAGE, "--form is 'letters27' or 'bytes', not '%s'; --alphabet gives others",
+             text);
+    return STATUS_OK;
+}
+
+static Status parse_shuffle(const char *text, PackConfig *pack) {
+    int64_t seed;
+    if (strcmp(text, "auto") == 0) {
+        pack->shuffle = SHUFFLE_AUTO;
+    } else if (strcmp(text, "none") == 0) {
+        pack->shuffle = SHUFFLE_NEVER;
+    } else {
+        TRY(option_i64("--shuffle auto|none|SEED", text, 0, INT64_MAX, &seed));
+        pack->shuffle = SHUFFLE_ALWAYS;
+        pack->shuffle_seed = (uint64_t)seed;
+    }
+    return STATUS_OK;
+}
+
+// 90/5/5: whatever they add up to is the whole.
+static Status parse_shares(const char *text, double share[3]) {
+    int end = 0;
+    int count = sscanf(text, "%lf/%lf/%lf%n", &share[0], &share[1], &share[2], &end);
+    double sum = share[0] + share[1] + share[2];
+    bool good = count == 3 && text[end] == '\0' && sum > 0 && sum < 1e9;
+    for (int i = 0; i < 3; ++i) good = good && share[i] >= 0;
+    FAIL_IF(!good, BAD_USAGE, "--shares is train/valid/test like 90/5/5, not '%s'", text);
+    for (int i = 0; i < 3; ++i) share[i] /= sum;
+    return STATUS_OK;
+}
+
+static Status parse_channels(const char *text, int32_t *out) {
+    *out = strcmp(text, "rgb") == 0 ? 3 : strcmp(text, "grey") == 0 ? 1 : 0;
+    FAIL_IF(*out == 0, BAD_USAGE, "--colour is 'grey' or 'rgb', not '%s'", text);
+    return STATUS_OK;
+}
+
+static Status add_input(PackCommand *command, const char *path) {
+    FAIL_IF(command->pack.inputs == PACK_INPUTS_MOST, BAD_USAGE, "at most %d sources at once",
+            PACK_INPUTS_MOST);
+    command->input[command->pack.inputs++] = (PackInput){path, command->split};
+    return STATUS_OK;
+}
+
+static Status parse_option(PackCommand *command, int option, const char *text) {
+    PackConfig *pack = &command->pack;
+    SourceOptions *source = &pack->source;
+    int64_t number = 0;
+    switch (option) {
+    case 1: return add_input(command, text);
+    case 'o': pack->out = text; break;
+    case 'n': pack->name = text; break;
+    case 'p': command->split = text; break;
+    case 'f': return parse_form(text, &source->form);
+    case 'a':
+        source->form = FORM_ALPHABET;
+        source->alphabet = text;
+        break;
+    case 'z':
+        TRY(option_i64("--size", text, 1, 8192, &number));
+        source->size = (int32_t)number;
+        break;
+    case 'c': return parse_channels(text, &source->channels);
+    case 'I': source->image = text; break;
+    case 'L': source->label = text; break;
+    case 'h': return parse_shuffle(text, pack);
+    case 'S': return parse_shares(text, pack->share);
+    case 'l': return option_i64("--limit", text, 1, INT64_C(1) << 48, &pack->limit);
+    case 'i': return option_i64("--items", text, 1, INT64_C(1) << 40, &source->toy_items);
+    case 's':
+        TRY(option_i64("--seed", text, 0, INT64_MAX, &number));
+        source->toy_seed = (uint64_t)number;
+        break;
+    case 'b': pack->skip_bad = true; break;
+    case 'F': pack->force = true; break;
+    default: FAIL(BAD_USAGE, "see `dye help pack`");
+    }
+    return STATUS_OK;
+}
+
+static Status parse(int argc, char **argv, PackCommand *command) {
+    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
+                                            {"name", required_argument, NULL, 'n'},
+                                            {"split", required_argument, NULL, 'p'},
+                                            {"form", required_argument, NULL, 'f'},
+                                            {"alphabet", required_argument, NULL, 'a'},
+                                            {"size", required_argument, NULL, 'z'},
+                                            {"colour", required_argument, NULL, 'c'},
+                                            {"image", required_argument, NULL, 'I'},
+                                            {"label", required_argument, NULL, 'L'},
+                                            {"shuffle", required_argument, NULL, 'h'},
+                                            {"shares", required_argument, NULL, 'S'},
+                                            {"limit", required_argument, NULL, 'l'},
+                                            {"items", required_argument, NULL, 'i'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"skip-bad", no_argument, NULL, 'b'},
+                                            {"force", no_argument, NULL, 'F'},
+                                            {0}};
+    optind = 1;
+    // "-": words that are no options come in their place, as --split is about what follows it.
+    for (int option; (option = getopt_long(argc, argv, "-o:", options, NULL)) != -1;)
+        TRY(parse_option(command, option, optarg));
+    for (; optind < argc; ++optind) TRY(add_input(command, argv[optind]));
+    FAIL_IF(command->pack.inputs == 0 || command->pack.out == NULL, BAD_USAGE,
+            "which source, and where to? usage: dye pack SOURCE... -o DIR");
+    return STATUS_OK;
+}
+
+// ---- what people see ----------------------------------------------------------------------------
+
+enum { BAR = 30 };
+
+static void show_progress(void *context, double fraction, const char *what) {
+    static double last;
+    const PackCommand *command = context;
+    double now = clock_now(), spent = now - command->started;
+    if (comm_rank(command->comm) != 0 || (now - last < 0.1 && fraction < 1)) return;
+    last = now;
+    char line[160], bar[BAR + 1];
+    int full = (int)(BAR * fraction);
+    for (int i = 0; i < BAR; ++i) bar[i] = i < full ? '#' : '.';
+    bar[BAR] = '\0';
+    snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s, %.0f s left", bar, 100 * fraction, what,
+             spent, fraction > 0 ? spent * (1 - fraction) / fraction : 0);
+    console_progress(line);
+}
+
+static void tell_bad(void *context, const char *why) {
+    char line[1200];
+    (void)context;
+    snprintf(line, sizeof line, "not packed: %s", why);
+    console_warn(line);
+}
+
+// ---- command ------------------------------------------------------------------------------------
+
+static Status agree(void *context, Status mine) {
+    int speaker;
+    return comm_agree(context, mine, &speaker);
+}
+
+static Status start(void *context, Comm *comm) {
+    PackCommand *command = context;
+    PackConfig *pack = &command->pack;
+    command->comm = comm;
+    command->started = clock_now();
+    pack->input = command->input;
+    pack->team = (PackTeam){comm_rank(comm), comm_world(comm), agree, comm};
+    pack->progress = show_progress;
+    pack->bad = tell_bad;
+    pack->context = command;
+    return STATUS_OK;
+}
+
+static Status run(void *context, Comm *comm) {
+    PackCommand *command = context;
+    TRY(pack(&command->pack));
+    char line[1400], more[32] = "";
+    if (command->pack.inputs > 1)
+        snprintf(more, sizeof more, " and %d more", command->pack.inputs - 1);
+    snprintf(line, sizeof line, "packed %.500s%s into %.500s in %.1f s", command->input[0].path,
+             more, command->pack.out, clock_now() - command->started);
+    if (comm_rank(comm) == 0) console_say(line);
+    return STATUS_OK;
+}
+
+static void finish(void *context) {
+    (void)context;
+}
+
+Status cmd_pack(int argc, char **argv) {
+    static PackCommand command;
+    TRY(parse(argc, argv, &command));
+    return session_run("auto", &(Session){&command, start, run, finish});
+}
