@@ -308,6 +308,7 @@ static Status parse_root(const json_t *root, const char *what, DatasetIndex *ind
             "%s: is version %d, this program reads version 1; pack it again", what, (int)version);
     TRY(parse_info(root, what, &index->info));
     TRY(parse_class_names(root, what, index));
+    index->utf8 = json_object_get(root, "encoding") != NULL; // the only one that is told
     TRY(parse_sources(root, what, index));
     TRY(parse_splits(root, what, index));
     TRY(parse_shards(root, what, index));

@@ -42,6 +42,7 @@ typedef struct {
     IndexShard *shard; // owned; those of a split's column in order of `first`, without gaps
     int shards, shard_room;
     json_t *class_names; // [classes] texts, owned; NULL: classes are numbers
+    bool utf8;           // text: the alphabet's characters are those of the source, not its bytes
 } DatasetIndex;
 
 // Reads PATH/index.json and checks that it is consistent with itself, whoever wrote it; nothing

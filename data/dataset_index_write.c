@@ -141,6 +141,8 @@ Status dataset_index_save(const char *path, DatasetIndex *index) {
     FAIL_IF(root == NULL, BAD_DATA, "%s: the name \"%s\" is not UTF-8", file, info->name);
     if (info->classes > 0) json_object_set_new(root, "classes", json_integer(info->classes));
     if (index->class_names != NULL) json_object_set(root, "class_names", index->class_names);
+    if (info->kind == KIND_TEXT && index->utf8)
+        json_object_set_new(root, "encoding", json_string("utf-8"));
     if (info->kind == KIND_TEXT) json_object_set_new(root, "alphabet", json_string(info->alphabet));
     if (info->kind == KIND_TOKENS)
         json_object_set_new(root, "symbols", json_integer(info->symbols));

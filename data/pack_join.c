@@ -187,6 +187,7 @@ Status pack_join(Pack *pack, DatasetIndex *out) {
     memset(out, 0, sizeof *out);
     out->info = pack->plan.info;
     out->splits = pack->plan.splits;
+    out->utf8 = pack->config->source.form == FORM_ALPHABET;
     for (int s = 0; s < out->splits; ++s) {
         const PlanSplit *split = &pack->plan.split[s];
         snprintf(out->split[s].name, sizeof out->split[s].name, "%s", split->name);

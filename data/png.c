@@ -52,7 +52,7 @@ static Status layout_init(const PngGrid *grid, Layout *out) {
     FAIL_IF(grid->channels != 1 && grid->channels != 3, BAD_USAGE,
             "a picture has 1 or 3 channels, not %d", grid->channels);
     FAIL_IF(grid->n < 1 || grid->height < 1 || grid->width < 1 || grid->scale < 1 ||
-                grid->columns < 0,
+                grid->columns < 0 || grid->gap < 0,
             BAD_USAGE, "a grid of %lld images of %d x %d, scale %d, columns %d, cannot be drawn",
             (long long)grid->n, grid->height, grid->width, grid->scale, grid->columns);
     Layout layout = {.grid = grid, .columns = grid->columns};
@@ -62,16 +62,16 @@ static Status layout_init(const PngGrid *grid, Layout *out) {
             ++layout.columns;
     if (layout.columns > grid->n) layout.columns = grid->n;
     layout.rows = (grid->n - 1) / layout.columns + 1;
-    layout.cell_w = (int64_t)grid->width * grid->scale + PNG_GAP;
-    layout.cell_h = (int64_t)grid->height * grid->scale + PNG_GAP;
+    layout.cell_w = (int64_t)grid->width * grid->scale + grid->gap;
+    layout.cell_h = (int64_t)grid->height * grid->scale + grid->gap;
     bool small = layout.cell_w <= PNG_SIDE_MOST && layout.cell_h <= PNG_SIDE_MOST &&
                  layout.columns <= PNG_SIDE_MOST / layout.cell_w &&
                  layout.rows <= PNG_SIDE_MOST / layout.cell_h;
     FAIL_IF(!small, BAD_USAGE, "a grid of %lld x %lld images of %d x %d at scale %d is too large",
             (long long)layout.columns, (long long)layout.rows, grid->width, grid->height,
             grid->scale);
-    layout.width = layout.columns * layout.cell_w + PNG_GAP;
-    layout.height = layout.rows * layout.cell_h + PNG_GAP;
+    layout.width = layout.columns * layout.cell_w + grid->gap;
+    layout.height = layout.rows * layout.cell_h + grid->gap;
     *out = layout;
     return STATUS_OK;
 }
@@ -81,14 +81,14 @@ static void line_draw(const Layout *layout, int64_t y, uint8_t *line) {
     const PngGrid *grid = layout->grid;
     int64_t channels = grid->channels, plane = (int64_t)grid->height * grid->width;
     memset(line, grid->ground, (size_t)(layout->width * channels));
-    int64_t row = y / layout->cell_h, inside = y % layout->cell_h - PNG_GAP;
+    int64_t row = y / layout->cell_h, inside = y % layout->cell_h - grid->gap;
     if (inside < 0 || row >= layout->rows) return;
     for (int64_t column = 0; column < layout->columns; ++column) {
         int64_t image = row * layout->columns + column;
         if (image >= grid->n) return;
         const uint8_t *from =
             grid->images + image * channels * plane + inside / grid->scale * grid->width;
-        uint8_t *to = line + (column * layout->cell_w + PNG_GAP) * channels;
+        uint8_t *to = line + (column * layout->cell_w + grid->gap) * channels;
         for (int64_t x = 0; x < (int64_t)grid->width * grid->scale; ++x)
             for (int64_t c = 0; c < channels; ++c) *to++ = from[c * plane + x / grid->scale];
     }
@@ -121,16 +121,24 @@ static bool encode_grid(const Layout *layout, Buffer *buffer) {
     return done;
 }
 
-Status png_write_grid(const char *path, const PngGrid *grid) {
+Status png_encode_grid(const PngGrid *grid, uint8_t **out, size_t *bytes) {
     Layout layout = {0};
     TRY(layout_init(grid, &layout));
     Buffer buffer = {0};
-    Status status = STATUS_OK;
-    if (!encode_grid(&layout, &buffer))
-        FAIL_OR(done, status, NO_MEMORY, "%s: no memory to draw it", path);
-    TRY_OR(done, status, file_write_atomic(path, buffer.data, buffer.bytes));
-done:
-    free(buffer.data);
+    bool done = encode_grid(&layout, &buffer);
+    if (!done) free(buffer.data);
+    FAIL_IF(!done, NO_MEMORY, "no memory to draw %lld images", (long long)grid->n);
+    *out = buffer.data;
+    *bytes = buffer.bytes;
+    return STATUS_OK;
+}
+
+Status png_write_grid(const char *path, const PngGrid *grid) {
+    uint8_t *data;
+    size_t bytes;
+    TRY(png_encode_grid(grid, &data, &bytes));
+    Status status = file_write_atomic(path, data, bytes);
+    free(data);
     return status;
 }
 

@@ -1,6 +1,7 @@
-// Pictures of generated samples: a grid of images as one PNG file.
+// A grid of images, or a single one, as a PNG file.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -14,12 +15,15 @@ typedef struct {
     int32_t height, width; // of one image
     int32_t columns;       // 0: as square as it gets
     int32_t scale;         // each pixel becomes scale x scale; at least 1
+    int32_t gap;           // pixels around each image, such as PNG_GAP; 0: none
     uint8_t ground;        // grey value of gaps and empty places, such as 128 or 255
 } PngGrid;
 
-// Writes the images row by row with PNG_GAP pixels around each. The file is replaced atomically and
-// holds no time and no text: equal grids give equal pixels. Errors: BAD_USAGE (a size below 1,
-// other channels, a side beyond PNG_SIDE_MOST), IO, NO_MEMORY.
+// The images row by row as a file in memory, malloc'ed, the caller frees. It holds no time and no
+// text: equal grids give equal pixels. Errors: BAD_USAGE (a size below 1, other channels, a side
+// beyond PNG_SIDE_MOST), NO_MEMORY.
+Status png_encode_grid(const PngGrid *grid, uint8_t **out, size_t *bytes);
+// The same to a file, which is replaced atomically. Errors: also IO.
 Status png_write_grid(const char *path, const PngGrid *grid);
 
 const char *png_version(void); // of libpng

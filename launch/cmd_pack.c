@@ -1,11 +1,14 @@
-// dye pack: files as people have them become a data set folder, by one rank or several.
+// dye pack: files as people have them become a data set folder, by one rank or several; and
+// dye unpack: back.
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "data/pack.h"
+#include "data/unpack.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"
@@ -139,11 +142,11 @@ static Status parse(int argc, char **argv, PackCommand *command) {
 
 enum { BAR = 30 };
 
-static void show_progress(void *context, double fraction, const char *what) {
+// A bar on a terminal; in a log only what takes long is told of.
+static void show_bar(double started, double fraction, const char *what) {
     static double last;
-    const PackCommand *command = context;
-    double now = clock_now(), spent = now - command->started;
-    if (comm_rank(command->comm) != 0 || (now - last < 0.1 && fraction < 1)) return;
+    double now = clock_now(), spent = now - started;
+    if ((now - last < 0.1 && fraction < 1) || (isatty(STDERR_FILENO) == 0 && spent < 10)) return;
     last = now;
     char line[160], bar[BAR + 1];
     int full = (int)(BAR * fraction);
@@ -152,6 +155,11 @@ static void show_progress(void *context, double fraction, const char *what) {
     snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s, %.0f s left", bar, 100 * fraction, what,
              spent, fraction > 0 ? spent * (1 - fraction) / fraction : 0);
     console_progress(line);
+}
+
+static void show_progress(void *context, double fraction, const char *what) {
+    const PackCommand *command = context;
+    if (comm_rank(command->comm) == 0) show_bar(command->started, fraction, what);
 }
 
 static void tell_bad(void *context, const char *why) {
@@ -201,4 +209,43 @@ Status cmd_pack(int argc, char **argv) {
     static PackCommand command;
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
+}
+
+// ---- unpack -------------------------------------------------------------------------------------
+
+static void show_unpacking(void *context, double fraction, const char *what) {
+    show_bar(*(const double *)context, fraction, what);
+}
+
+static Status parse_unpack_form(const char *text, UnpackForm *out) {
+    for (int i = 1; i < UNPACK_FORMS; ++i)
+        if (strcmp(text, unpack_form_names[i]) == 0) {
+            *out = (UnpackForm)i;
+            return STATUS_OK;
+        }
+    FAIL(BAD_USAGE, "--to is text, npy, idx, cifar or png, not '%s'", text);
+}
+
+Status cmd_unpack(int argc, char **argv) {
+    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
+                                            {"to", required_argument, NULL, 't'},
+                                            {"split", required_argument, NULL, 's'},
+                                            {0}};
+    double started = clock_now();
+    UnpackConfig config = {.progress = show_unpacking, .context = &started};
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+        switch (option) {
+        case 'o': config.out = optarg; break;
+        case 't': TRY(parse_unpack_form(optarg, &config.form)); break;
+        case 's': config.split = optarg; break;
+        default: FAIL(BAD_USAGE, "see `dye help unpack`");
+        }
+    }
+    FAIL_IF(argc - optind != 1 || config.out == NULL, BAD_USAGE,
+            "which data set, and where to? usage: dye unpack DIR -o OUT [--to FORM]");
+    config.set = argv[optind];
+    TRY(unpack(&config));
+    printf("unpacked %s into %s in %.1f s\n", config.set, config.out, clock_now() - started);
+    return STATUS_OK;
 }

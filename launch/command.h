@@ -7,6 +7,7 @@
 typedef Status (*Command)(int argc, char **argv);
 
 Status cmd_pack(int argc, char **argv);
+Status cmd_unpack(int argc, char **argv);
 Status cmd_inspect(int argc, char **argv);
 Status cmd_verify(int argc, char **argv);
 Status cmd_train(int argc, char **argv);

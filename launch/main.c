@@ -17,6 +17,8 @@ static const CommandRow commands[] = {
     {"pack", cmd_pack,
      "[--split NAME] SOURCE... -o DIR [--size N] [--limit N] [--skip-bad] [--force] ...",
      "make a data set folder from pictures, arrays, archives, texts, or a made-up set"},
+    {"unpack", cmd_unpack, "DIR -o OUT [--to text|npy|idx|cifar|png] [--split S]",
+     "give back files that other programs read"},
     {"inspect", cmd_inspect, "DIR [--split S] [--item I]", "print a data set, or one item of it"},
     {"verify", cmd_verify, "PATH", "check a data set, a checkpoint, or all checkpoints of a run"},
     {"train", cmd_train, "CONFIG.yaml [key=value ...] [--fresh]",

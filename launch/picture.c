@@ -37,6 +37,7 @@ static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, con
         pixels[i] = shape->tokens ? token_grey(data, ((const int32_t *)samples)[i])
                                   : number_grey(((const float *)samples)[i]);
     Status status = png_write_grid(path, &(PngGrid){.images = pixels,
+                                                    .gap = PNG_GAP,
                                                     .n = count,
                                                     .channels = shape->channels,
                                                     .height = (int32_t)side[0],
@@ -117,6 +118,7 @@ Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, i
         *dot = *dot > INK ? *dot - INK : 0;
     }
     Status status = png_write_grid(path, &(PngGrid){.images = pixels,
+                                                    .gap = PNG_GAP,
                                                     .n = clouds,
                                                     .channels = 1,
                                                     .height = SIDE,

@@ -22,9 +22,9 @@ static uint8_t *read_back(const char *path, int channels, int *width, int *heigh
 
 // What pixel (x, y) should be, from the definition of the grid.
 static uint8_t wanted(const PngGrid *g, int columns, int x, int y, int c) {
-    int cell_w = g->width * g->scale + 2, cell_h = g->height * g->scale + 2;
+    int cell_w = g->width * g->scale + g->gap, cell_h = g->height * g->scale + g->gap;
     int column = x / cell_w, row = y / cell_h, image = row * columns + column;
-    int in_x = x % cell_w - 2, in_y = y % cell_h - 2;
+    int in_x = x % cell_w - g->gap, in_y = y % cell_h - g->gap;
     if (in_x < 0 || in_y < 0 || column >= columns || image >= g->n) return g->ground;
     return g->images[((image * g->channels + c) * g->height + in_y / g->scale) * g->width +
                      in_x / g->scale];
@@ -40,8 +40,8 @@ static void expect_grid(PngGrid g, int columns, int rows) {
     EXPECT_OK(png_write_grid(path, &g));
     int width, height, wrong = 0;
     uint8_t *pixels = read_back(path, g.channels, &width, &height);
-    EXPECT_EQ(width, columns * (g.width * g.scale + 2) + 2);
-    EXPECT_EQ(height, rows * (g.height * g.scale + 2) + 2);
+    EXPECT_EQ(width, columns * (g.width * g.scale + g.gap) + g.gap);
+    EXPECT_EQ(height, rows * (g.height * g.scale + g.gap) + g.gap);
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x)
             for (int c = 0; c < g.channels; ++c)
@@ -52,24 +52,33 @@ static void expect_grid(PngGrid g, int columns, int rows) {
 }
 
 static void test_grids(void) {
-    PngGrid grid = {.n = 10, .channels = 1, .height = 28, .width = 28, .scale = 1, .ground = 128};
+    PngGrid grid = {.gap = PNG_GAP,
+                    .n = 10,
+                    .channels = 1,
+                    .height = 28,
+                    .width = 28,
+                    .scale = 1,
+                    .ground = 128};
     expect_grid(grid, 4, 3);
     grid.columns = 5;
     expect_grid(grid, 5, 2);
     grid.columns = 99;
     expect_grid(grid, 10, 1);
-    grid = (PngGrid){.n = 3, .channels = 3, .height = 5, .width = 7, .scale = 3, .ground = 255};
+    grid = (PngGrid){
+        .gap = PNG_GAP, .n = 3, .channels = 3, .height = 5, .width = 7, .scale = 3, .ground = 255};
     grid.columns = 2;
     expect_grid(grid, 2, 2);
-    grid = (PngGrid){.n = 1, .channels = 3, .height = 1, .width = 1, .scale = 1};
+    grid = (PngGrid){.gap = 1, .n = 1, .channels = 3, .height = 1, .width = 1, .scale = 1};
     expect_grid(grid, 1, 1);
+    grid = (PngGrid){.n = 1, .channels = 1, .height = 9, .width = 4, .scale = 1};
+    expect_grid(grid, 1, 1); // a picture alone
 }
 
 static void test_equal_grids_give_equal_files(void) {
     char a[PATH_BYTES], b[PATH_BYTES], *text_a, *text_b;
     size_t bytes_a, bytes_b;
     uint8_t image[16] = {1, 2, 3};
-    PngGrid grid = {image, 1, 1, 4, 4, 0, 2, 128};
+    PngGrid grid = {image, 1, 1, 4, 4, 0, 2, PNG_GAP, 128};
     snprintf(a, sizeof a, "%s/a.png", folder);
     snprintf(b, sizeof b, "%s/b.png", folder);
     EXPECT_OK(png_write_grid(a, &grid));
@@ -84,7 +93,7 @@ static void test_equal_grids_give_equal_files(void) {
 
 static void test_bad_sizes(void) {
     uint8_t image[16] = {0};
-    const PngGrid good = {image, 1, 1, 4, 4, 0, 1, 128};
+    const PngGrid good = {image, 1, 1, 4, 4, 0, 1, 0, 128};
     PngGrid bad = good;
     bad.channels = 2;
     EXPECT_FAIL(png_write_grid("x.png", &bad), BAD_USAGE, "1 or 3 channels, not 2");
