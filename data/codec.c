@@ -163,19 +163,28 @@ Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info) {
     return status;
 }
 
-struct BlockReader {
-    char path[PATH_BYTES];
-    int fd;
+// ---- reading ------------------------------------------------------------------------------------
+
+struct BlockDecoder {
     ZSTD_DCtx *zstd;
-    Index *index;
-    uint64_t *begin; // [blocks + 1] where each frame begins in the file
-    uint8_t *stored; // room for the largest frame
-    uint64_t raw;
-    size_t raw_most;
-    int blocks;
+    uint8_t *stored; // one frame
+    size_t room;
 };
 
-static Status read_at(const BlockReader *reader, uint64_t offset, void *out, size_t bytes) {
+struct BlockReader {
+    char path[PATH_BYTES];
+    BlockBytes from;
+    int fd; // of a plain file, else -1
+    Index *index;
+    uint64_t *begin; // [blocks + 1] where each frame begins in the file
+    uint64_t raw;
+    size_t raw_most, stored_most;
+    int blocks;
+    BlockDecoder *decoder; // of block_reader_read, made when it is first needed
+};
+
+static Status read_file(void *context, uint64_t offset, void *out, size_t bytes) {
+    const BlockReader *reader = context;
     for (size_t done = 0; done < bytes;) {
         ssize_t n = pread(reader->fd, (char *)out + done, bytes - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR) continue;
@@ -187,14 +196,17 @@ static Status read_at(const BlockReader *reader, uint64_t offset, void *out, siz
     return STATUS_OK;
 }
 
-// Loads the index after checking that a file of `file_bytes` can hold it.
-static Status load_index(BlockReader *reader, uint64_t file_bytes, uint64_t *index_begin) {
+typedef Status ReadBytes(void *context, uint64_t offset, void *out, size_t bytes);
+
+// Loads the index after checking that the file can hold it.
+static Status load_index(BlockReader *reader, ReadBytes *read, uint64_t *index_begin) {
     const char *path = reader->path;
+    uint64_t file_bytes = reader->from.bytes;
     IndexTail tail;
     FAIL_IF(file_bytes < index_bytes(0), BAD_DATA,
             "%s is no block file: %llu bytes are less than an empty one has", path,
             (unsigned long long)file_bytes);
-    TRY(read_at(reader, file_bytes - sizeof tail, &tail, sizeof tail));
+    TRY(read(reader->from.context, file_bytes - sizeof tail, &tail, sizeof tail));
     FAIL_IF(memcmp(tail.name, "DYEI", 4) != 0, BAD_DATA,
             "%s does not end with a block index: it is cut short or no block file", path);
     uint32_t blocks = tail.blocks;
@@ -206,7 +218,7 @@ static Status load_index(BlockReader *reader, uint64_t file_bytes, uint64_t *ind
     FAIL_IF(index == NULL || reader->begin == NULL, NO_MEMORY, "%s: no memory for %u blocks", path,
             blocks);
     *index_begin = file_bytes - bytes;
-    TRY(read_at(reader, *index_begin, index, bytes));
+    TRY(read(reader->from.context, *index_begin, index, bytes));
     bool good = index->magic == SKIPPABLE_MAGIC && index->bytes == bytes - FRAME_HEADER &&
                 memcmp(index->name, "DYEB", 4) == 0 && index_hash(index, blocks) == tail.hash;
     FAIL_IF(!good, BAD_DATA, "%s: its index is damaged (bytes %llu to %llu)", path,
@@ -218,10 +230,20 @@ static Status load_index(BlockReader *reader, uint64_t file_bytes, uint64_t *ind
     return STATUS_OK;
 }
 
-// Checks the entries against each other and the file, then takes the memory to read any block.
+static Status find_index(BlockReader *reader, uint64_t *index_begin) {
+    Status status = load_index(reader, reader->from.read, index_begin);
+    if (status == STATUS_OK || reader->from.renew == NULL) return status;
+    free(reader->begin);
+    free(reader->index);
+    reader->begin = NULL;
+    reader->index = NULL;
+    error_clear();
+    return load_index(reader, reader->from.renew, index_begin);
+}
+
+// Checks the entries against each other and the file.
 static Status check_entries(BlockReader *reader, uint64_t index_begin) {
     uint64_t at = 0;
-    size_t stored_most = 1;
     for (int i = 0; i < reader->blocks; ++i) {
         uint32_t stored = reader->index->entry[i].stored, raw = reader->index->entry[i].raw;
         FAIL_IF(raw > BLOCK_RAW_MOST, BAD_DATA,
@@ -234,33 +256,53 @@ static Status check_entries(BlockReader *reader, uint64_t index_begin) {
         at += stored;
         reader->raw += raw;
         if (raw > reader->raw_most) reader->raw_most = raw;
-        if (stored > stored_most) stored_most = stored;
+        if (stored > reader->stored_most) reader->stored_most = stored;
     }
     reader->begin[reader->blocks] = at;
     FAIL_IF(at != index_begin, BAD_DATA,
             "%s: its blocks end at byte %llu but its index begins at byte %llu", reader->path,
             (unsigned long long)at, (unsigned long long)index_begin);
-    reader->stored = malloc(stored_most);
-    reader->zstd = ZSTD_createDCtx();
-    FAIL_IF(reader->stored == NULL || reader->zstd == NULL, NO_MEMORY,
-            "%s: no memory for blocks of %zu bytes", reader->path, stored_most);
     return STATUS_OK;
 }
 
-Status block_reader_open(const char *path, BlockReader **out) {
-    Status status = STATUS_OK;
-    uint64_t bytes, index_begin = 0;
-    TRY(file_size(path, &bytes));
+static Status open_reader(const char *name, BlockReader **out) {
     BlockReader *reader = calloc(1, sizeof *reader);
-    FAIL_IF(reader == NULL, NO_MEMORY, "%s: no memory to read it", path);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (reader->fd < 0) FAIL_OR(fail, status, IO, "cannot open %s: %s", path, strerror(errno));
-    TRY_OR(fail, status, path_format(reader->path, "%s", path));
-    TRY_OR(fail, status, load_index(reader, bytes, &index_begin));
-    TRY_OR(fail, status, check_entries(reader, index_begin));
+    FAIL_IF(reader == NULL, NO_MEMORY, "%s: no memory to read it", name);
+    reader->fd = -1;
+    Status status = path_format(reader->path, "%s", name);
+    if (status != STATUS_OK) free(reader);
     *out = reader;
-    return STATUS_OK;
-fail:
+    return status;
+}
+
+static Status load_reader(BlockReader *reader, BlockReader **out) {
+    uint64_t index_begin = 0;
+    Status status = find_index(reader, &index_begin);
+    if (status == STATUS_OK) status = check_entries(reader, index_begin);
+    if (status == STATUS_OK)
+        *out = reader;
+    else
+        block_reader_close(reader);
+    return status;
+}
+
+Status block_reader_open_bytes(const char *name, const BlockBytes *from, BlockReader **out) {
+    BlockReader *reader = NULL;
+    TRY(open_reader(name, &reader));
+    reader->from = *from;
+    return load_reader(reader, out);
+}
+
+Status block_reader_open(const char *path, BlockReader **out) {
+    BlockReader *reader = NULL;
+    uint64_t bytes;
+    TRY(file_size(path, &bytes));
+    TRY(open_reader(path, &reader));
+    reader->from = (BlockBytes){.context = reader, .bytes = bytes, .read = read_file};
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd >= 0) return load_reader(reader, out);
+    Status status = error_raise(STATUS_IO, __FILE__, __LINE__, __func__, "cannot open %s: %s", path,
+                                strerror(errno));
     block_reader_close(reader);
     return status;
 }
@@ -268,8 +310,7 @@ fail:
 void block_reader_close(BlockReader *reader) {
     if (reader == NULL) return;
     if (reader->fd >= 0) close(reader->fd);
-    ZSTD_freeDCtx(reader->zstd);
-    free(reader->stored);
+    block_decoder_close(reader->decoder);
     free(reader->begin);
     free(reader->index);
     free(reader);
@@ -284,22 +325,66 @@ size_t block_reader_raw_bytes(const BlockReader *reader, int block) {
     return reader->index->entry[block].raw;
 }
 
-Status block_reader_read(BlockReader *reader, int block, void *raw) {
+Status block_decoder_open(BlockDecoder **out) {
+    BlockDecoder *decoder = calloc(1, sizeof *decoder);
+    FAIL_IF(decoder == NULL, NO_MEMORY, "no memory to decode with");
+    decoder->zstd = ZSTD_createDCtx();
+    if (decoder->zstd == NULL) {
+        free(decoder);
+        FAIL(NO_MEMORY, "no memory to decode with");
+    }
+    *out = decoder;
+    return STATUS_OK;
+}
+
+void block_decoder_close(BlockDecoder *decoder) {
+    if (decoder == NULL) return;
+    ZSTD_freeDCtx(decoder->zstd);
+    free(decoder->stored);
+    free(decoder);
+}
+
+static Status read_frame(const BlockReader *reader, int block, ReadBytes *read, uint8_t *stored) {
+    uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
+    TRY(read(reader->from.context, begin, stored, (size_t)(end - begin)));
+    bool same = codec_hash(stored, (size_t)(end - begin)) == reader->index->entry[block].hash;
+    FAIL_IF(!same, BAD_DATA, "%s: block %d (bytes %llu to %llu) is damaged: wrong hash",
+            reader->path, block, (unsigned long long)begin, (unsigned long long)end);
+    return STATUS_OK;
+}
+
+Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, int block,
+                              void *raw) {
     size_t raw_bytes = block_reader_raw_bytes(reader, block);
     uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
-    size_t stored = (size_t)(end - begin);
-    TRY(read_at(reader, begin, reader->stored, stored));
+    if (decoder->room < reader->stored_most) {
+        void *larger = realloc(decoder->stored, reader->stored_most);
+        FAIL_IF(larger == NULL, NO_MEMORY, "%s: no memory for blocks of %zu bytes", reader->path,
+                reader->stored_most);
+        decoder->stored = larger;
+        decoder->room = reader->stored_most;
+    }
+    Status status = read_frame(reader, block, reader->from.read, decoder->stored);
+    if (status != STATUS_OK && reader->from.renew != NULL) {
+        error_clear();
+        status = read_frame(reader, block, reader->from.renew, decoder->stored);
+    }
+    TRY(status);
     char place[96]; // begins what may be wrong
     snprintf(place, sizeof place, "block %d (bytes %llu to %llu)", block, (unsigned long long)begin,
              (unsigned long long)end);
-    bool same = codec_hash(reader->stored, stored) == reader->index->entry[block].hash;
-    FAIL_IF(!same, BAD_DATA, "%s: %s is damaged: wrong hash", reader->path, place);
-    size_t n = ZSTD_decompressDCtx(reader->zstd, raw, raw_bytes, reader->stored, stored);
+    size_t n =
+        ZSTD_decompressDCtx(decoder->zstd, raw, raw_bytes, decoder->stored, (size_t)(end - begin));
     FAIL_IF(ZSTD_isError(n), BAD_DATA, "%s: %s does not decode: %s", reader->path, place,
             ZSTD_getErrorName(n));
     FAIL_IF(n != raw_bytes, BAD_DATA, "%s: %s decodes to %zu bytes, its index says %zu",
             reader->path, place, n, raw_bytes);
     return STATUS_OK;
+}
+
+Status block_reader_read(BlockReader *reader, int block, void *raw) {
+    if (reader->decoder == NULL) TRY(block_decoder_open(&reader->decoder));
+    return block_reader_read_with(reader, reader->decoder, block, raw);
 }
 
 static Status compare_info(const char *path, const BlockFileInfo *is, const BlockFileInfo *wanted) {
@@ -315,7 +400,7 @@ static Status compare_info(const char *path, const BlockFileInfo *is, const Bloc
 }
 
 Status block_file_verify(const char *path, const BlockFileInfo *expected) {
-    BlockReader *reader;
+    BlockReader *reader = NULL;
     TRY(block_reader_open(path, &reader));
     Status status = STATUS_OK;
     XXH3_state_t *hash = XXH3_createState();
@@ -326,7 +411,7 @@ Status block_file_verify(const char *path, const BlockFileInfo *expected) {
     // In the order of the file, so that its hash falls out on the way.
     for (int i = 0; i < reader->blocks; ++i) {
         TRY_OR(done, status, block_reader_read(reader, i, raw));
-        XXH3_64bits_update(hash, reader->stored, reader->index->entry[i].stored);
+        XXH3_64bits_update(hash, reader->decoder->stored, reader->index->entry[i].stored);
     }
     size_t index = index_bytes((uint64_t)reader->blocks);
     XXH3_64bits_update(hash, reader->index, index);

@@ -32,15 +32,35 @@ Status block_writer_add(BlockWriter *writer, const void *raw, size_t bytes); // 
 Status block_writer_finish(BlockWriter *writer, BlockFileInfo *info);
 void block_writer_discard(BlockWriter *writer); // closes and removes the file; NULL is fine
 
+// Where the bytes of a block file come from, if it is no plain file.
+typedef struct {
+    void *context;
+    uint64_t bytes; // of the whole file
+    // Bytes [offset, offset + bytes), by any thread.
+    Status (*read)(void *context, uint64_t offset, void *out, size_t bytes);
+    // The same from further away: asked once where what `read` gave is missing or has a wrong hash.
+    // NULL: there is nothing further away.
+    Status (*renew)(void *context, uint64_t offset, void *out, size_t bytes);
+} BlockBytes;
+
 typedef struct BlockReader BlockReader;
 // Opens and checks the index. Errors: NOT_FOUND, BAD_DATA (names the file and what is wrong).
 Status block_reader_open(const char *path, BlockReader **out);
+Status block_reader_open_bytes(const char *name, const BlockBytes *from, BlockReader **out);
 void block_reader_close(BlockReader *reader);
 int block_reader_count(const BlockReader *reader);
 size_t block_reader_raw_bytes(const BlockReader *reader, int block);
-// Reads, checks and decodes one block into raw[block_reader_raw_bytes]. Memory is taken once, at
-// open. Errors: BAD_DATA names the file, the block and its byte range.
+// Reads, checks and decodes one block into raw[block_reader_raw_bytes], by one thread at a time.
+// Errors: BAD_DATA names the file, the block and its byte range.
 Status block_reader_read(BlockReader *reader, int block, void *raw);
+
+// What decoding needs: several threads may read from one reader, each with a decoder of its own,
+// which serves any number of readers.
+typedef struct BlockDecoder BlockDecoder;
+Status block_decoder_open(BlockDecoder **out);
+void block_decoder_close(BlockDecoder *decoder); // NULL is fine
+Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, int block,
+                              void *raw);
 // Checks every block and compares the whole file with `expected` (NULL: blocks only).
 Status block_file_verify(const char *path, const BlockFileInfo *expected);
 

@@ -1,101 +1,110 @@
-// One opened split: shards, and a cache of decoded groups taken at open.
+// One opened split: a cache of decoded groups that several threads share. Its memory is taken at
+// open. A group is decoded once, outside the lock, by the thread that needs it first; others that
+// need it wait.
 #include "data/dataset.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "data/codec.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "data/dataset_index.h"
 #include "data/filter.h"
+#include "data/shard_store.h"
 
-enum { NONE = -1 };
+enum { NONE = -1, READS_MOST = 64, CHECKED_AT_OPEN = 4096 };
 
 // A place for one decoded group, in a list from most to least recently used.
 typedef struct {
     int32_t group; // NONE: empty
     int32_t newer, older;
+    int32_t users; // that copy from it, or wait for it
+    bool ready;    // else it is being decoded
 } Slot;
+
+typedef struct Loss {
+    struct Loss *next;
+    int32_t group;
+    ErrorRecord why;
+} Loss;
 
 typedef struct {
     const Column *column;
     int64_t item_bytes;
-    int first_shard, shards; // within Dataset.reader and .shard
+    const IndexShard *shard; // [shards], one behind the other
+    int32_t *first_group;    // [shards + 1]
+    int shards, first_shard; // first_shard: of the store
     int32_t groups;
-    int32_t *slot_of; // [groups], NONE: not decoded
+    int32_t *slot_of; // [groups], NONE: not here
     int32_t slots, newest, oldest;
     Slot *slot;
     size_t slot_bytes;
     uint8_t *memory; // [slots][slot_bytes]
+    Loss *lost;
 } ColumnCache;
 
+// A thread that decodes.
+typedef struct {
+    BlockDecoder *decoder;
+    uint8_t *scratch; // a group before its filter is undone
+    bool busy;
+    double since;
+    const ColumnCache *cache;
+    int32_t group;
+} Read;
+
 struct Dataset {
+    DatasetConfig config; // its texts are the caller's: not used after open
     char path[PATH_BYTES];
     DatasetIndex index;
     int split;
+    ShardStore *store;
     IndexShard *shard; // of this split, column after column
-    BlockReader **reader;
     int shards;
+    size_t scratch_bytes;
+    pthread_mutex_t mutex; // guards what follows, and slots and losses
+    pthread_cond_t changed;
     ColumnCache cache[DATASET_COLUMNS_MOST];
-    uint8_t *scratch; // a group before its filter is undone
+    Read read[READS_MOST];
 };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-// What the blocks of a shard must decode to, against what they say.
-static Status check_blocks(const Dataset *dataset, const IndexShard *shard, BlockReader *reader) {
-    const Column *column = &dataset->index.info.column[shard->column];
-    int64_t item_bytes = column_item_bytes(column), left = shard->items;
-    FAIL_IF(block_reader_count(reader) != (int)shard->file_info.blocks, BAD_DATA,
-            "%s/%s: holds %d groups, but index.json says %d", dataset->path, shard->file,
-            block_reader_count(reader), (int)shard->file_info.blocks);
-    for (int b = 0; b < (int)shard->file_info.blocks; ++b) {
-        int64_t bytes = least(left, column->group_items) * item_bytes;
-        FAIL_IF(block_reader_raw_bytes(reader, b) != (size_t)bytes, BAD_DATA,
-                "%s/%s: group %d decodes to %zu bytes, but index.json says %lld", dataset->path,
-                shard->file, b, block_reader_raw_bytes(reader, b), (long long)bytes);
-        left -= least(left, column->group_items);
-    }
-    return STATUS_OK;
-}
+// ---- opening ------------------------------------------------------------------------------------
 
-static Status open_shard(Dataset *dataset, const IndexShard *shard) {
-    char path[PATH_BYTES];
-    uint64_t bytes;
-    TRY(path_format(path, "%s/%s", dataset->path, shard->file));
-    FAIL_IF(!file_exists(path), BAD_DATA, "%s: is missing; copy it again or pack again", path);
-    TRY(file_size(path, &bytes));
-    FAIL_IF(bytes != shard->file_info.bytes, BAD_DATA,
-            "%s: has %llu bytes, but index.json says %llu", path, (unsigned long long)bytes,
-            (unsigned long long)shard->file_info.bytes);
-    int number = dataset->shards++;
-    dataset->shard[number] = *shard;
-    TRY(block_reader_open(path, &dataset->reader[number]));
-    TRY(check_blocks(dataset, shard, dataset->reader[number]));
-    return STATUS_OK;
-}
-
-static Status open_shards(Dataset *dataset) {
+// Shards of the split, and where their groups begin: they are counted anew in each shard.
+static Status list_shards(Dataset *dataset) {
     const DatasetIndex *index = &dataset->index;
     dataset->shard = calloc((size_t)index->shards, sizeof *dataset->shard);
-    dataset->reader = calloc((size_t)index->shards, sizeof *dataset->reader);
-    FAIL_IF(dataset->shard == NULL || dataset->reader == NULL, NO_MEMORY,
-            "%s: no memory for %d shards", dataset->path, index->shards);
+    FAIL_IF(dataset->shard == NULL, NO_MEMORY, "%s: no memory for %d shards", dataset->path,
+            index->shards);
     for (int c = 0; c < index->info.columns; ++c) {
         ColumnCache *cache = &dataset->cache[c];
         cache->column = &index->info.column[c];
         cache->item_bytes = column_item_bytes(cache->column);
         cache->first_shard = dataset->shards;
-        for (int i = 0; i < index->shards; ++i) {
-            const IndexShard *shard = &index->shard[i];
-            if (shard->split == dataset->split && shard->column == c) {
-                TRY(open_shard(dataset, shard));
-            }
-        }
+        cache->shard = &dataset->shard[dataset->shards];
+        for (int i = 0; i < index->shards; ++i)
+            if (index->shard[i].split == dataset->split && index->shard[i].column == c)
+                dataset->shard[dataset->shards++] = index->shard[i];
         cache->shards = dataset->shards - cache->first_shard;
+        cache->first_group = malloc((size_t)(cache->shards + 1) * sizeof *cache->first_group);
+        FAIL_IF(cache->first_group == NULL, NO_MEMORY, "%s: no memory for %d shards", dataset->path,
+                cache->shards);
+        int64_t groups = 0;
+        for (int i = 0; i <= cache->shards; ++i) {
+            FAIL_IF(groups > INT32_MAX, BAD_DATA, "%s: more groups than this program can count",
+                    dataset->path);
+            cache->first_group[i] = (int32_t)groups;
+            if (i < cache->shards) groups += cache->shard[i].file_info.blocks;
+        }
+        cache->groups = (int32_t)groups;
     }
     return STATUS_OK;
 }
@@ -103,23 +112,21 @@ static Status open_shards(Dataset *dataset) {
 // Takes at most `budget` bytes, but a group at least; *used becomes what it took.
 static Status take_memory(Dataset *dataset, ColumnCache *cache, size_t budget, size_t *used) {
     int64_t items = dataset->index.info.items, group_items = cache->column->group_items;
-    int64_t groups = (items - 1) / group_items + 1;
-    FAIL_IF(groups > INT32_MAX, BAD_DATA, "%s: more groups than this program can count",
-            dataset->path);
-    cache->groups = (int32_t)groups;
     cache->slot_bytes = (size_t)(least(items, group_items) * cache->item_bytes);
     int64_t slots = (int64_t)(budget / cache->slot_bytes);
-    cache->slots = (int32_t)least(slots < 1 ? 1 : slots, groups);
-    cache->slot_of = malloc((size_t)groups * sizeof *cache->slot_of);
+    cache->slots = (int32_t)least(slots < 1 ? 1 : slots, cache->groups);
+    cache->slot_of = malloc((size_t)cache->groups * sizeof *cache->slot_of);
     cache->slot = malloc((size_t)cache->slots * sizeof *cache->slot);
     cache->memory = malloc((size_t)cache->slots * cache->slot_bytes);
     FAIL_IF(cache->slot_of == NULL || cache->slot == NULL || cache->memory == NULL, NO_MEMORY,
             "%s: no memory for a cache of %lld groups of %zu bytes; lower its budget",
             dataset->path, (long long)cache->slots, cache->slot_bytes);
     for (int32_t g = 0; g < cache->groups; ++g) cache->slot_of[g] = NONE;
-    for (int32_t s = 0; s < cache->slots; ++s) {
-        cache->slot[s] = (Slot){NONE, s - 1, s + 1 < cache->slots ? s + 1 : NONE};
-    }
+    for (int32_t s = 0; s < cache->slots; ++s)
+        cache->slot[s] = (Slot){.group = NONE,
+                                .newer = s - 1,
+                                .older = s + 1 < cache->slots ? s + 1 : NONE,
+                                .ready = true};
     cache->newest = 0;
     cache->oldest = cache->slots - 1;
     *used = (size_t)cache->slots * cache->slot_bytes;
@@ -129,13 +136,11 @@ static Status take_memory(Dataset *dataset, ColumnCache *cache, size_t budget, s
 // Small columns first, so that what they leave goes to the large ones.
 static Status take_all_memory(Dataset *dataset, size_t budget) {
     int order[DATASET_COLUMNS_MOST], columns = dataset->index.info.columns;
-    size_t scratch_bytes = 0;
     for (int c = 0; c < columns; ++c) {
         int at = c;
         for (; at > 0 && dataset->cache[order[at - 1]].item_bytes > dataset->cache[c].item_bytes;
-             --at) {
+             --at)
             order[at] = order[at - 1];
-        }
         order[at] = c;
     }
     for (int i = 0; i < columns; ++i) {
@@ -143,11 +148,8 @@ static Status take_all_memory(Dataset *dataset, size_t budget) {
         size_t used = 0;
         TRY(take_memory(dataset, cache, budget / (size_t)(columns - i), &used));
         budget = budget > used ? budget - used : 0;
-        if (cache->slot_bytes > scratch_bytes) scratch_bytes = cache->slot_bytes;
+        if (cache->slot_bytes > dataset->scratch_bytes) dataset->scratch_bytes = cache->slot_bytes;
     }
-    dataset->scratch = malloc(scratch_bytes);
-    FAIL_IF(dataset->scratch == NULL, NO_MEMORY, "%s: no memory for a group of %zu bytes",
-            dataset->path, scratch_bytes);
     return STATUS_OK;
 }
 
@@ -156,23 +158,38 @@ static Status find_split(Dataset *dataset, const char *split) {
     dataset->split = dataset_index_find_split(index, split);
     if (dataset->split >= 0) return STATUS_OK;
     char names[INDEX_SPLITS_MOST * 20] = "";
-    for (int s = 0; s < index->splits; ++s) {
+    for (int s = 0; s < index->splits; ++s)
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", s > 0 ? ", " : "",
                  index->split[s].name);
-    }
     FAIL(NOT_FOUND, "%s: has no split \"%s\"; it has %s", dataset->path, split, names);
 }
 
-Status dataset_open(const char *path, const char *split, size_t cache_bytes, Dataset **out) {
+// Where all is on this node, a shard that is missing is told before training starts.
+static Status look_for_shards(Dataset *dataset) {
+    bool looks = !dataset->config.lost_later && dataset->config.fetch == NULL &&
+                 dataset->shards <= CHECKED_AT_OPEN;
+    for (int i = 0; i < dataset->shards && looks; ++i)
+        TRY(shard_store_look(dataset->store, &dataset->shard[i]));
+    return STATUS_OK;
+}
+
+Status dataset_open(const DatasetConfig *config, Dataset **out) {
     Status status = STATUS_OK;
     Dataset *dataset = calloc(1, sizeof *dataset);
-    FAIL_IF(dataset == NULL, NO_MEMORY, "%s: no memory to open it", path);
-    TRY_OR(fail, status, path_format(dataset->path, "%s", path));
-    TRY_OR(fail, status, dataset_index_load(path, &dataset->index));
-    TRY_OR(fail, status, find_split(dataset, split));
+    FAIL_IF(dataset == NULL, NO_MEMORY, "%s: no memory to open it", config->path);
+    pthread_mutex_init(&dataset->mutex, NULL);
+    pthread_cond_init(&dataset->changed, NULL);
+    dataset->config = *config;
+    TRY_OR(fail, status, path_format(dataset->path, "%s", config->path));
+    TRY_OR(fail, status,
+           shard_store_open(config->path, config->fetch, config->warn, &dataset->index,
+                            &dataset->store));
+    TRY_OR(fail, status, find_split(dataset, config->split));
     dataset->index.info.items = dataset->index.split[dataset->split].items;
-    TRY_OR(fail, status, open_shards(dataset));
-    TRY_OR(fail, status, take_all_memory(dataset, cache_bytes));
+    TRY_OR(fail, status, list_shards(dataset));
+    TRY_OR(fail, status, shard_store_take(dataset->store, dataset->shard, dataset->shards));
+    TRY_OR(fail, status, look_for_shards(dataset));
+    TRY_OR(fail, status, take_all_memory(dataset, config->cache_bytes));
     *out = dataset;
     return STATUS_OK;
 fail:
@@ -182,16 +199,27 @@ fail:
 
 void dataset_close(Dataset *dataset) {
     if (dataset == NULL) return;
-    for (int i = 0; i < dataset->shards; ++i) block_reader_close(dataset->reader[i]);
     for (int c = 0; c < DATASET_COLUMNS_MOST; ++c) {
-        free(dataset->cache[c].slot_of);
-        free(dataset->cache[c].slot);
-        free(dataset->cache[c].memory);
+        ColumnCache *cache = &dataset->cache[c];
+        while (cache->lost != NULL) {
+            Loss *loss = cache->lost;
+            cache->lost = loss->next;
+            free(loss);
+        }
+        free(cache->first_group);
+        free(cache->slot_of);
+        free(cache->slot);
+        free(cache->memory);
     }
-    free(dataset->reader);
+    for (int i = 0; i < READS_MOST; ++i) {
+        block_decoder_close(dataset->read[i].decoder);
+        free(dataset->read[i].scratch);
+    }
+    shard_store_close(dataset->store);
     free(dataset->shard);
-    free(dataset->scratch);
     dataset_index_close(&dataset->index);
+    pthread_mutex_destroy(&dataset->mutex);
+    pthread_cond_destroy(&dataset->changed);
     free(dataset);
 }
 
@@ -200,9 +228,8 @@ const DatasetInfo *dataset_info(const Dataset *dataset) {
 }
 
 int dataset_find_column(const Dataset *dataset, const char *name) {
-    for (int c = 0; c < dataset->index.info.columns; ++c) {
+    for (int c = 0; c < dataset->index.info.columns; ++c)
         if (strcmp(dataset->index.info.column[c].name, name) == 0) return c;
-    }
     return -1;
 }
 
@@ -210,60 +237,142 @@ bool dataset_is_drawn(const DatasetInfo *info) {
     return info->kind == KIND_IMAGE || (info->kind == KIND_TOKENS && info->column[0].dims == 2);
 }
 
-// Numbers that later code uses as an index, or that would spoil every sum: NONE if all are good,
-// else the first that is not.
-static int64_t find_bad_value(const DatasetInfo *info, const Column *column, const void *group,
-                              int64_t numbers) {
-    if (column->dtype == DTYPE_F32) {
-        const float *value = group;
-        for (int64_t i = 0; i < numbers; ++i) {
-            if (!isfinite(value[i])) return i;
-        }
-        return NONE;
-    }
-    int32_t limit = strcmp(column->name, "label") == 0 ? info->classes
-                    : info->symbols > 0                ? info->symbols
-                                                       : 256;
-    const uint8_t *value = group;
-    for (int64_t i = 0; i < numbers && limit < 256; ++i) {
-        if (value[i] >= limit) return i;
-    }
-    return NONE;
-}
+// ---- groups -------------------------------------------------------------------------------------
 
-static const IndexShard *find_shard(const Dataset *dataset, const ColumnCache *cache, int64_t item,
-                                    BlockReader **reader) {
-    int low = cache->first_shard, high = cache->first_shard + cache->shards - 1;
+static int find_shard(const ColumnCache *cache, int64_t item) {
+    int low = 0, high = cache->shards - 1;
     while (low < high) {
         int middle = (low + high + 1) / 2;
-        if (dataset->shard[middle].first <= item)
+        if (cache->shard[middle].first <= item)
             low = middle;
         else
             high = middle - 1;
     }
-    *reader = dataset->reader[low];
-    return &dataset->shard[low];
+    return low;
 }
 
-static Status decode_group(Dataset *dataset, ColumnCache *cache, int32_t group, uint8_t *out) {
-    BlockReader *reader;
+typedef struct {
+    int shard; // of the column
+    int block;
+    int32_t group;
+    int64_t first, items; // of the group
+} Place;
+
+static Place place_of(const ColumnCache *cache, int64_t item) {
+    int64_t group_items = cache->column->group_items;
+    Place place = {.shard = find_shard(cache, item)};
+    const IndexShard *shard = &cache->shard[place.shard];
+    place.block = (int)((item - shard->first) / group_items);
+    place.group = cache->first_group[place.shard] + place.block;
+    place.first = shard->first + place.block * group_items;
+    place.items = least(group_items, shard->first + shard->items - place.first);
+    return place;
+}
+
+// Numbers that later code uses as an index, or that would spoil every sum: NONE if all are good,
+// else the first that is not.
+static int64_t find_bad_value(const DatasetInfo *info, const Column *column, const void *group,
+                              int64_t numbers) {
+    const uint8_t *byte = group;
+    int32_t limit = strcmp(column->name, "label") == 0 ? info->classes
+                    : info->symbols > 0                ? info->symbols
+                                                       : 65536;
+    for (int64_t i = 0; i < numbers; ++i) {
+        uint16_t half;
+        float number;
+        switch (column->dtype) {
+        case DTYPE_U8:
+            if (limit >= 256) return NONE;
+            if (byte[i] >= limit) return i;
+            break;
+        case DTYPE_U16:
+            memcpy(&half, byte + 2 * i, 2);
+            if (half >= limit) return i;
+            break;
+        case DTYPE_F16: // an exponent of ones is infinite or no number
+            memcpy(&half, byte + 2 * i, 2);
+            if ((half & 0x7C00) == 0x7C00) return i;
+            break;
+        case DTYPE_BF16:
+            memcpy(&half, byte + 2 * i, 2);
+            if ((half & 0x7F80) == 0x7F80) return i;
+            break;
+        case DTYPE_F32:
+            memcpy(&number, byte + 4 * i, 4);
+            if (!isfinite(number)) return i;
+        }
+    }
+    return NONE;
+}
+
+// What the blocks of a shard must decode to, against what index.json says.
+static Status check_block(const Dataset *dataset, const ColumnCache *cache, const Place *place,
+                          const BlockReader *reader) {
+    const IndexShard *shard = &cache->shard[place->shard];
+    FAIL_IF(block_reader_count(reader) != (int)shard->file_info.blocks, BAD_DATA,
+            "%s/%s: holds %d groups, but index.json says %d", dataset->path, shard->file,
+            block_reader_count(reader), (int)shard->file_info.blocks);
+    int64_t bytes = place->items * cache->item_bytes;
+    FAIL_IF(block_reader_raw_bytes(reader, place->block) != (size_t)bytes, BAD_DATA,
+            "%s/%s: group %d decodes to %zu bytes, but index.json says %lld", dataset->path,
+            shard->file, place->block, block_reader_raw_bytes(reader, place->block),
+            (long long)bytes);
+    return STATUS_OK;
+}
+
+static Status decode_from(Dataset *dataset, const ColumnCache *cache, const Place *place,
+                          const BlockReader *reader, Read *read, uint8_t *out) {
     const DatasetInfo *info = &dataset->index.info;
-    int64_t group_items = cache->column->group_items, first = group * group_items;
-    int64_t items = least(group_items, info->items - first);
-    const IndexShard *shard = find_shard(dataset, cache, first, &reader);
-    int block = (int)((first - shard->first) / group_items);
     bool plain = cache->column->filter == FILTER_NONE;
-    TRY(block_reader_read(reader, block, plain ? out : dataset->scratch));
-    if (!plain) filter_undo(cache->column, dataset->scratch, items, out);
-    int64_t numbers = items * cache->item_bytes / (cache->column->dtype == DTYPE_F32 ? 4 : 1);
+    TRY(check_block(dataset, cache, place, reader));
+    TRY(block_reader_read_with(reader, read->decoder, place->block, plain ? out : read->scratch));
+    if (!plain) filter_undo(cache->column, read->scratch, place->items, out);
+    int64_t numbers = place->items * cache->item_bytes / dtype_bytes(cache->column->dtype);
     int64_t bad = find_bad_value(info, cache->column, out, numbers);
     FAIL_IF(bad != NONE, BAD_DATA,
             "%s/%s: group %d (items %lld to %lld): number %lld of column \"%s\" is not allowed "
             "(%d classes, %d symbols, floats must be finite)",
-            dataset->path, shard->file, block, (long long)first, (long long)(first + items - 1),
-            (long long)bad, cache->column->name, (int)info->classes, (int)info->symbols);
+            dataset->path, cache->shard[place->shard].file, place->block, (long long)place->first,
+            (long long)(place->first + place->items - 1), (long long)bad, cache->column->name,
+            (int)info->classes, (int)info->symbols);
     return STATUS_OK;
 }
+
+static Status decode_once(Dataset *dataset, const ColumnCache *cache, const Place *place,
+                          Read *read, uint8_t *out) {
+    const BlockReader *reader;
+    int shard = cache->first_shard + place->shard;
+    TRY(shard_store_lend(dataset->store, shard, &reader));
+    Status status = decode_from(dataset, cache, place, reader, read, out);
+    shard_store_return(dataset->store, shard, status != STATUS_OK);
+    return status;
+}
+
+static void tell_failure(const Dataset *dataset, const ColumnCache *cache, const Place *place,
+                         double wait) {
+    char line[ERROR_TEXT_BYTES + 200];
+    if (dataset->config.warn == NULL) return;
+    snprintf(line, sizeof line, "%s, group %d (items %lld to %lld) cannot be read: %s; %s %.1f s",
+             cache->shard[place->shard].file, place->block, (long long)place->first,
+             (long long)(place->first + place->items - 1), error_get()->text, "next try in", wait);
+    dataset->config.warn(line);
+}
+
+static Status decode_group(Dataset *dataset, const ColumnCache *cache, const Place *place,
+                           Read *read, uint8_t *out) {
+    double wait = dataset->config.wait;
+    Status status = decode_once(dataset, cache, place, read, out);
+    for (int try = 1; try < dataset->config.tries && status != STATUS_OK; ++try) {
+        tell_failure(dataset, cache, place, wait);
+        error_clear();
+        usleep((useconds_t)(wait * 1e6));
+        wait *= 5;
+        status = decode_once(dataset, cache, place, read, out);
+    }
+    return status;
+}
+
+// ---- the cache, under the lock ------------------------------------------------------------------
 
 static void unlink_slot(ColumnCache *cache, int32_t s) {
     Slot *slot = &cache->slot[s];
@@ -287,37 +396,146 @@ static void make_newest(ColumnCache *cache, int32_t s) {
     if (cache->oldest == NONE) cache->oldest = s;
 }
 
-static Status get_group(Dataset *dataset, ColumnCache *cache, int32_t group, uint8_t **out) {
-    int32_t s = cache->slot_of[group];
-    if (s == NONE) {
-        s = cache->oldest;
-        uint8_t *memory = cache->memory + (size_t)s * cache->slot_bytes;
-        if (cache->slot[s].group != NONE) cache->slot_of[cache->slot[s].group] = NONE;
-        cache->slot[s].group = NONE; // what a failed decoding leaves is never found
-        TRY(decode_group(dataset, cache, group, memory));
-        cache->slot[s].group = group;
-        cache->slot_of[group] = s;
-    }
-    make_newest(cache, s);
-    *out = cache->memory + (size_t)s * cache->slot_bytes;
-    return STATUS_OK;
+static const Loss *find_loss(const ColumnCache *cache, int32_t group) {
+    const Loss *loss = cache->lost;
+    while (loss != NULL && loss->group != group) loss = loss->next;
+    return loss;
 }
+
+static void note_loss(ColumnCache *cache, int32_t group) {
+    Loss *loss = malloc(sizeof *loss);
+    if (loss == NULL) return; // it is tried again, which is slow and no worse
+    *loss = (Loss){.next = cache->lost, .group = group, .why = *error_get()};
+    cache->lost = loss;
+}
+
+// The least recently used slot that nobody uses; NONE: all are in use.
+static int32_t find_victim(const ColumnCache *cache) {
+    int32_t s = cache->oldest;
+    while (s != NONE && cache->slot[s].users > 0) s = cache->slot[s].newer;
+    return s;
+}
+
+// Memory to decode with; NULL where there is none.
+static Read *take_read(Dataset *dataset, const ColumnCache *cache, int32_t group) {
+    for (int i = 0; i < READS_MOST; ++i) {
+        Read *read = &dataset->read[i];
+        if (read->busy) continue;
+        if (read->decoder == NULL && block_decoder_open(&read->decoder) != STATUS_OK) return NULL;
+        if (read->scratch == NULL) read->scratch = malloc(dataset->scratch_bytes);
+        if (read->scratch == NULL) return NULL;
+        read->busy = true;
+        read->since = clock_now();
+        read->cache = cache;
+        read->group = group;
+        return read;
+    }
+    return NULL;
+}
+
+// Decodes into slot s, which is this thread's until it is ready. The lock is given up meanwhile.
+static Status fill_slot(Dataset *dataset, ColumnCache *cache, const Place *place, int32_t s) {
+    Slot *slot = &cache->slot[s];
+    Read *read = take_read(dataset, cache, place->group);
+    FAIL_IF(read == NULL, NO_MEMORY, "%s: no memory to decode a group", dataset->path);
+    if (slot->group != NONE) cache->slot_of[slot->group] = NONE;
+    *slot = (Slot){place->group, slot->newer, slot->older, 1, false};
+    cache->slot_of[place->group] = s;
+    pthread_mutex_unlock(&dataset->mutex);
+    Status status =
+        decode_group(dataset, cache, place, read, cache->memory + (size_t)s * cache->slot_bytes);
+    pthread_mutex_lock(&dataset->mutex);
+    read->busy = false;
+    slot->ready = true;
+    if (status != STATUS_OK) {
+        --slot->users;
+        slot->group = NONE;
+        cache->slot_of[place->group] = NONE;
+        note_loss(cache, place->group);
+    }
+    pthread_cond_broadcast(&dataset->changed);
+    return status;
+}
+
+// Finds or makes the slot of a group and counts this thread as its user.
+static Status use_group(Dataset *dataset, ColumnCache *cache, const Place *place, int32_t *out) {
+    for (;;) {
+        int32_t s = cache->slot_of[place->group];
+        if (s != NONE && cache->slot[s].ready) {
+            ++cache->slot[s].users;
+            make_newest(cache, s);
+            *out = s;
+            return STATUS_OK;
+        }
+        const Loss *loss = s == NONE ? find_loss(cache, place->group) : NULL;
+        if (loss != NULL) return error_restore(&loss->why);
+        if (s == NONE && (s = find_victim(cache)) != NONE) {
+            make_newest(cache, s);
+            *out = s;
+            return fill_slot(dataset, cache, place, s);
+        }
+        pthread_cond_wait(&dataset->changed, &dataset->mutex);
+    }
+}
+
+static void leave_group(Dataset *dataset, ColumnCache *cache, int32_t s) {
+    pthread_mutex_lock(&dataset->mutex);
+    if (--cache->slot[s].users == 0) pthread_cond_broadcast(&dataset->changed);
+    pthread_mutex_unlock(&dataset->mutex);
+}
+
+// ---- reading ------------------------------------------------------------------------------------
 
 Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, void *out) {
     REQUIRE(column >= 0 && column < dataset->index.info.columns);
     REQUIRE(first >= 0 && count >= 0 && first <= dataset->index.info.items - count);
     ColumnCache *cache = &dataset->cache[column];
-    int64_t group_items = cache->column->group_items;
     uint8_t *to = out;
     while (count > 0) {
-        uint8_t *group = NULL;
-        int64_t within = first % group_items, part = least(count, group_items - within);
-        TRY(get_group(dataset, cache, (int32_t)(first / group_items), &group));
+        int32_t s = NONE;
+        Place place = place_of(cache, first);
+        int64_t within = first - place.first, part = least(count, place.items - within);
+        pthread_mutex_lock(&dataset->mutex);
+        Status status = use_group(dataset, cache, &place, &s);
+        pthread_mutex_unlock(&dataset->mutex);
+        TRY(status);
         size_t bytes = (size_t)(part * cache->item_bytes);
-        memcpy(to, group + within * cache->item_bytes, bytes);
+        memcpy(to, cache->memory + (size_t)s * cache->slot_bytes + within * cache->item_bytes,
+               bytes);
+        leave_group(dataset, cache, s);
         to += bytes;
         first += part;
         count -= part;
     }
     return STATUS_OK;
+}
+
+bool dataset_lost_range(Dataset *dataset, int column, int64_t item, int64_t *first,
+                        int64_t *count) {
+    ColumnCache *cache = &dataset->cache[column];
+    Place place = place_of(cache, item);
+    *first = place.first;
+    *count = place.items;
+    pthread_mutex_lock(&dataset->mutex);
+    bool lost = find_loss(cache, place.group) != NULL;
+    pthread_mutex_unlock(&dataset->mutex);
+    return lost;
+}
+
+bool dataset_busy(Dataset *dataset, char *out, size_t bytes) {
+    const Read *oldest = NULL;
+    pthread_mutex_lock(&dataset->mutex);
+    for (int i = 0; i < READS_MOST; ++i) {
+        const Read *read = &dataset->read[i];
+        if (read->busy && (oldest == NULL || read->since < oldest->since)) oldest = read;
+    }
+    if (oldest != NULL) {
+        const ColumnCache *cache = oldest->cache;
+        int shard = 0;
+        while (cache->first_group[shard + 1] <= oldest->group) ++shard;
+        snprintf(out, bytes, "%s/%s, group %d, for %.0f s", dataset->path, cache->shard[shard].file,
+                 oldest->group - cache->first_group[shard], clock_now() - oldest->since);
+    }
+    pthread_mutex_unlock(&dataset->mutex);
+    return oldest != NULL;
 }

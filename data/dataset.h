@@ -67,12 +67,22 @@ typedef struct {
     uint64_t cache_limit; // bytes
 } DatasetFetch;
 
+typedef struct {
+    const char *path;
+    const char *split;  // "train", "valid", "test"
+    size_t cache_bytes; // bounds the memory for decoded groups; one a column is kept at least
+    const DatasetFetch *fetch; // NULL: all files lie at `path`
+    int tries;                 // of reading a group before it is lost; 0: 1
+    double wait;               // seconds before the second try, five times as many before the next
+    bool lost_later;           // a missing shard is no error of opening: its groups are lost
+    void (*warn)(const char *line); // told of tries that failed; any thread; NULL: nobody
+} DatasetConfig;
+
 typedef struct Dataset Dataset;
 
-// Opens one split ("train", "valid", "test"). cache_bytes bounds the memory for decoded groups (at
-// least one group a column is kept); all of it is taken here. Errors: NOT_FOUND (names the folder,
-// and the splits that exist), BAD_DATA.
-Status dataset_open(const char *path, const char *split, size_t cache_bytes, Dataset **out);
+// Opens a split; shards are opened when they are needed. Errors: NOT_FOUND (names the folder, and
+// the splits that exist), BAD_DATA (also, of up to 4096 shards: one is missing).
+Status dataset_open(const DatasetConfig *config, Dataset **out);
 void dataset_close(Dataset *dataset);
 const DatasetInfo *dataset_info(const Dataset *dataset);
 int dataset_find_column(const Dataset *dataset, const char *name); // -1 if absent
@@ -80,12 +90,20 @@ int dtype_bytes(Dtype dtype);                                      // of one num
 int64_t column_item_bytes(const Column *column);
 bool dataset_is_drawn(const DatasetInfo *info); // samples are pictures: images, grids of tokens
 
-// Copies items [first, first + count) of a column, unfiltered, to `out`. One caller at a time.
-// A damaged group is BAD_DATA naming shard, group and items; it is never returned.
+// Copies items [first, first + count) of a column, unfiltered, to `out`; by any number of threads
+// at a time. A group that is missing or damaged is tried again as config tells, then it is lost:
+// BAD_DATA, NOT_FOUND or IO naming shard, group and items, at once whenever it is read from then
+// on.
 Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, void *out);
+// The items of the group that `item` belongs to; true: it is lost.
+bool dataset_lost_range(Dataset *dataset, int column, int64_t item, int64_t *first, int64_t *count);
+// What the oldest read under way waits for, and since when: "train-image-00012.zst, group 7, for
+// 12 s"; false: none is under way. By any thread.
+bool dataset_busy(Dataset *dataset, char *out, size_t bytes);
 
-// Checks everything: index, every shard's size and hash, every group. The error names the file.
-Status dataset_verify(const char *path);
+// Checks everything: index, every shard's size and hash, every group; of several ranks each its
+// share (one alone: 0, 1). The error names the file.
+Status dataset_verify(const char *path, int rank, int world);
 // Writes index, splits and shards to `out` and, with item >= 0, that item of `split` (an image as
 // characters, text from that symbol on, tokens and points as numbers).
 Status dataset_inspect(const char *path, const char *split, int64_t item, FILE *out);

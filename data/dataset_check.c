@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "data/content_hash.h"
 #include "data/dataset_index.h"
+#include "data/filter.h"
 
 enum { SHOW_TEXT_SYMBOLS = 512, READ_BYTES = 65536 };
 
@@ -39,8 +40,8 @@ done:
     return status;
 }
 
-static Status check_files(const char *path, const DatasetIndex *index) {
-    for (int i = 0; i < index->shards; ++i) {
+static Status check_files(const char *path, const DatasetIndex *index, int rank, int world) {
+    for (int i = rank; i < index->shards; i += world) {
         char file[PATH_BYTES];
         TRY(path_format(file, "%s/%s", path, index->shard[i].file));
         FAIL_IF(!file_exists(file), BAD_DATA, "%s: is missing; copy it again or pack again", file);
@@ -74,49 +75,47 @@ static Status check_column(Dataset *dataset, int column, const char *place, uint
     return STATUS_OK;
 }
 
-static Status check_split(const char *path, const DatasetIndex *index, const IndexSplit *split,
-                          ContentCheck *check) {
+static Status check_content(const char *path, const DatasetIndex *index, int s, int column,
+                            ContentCheck *check) {
+    const IndexSplit *split = &index->split[s];
     Dataset *dataset = NULL;
     uint8_t *item = NULL; // for items larger than the buffer
     char place[PATH_BYTES];
+    int64_t bytes = column_item_bytes(&index->info.column[column]);
     Status status = STATUS_OK;
     TRY(path_format(place, "%s: split \"%s\"", path, split->name));
-    TRY_OR(done, status, dataset_open(path, split->name, 0, &dataset));
-    for (int c = 0; c < index->info.columns; ++c) {
-        int64_t bytes = column_item_bytes(&index->info.column[c]);
-        if (bytes > READ_BYTES) {
-            item = malloc((size_t)bytes);
-            if (item == NULL) FAIL_OR(done, status, NO_MEMORY, "%s: no memory for an item", place);
-        }
-        TRY_OR(done, status, check_column(dataset, c, place, split->content[c], check, item));
-        free(item);
-        item = NULL;
+    TRY_OR(done, status,
+           dataset_open(&(DatasetConfig){.path = path, .split = split->name}, &dataset));
+    if (bytes > READ_BYTES) {
+        item = malloc((size_t)bytes);
+        if (item == NULL) FAIL_OR(done, status, NO_MEMORY, "%s: no memory for an item", place);
     }
+    TRY_OR(done, status, check_column(dataset, column, place, split->content[column], check, item));
 done:
     free(item);
     dataset_close(dataset);
     return status;
 }
 
-static Status check_contents(const char *path, const DatasetIndex *index) {
+static Status check_contents(const char *path, const DatasetIndex *index, int rank, int world) {
     Status status = STATUS_OK;
     ContentCheck *check = malloc(sizeof *check);
     FAIL_IF(check == NULL, NO_MEMORY, "%s: no memory to verify it", path);
-    for (int s = 0; s < index->splits; ++s) {
-        TRY_OR(done, status, check_split(path, index, &index->split[s], check));
-    }
+    int columns = index->info.columns;
+    for (int i = rank; i < index->splits * columns; i += world)
+        TRY_OR(done, status, check_content(path, index, i / columns, i % columns, check));
 done:
     free(check);
     return status;
 }
 
-Status dataset_verify(const char *path) {
+Status dataset_verify(const char *path, int rank, int world) {
     DatasetIndex index;
     Status status = STATUS_OK;
     TRY(dataset_index_load(path, &index));
-    TRY_OR(done, status, check_names(path, &index));
-    TRY_OR(done, status, check_files(path, &index));
-    TRY_OR(done, status, check_contents(path, &index));
+    if (rank == 0) TRY_OR(done, status, check_names(path, &index));
+    TRY_OR(done, status, check_files(path, &index, rank, world));
+    TRY_OR(done, status, check_contents(path, &index, rank, world));
 done:
     dataset_index_close(&index);
     return status;
@@ -185,14 +184,36 @@ static void show_symbols(const DatasetInfo *info, const uint8_t *symbol, int64_t
     fputc('\n', out);
 }
 
+// A number of a column of bytes or of u16.
+static int whole_number(const Column *column, const uint8_t *from, int64_t i) {
+    uint16_t wide;
+    if (column->dtype == DTYPE_U8) return from[i];
+    memcpy(&wide, from + 2 * i, 2);
+    return wide;
+}
+
+static int64_t count_numbers(const Column *column) {
+    return column_item_bytes(column) / dtype_bytes(column->dtype);
+}
+
 // Row by row as numbers.
 static void show_tokens(const DatasetInfo *info, const uint8_t *token, FILE *out) {
     const Column *column = &info->column[0];
-    int64_t numbers = column_item_bytes(column), width = column->dim[column->dims - 1];
-    for (int64_t i = 0; i < numbers; ++i) {
-        fprintf(out, info->symbols <= 10 ? "%d" : "%4d", token[i]);
+    int64_t width = column->dim[column->dims - 1];
+    for (int64_t i = 0; i < count_numbers(column); ++i) {
+        fprintf(out, info->symbols <= 10 ? "%d" : " %*d",
+                info->symbols <= 10     ? whole_number(column, token, i)
+                : info->symbols <= 1000 ? 3
+                                        : 5,
+                whole_number(column, token, i));
         if ((i + 1) % width == 0) fputc('\n', out);
     }
+}
+
+// One a line.
+static void show_floats(const Column *column, const uint8_t *from, FILE *out) {
+    for (int64_t i = 0; i < count_numbers(column); ++i)
+        fprintf(out, "%.9g\n", (double)number_widen(column->dtype, from, i));
 }
 
 static Status show_main(Dataset *dataset, int64_t item, uint8_t *buffer, FILE *out) {
@@ -204,19 +225,16 @@ static Status show_main(Dataset *dataset, int64_t item, uint8_t *buffer, FILE *o
     if (info->kind == KIND_IMAGE) show_image(column, buffer, out);
     if (info->kind == KIND_TEXT) show_symbols(info, buffer, count, out);
     if (info->kind == KIND_TOKENS) show_tokens(info, buffer, out);
-    for (int64_t i = 0; info->kind == KIND_VECTOR && i < column->dim[0]; ++i) {
-        float value;
-        memcpy(&value, buffer + 4 * i, 4);
-        fprintf(out, "%.9g\n", (double)value);
-    }
+    if (info->kind == KIND_VECTOR || info->kind == KIND_LATENT) show_floats(column, buffer, out);
     return STATUS_OK;
 }
 
-static Status show_item(const char *path, const char *split, int64_t item, FILE *out) {
+static Status show_item(const char *path, const char *split, const json_t *names, int64_t item,
+                        FILE *out) {
     Dataset *dataset = NULL;
-    uint8_t *buffer = NULL, label;
+    uint8_t *buffer = NULL, label[2];
     Status status = STATUS_OK;
-    TRY(dataset_open(path, split, 0, &dataset));
+    TRY(dataset_open(&(DatasetConfig){.path = path, .split = split}, &dataset));
     const DatasetInfo *info = dataset_info(dataset);
     if (item >= info->items) {
         FAIL_OR(done, status, BAD_USAGE, "%s: split \"%s\" has items 0 to %lld, not %lld", path,
@@ -228,8 +246,10 @@ static Status show_item(const char *path, const char *split, int64_t item, FILE 
     fprintf(out, "%s item %" PRId64, split, item);
     int column = dataset_find_column(dataset, "label");
     if (column >= 0) {
-        TRY_OR(done, status, dataset_read(dataset, column, item, 1, &label));
-        fprintf(out, ", label %d", label);
+        TRY_OR(done, status, dataset_read(dataset, column, item, 1, label));
+        int number = whole_number(&info->column[column], label, 0);
+        const char *name = json_string_value(json_array_get(names, (size_t)number));
+        fprintf(out, ", label %d%s%s", number, name != NULL ? " " : "", name != NULL ? name : "");
     }
     fputc('\n', out);
     TRY_OR(done, status, show_main(dataset, item, buffer, out));
@@ -243,7 +263,7 @@ Status dataset_inspect(const char *path, const char *split, int64_t item, FILE *
     DatasetIndex index;
     TRY(dataset_index_load(path, &index));
     show_index(&index, out);
+    Status status = item >= 0 ? show_item(path, split, index.class_names, item, out) : STATUS_OK;
     dataset_index_close(&index);
-    if (item >= 0) TRY(show_item(path, split, item, out));
-    return STATUS_OK;
+    return status;
 }

@@ -325,6 +325,7 @@ static Status parse_checked(json_t *root, const char *what, DatasetIndex *index)
     json_object_del(root, "check");
     FAIL_IF(check != dataset_index_check(root), BAD_DATA,
             "%s: check does not fit the rest; the file was edited or damaged", what);
+    index->check = check;
     return STATUS_OK;
 }
 

@@ -41,6 +41,7 @@ typedef struct {
     int splits;
     IndexShard *shard; // owned; those of a split's column in order of `first`, without gaps
     int shards, shard_room;
+    uint64_t check;      // hash of the whole, of a loaded one
     json_t *class_names; // [classes] texts, owned; NULL: classes are numbers
     bool utf8;           // text: the alphabet's characters are those of the source, not its bytes
 } DatasetIndex;

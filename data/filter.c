@@ -1,6 +1,7 @@
 // Filters of a group: differences of neighbours (images), byte planes (wider numbers).
 #include "data/filter.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "data/codec.h"
@@ -119,4 +120,28 @@ void filter_undo(const Column *column, const void *in, int64_t items, void *out)
         rows_add(in, bytes / (rows * width), rows, width, out);
     }
     }
+}
+
+// f16 has 5 bits of exponent; the least of them means numbers without a leading 1.
+static float widen_f16(uint16_t half) {
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    float size = exponent == 0    ? ldexpf((float)fraction, -24)
+                 : exponent == 31 ? (fraction == 0 ? INFINITY : NAN)
+                                  : ldexpf((float)(fraction + 1024), exponent - 25);
+    return (half & 0x8000) != 0 ? -size : size;
+}
+
+float number_widen(Dtype dtype, const void *from, int64_t i) {
+    uint16_t half;
+    uint32_t bits;
+    float number;
+    if (dtype == DTYPE_F32) {
+        memcpy(&number, (const char *)from + 4 * i, 4);
+        return number;
+    }
+    memcpy(&half, (const char *)from + 2 * i, 2);
+    if (dtype == DTYPE_F16) return widen_f16(half);
+    bits = (uint32_t)half << 16; // bf16 is the upper half of an f32
+    memcpy(&number, &bits, 4);
+    return number;
 }

@@ -350,7 +350,10 @@ static Status unpack_splits(Unpack *work) {
     for (int s = 0; s < work->index.splits; ++s) {
         work->split = &work->index.split[s];
         if (config->split != NULL && strcmp(config->split, work->split->name) != 0) continue;
-        TRY(dataset_open(config->set, work->split->name, CACHE_BYTES, &work->data));
+        TRY(dataset_open(&(DatasetConfig){.path = config->set,
+                                          .split = work->split->name,
+                                          .cache_bytes = CACHE_BYTES},
+                         &work->data));
         Status status = unpack_forms[work->form](work);
         dataset_close(work->data);
         TRY(status);

@@ -66,7 +66,7 @@ Status cmd_verify(int argc, char **argv) {
     FAIL_IF(access(path, F_OK) != 0, NOT_FOUND, "%s is not there", path);
     const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
     if (holds(path, "index.json")) {
-        TRY(dataset_verify(path));
+        TRY(dataset_verify(path, 0, 1));
     } else if (holds(path, "manifest.json") || strncmp(name, "step-", 5) == 0) {
         TRY(checkpoint_verify(path));
     } else {

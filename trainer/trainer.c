@@ -29,9 +29,9 @@ static Status check_settings(const RunSettings *s, int world) {
 static Status open_data(Trainer *t) {
     const DataConfig *data = &t->settings.data;
     size_t cache = (size_t)data->cache;
-    TRY(dataset_open(data->path, "train", cache, &t->data));
-    Status status = dataset_open(data->path, "valid", cache, &t->held_out);
-    if (status == STATUS_NOT_FOUND) status = dataset_open(data->path, "test", cache, &t->held_out);
+    TRY(dataset_open(&(DatasetConfig){.path = data->path, .split = "train", .cache_bytes = cache}, &t->data));
+    Status status = dataset_open(&(DatasetConfig){.path = data->path, .split = "valid", .cache_bytes = cache}, &t->held_out);
+    if (status == STATUS_NOT_FOUND) status = dataset_open(&(DatasetConfig){.path = data->path, .split = "test", .cache_bytes = cache}, &t->held_out);
     if (status == STATUS_NOT_FOUND) {
         error_clear();
         status = STATUS_OK; // nothing held out: no evaluation

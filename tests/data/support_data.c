@@ -118,7 +118,8 @@ void support_write_column(const char *out, DatasetIndex *index, int split, int c
 uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
                              size_t *bytes) {
     Dataset *dataset = NULL;
-    REQUIRE(dataset_open(path, split, 1 << 20, &dataset) == STATUS_OK);
+    REQUIRE(dataset_open(&(DatasetConfig){.path = path, .split = split, .cache_bytes = 1 << 20},
+                         &dataset) == STATUS_OK);
     if (dataset == NULL) return NULL;
     int c = dataset_find_column(dataset, column);
     int64_t items = dataset_info(dataset)->items;

@@ -24,7 +24,8 @@ typedef struct {
 
 static Dataset *open_set(const char *set, const char *split, size_t cache) {
     Dataset *dataset = NULL;
-    EXPECT_OK(dataset_open(set, split, cache, &dataset));
+    EXPECT_OK(dataset_open(&(DatasetConfig){.path = set, .split = split, .cache_bytes = cache},
+                           &dataset));
     if (dataset == NULL) exit(1);
     return dataset;
 }
@@ -398,7 +399,7 @@ static void test_tokens(void) {
     static Stream stream;
     const char *out = support_path(folder, "grids");
     write_grids(out, COUNT);
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
     LoaderConfig config = {.seed = 3, .batch = 8, .depth = 2};
     stream_read(&stream, out, 0, config, 2, 5);
     EXPECT_EQ(stream.count, COUNT);

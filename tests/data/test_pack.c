@@ -50,11 +50,12 @@ static void test_fashion_mnist(void) {
     expect_idx_md5(out, "test", "label", "\0\0\10\1\0\0\x27\x10", 8,
                    "15d484375f8d13e6eb1aabb0c3f46965");
     Dataset *dataset = NULL;
-    EXPECT_OK(dataset_open(out, "train", 0, &dataset));
+    EXPECT_OK(
+        dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 0}, &dataset));
     EXPECT_EQ(dataset_info(dataset)->items, 60000);
     EXPECT_EQ(dataset_info(dataset)->classes, 10);
     dataset_close(dataset);
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
 }
 
 // The three splits put together, as characters.
@@ -67,7 +68,8 @@ static char *read_text(const char *path, size_t *total) {
         uint8_t *symbol = support_read_column(path, splits[s], "text", 0, &bytes);
         text = realloc(text, *total + bytes + 1);
         Dataset *dataset;
-        EXPECT_OK(dataset_open(path, splits[s], 0, &dataset));
+        EXPECT_OK(dataset_open(&(DatasetConfig){.path = path, .split = splits[s], .cache_bytes = 0},
+                               &dataset));
         for (size_t i = 0; i < bytes; ++i) {
             text[(*total)++] = dataset_info(dataset)->alphabet[symbol[i]];
         }
@@ -102,11 +104,12 @@ static void test_bible(void) {
         EXPECT_TEXT(md5, forms[f].md5);
         free(text);
         Dataset *dataset;
-        EXPECT_OK(dataset_open(out, "train", 0, &dataset));
+        EXPECT_OK(dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 0},
+                               &dataset));
         EXPECT_EQ(dataset_info(dataset)->items, forms[f].train);
         EXPECT_EQ(dataset_info(dataset)->symbols, forms[f].symbols);
         dataset_close(dataset);
-        EXPECT_OK(dataset_verify(out));
+        EXPECT_OK(dataset_verify(out, 0, 1));
     }
 }
 
@@ -188,7 +191,8 @@ static void test_bytes_and_alphabet(void) {
     support_pack(source, out);
     Dataset *dataset = NULL;
     uint8_t symbol[18];
-    EXPECT_OK(dataset_open(out, "train", 0, &dataset));
+    EXPECT_OK(
+        dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 0}, &dataset));
     EXPECT_TEXT(dataset_info(dataset)->alphabet, "\n0123456789ab\xC3\xA9");
     EXPECT_EQ(dataset_info(dataset)->symbols, 14);
     EXPECT_EQ(dataset_info(dataset)->items, 18);
@@ -314,20 +318,20 @@ static void test_target_folder(void) {
     EXPECT_OK(folder_make(busy));
     left = support_path(busy, "train-vector-00000.zst");
     support_write_file(left, "half", 4);
-    EXPECT_FAIL(dataset_verify(busy), NOT_FOUND, "no dataset here");
+    EXPECT_FAIL(dataset_verify(busy, 0, 1), NOT_FOUND, "no dataset here");
     int lock = open(busy, O_RDONLY | O_DIRECTORY);
     EXPECT_EQ(flock(lock, LOCK_EX), 0);
     EXPECT_FAIL(pack(&config), BUSY, "another pack");
     close(lock);
     EXPECT_OK(pack(&config));
     EXPECT(!file_exists(busy));
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
 
     EXPECT_FAIL(pack(&config), BAD_USAGE, "exists already");
     config.force = true;
     config.source.toy_items = 200;
     EXPECT_OK(pack(&config));
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
     EXPECT(!file_exists(support_path(folder, "target.replaced")));
     size_t bytes;
     free(support_read_column(out, "train", "vector", 0, &bytes));
@@ -336,7 +340,7 @@ static void test_target_folder(void) {
     // A failing replacement leaves the old set in place.
     config.input = &(PackInput){"no-such-source", NULL};
     EXPECT_FAIL(pack(&config), NOT_FOUND, "no-such-source");
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
 
     config.input = &(PackInput){"two-moons", NULL};
     config.out = support_path(folder, "mine");
@@ -401,7 +405,8 @@ static void test_heartbeat(void) {
     free(bit);
     free(other);
     Dataset *dataset = NULL;
-    EXPECT_OK(dataset_open(out, "valid", 0, &dataset));
+    EXPECT_OK(
+        dataset_open(&(DatasetConfig){.path = out, .split = "valid", .cache_bytes = 0}, &dataset));
     const DatasetInfo *info = dataset_info(dataset);
     EXPECT_EQ(info->items, 5000);
     EXPECT_EQ(info->kind, KIND_TOKENS);
@@ -409,7 +414,7 @@ static void test_heartbeat(void) {
     EXPECT(info->column[0].dims == 1 && info->column[0].dim[0] == 20 && info->classes == 0);
     EXPECT(!dataset_is_drawn(info));
     dataset_close(dataset);
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
 }
 
 typedef struct {
@@ -454,10 +459,11 @@ static void test_two_shards(void) {
     support_pack(source, out);
     EXPECT(file_exists(support_path(out, "train-image-00001.zst")));
     EXPECT(!file_exists(support_path(out, "train-image-00002.zst")));
-    EXPECT_OK(dataset_verify(out));
+    EXPECT_OK(dataset_verify(out, 0, 1));
     Dataset *dataset = NULL;
     uint8_t *image = malloc((size_t)SIDE * SIDE);
-    EXPECT_OK(dataset_open(out, "train", 0, &dataset));
+    EXPECT_OK(
+        dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 0}, &dataset));
     EXPECT_OK(dataset_read(dataset, 0, 17, 1, image));
     EXPECT_EQ(image[0], 0);
     EXPECT_OK(dataset_read(dataset, 0, 0, 1, image));

@@ -180,7 +180,7 @@ static void test_ranks(void) {
     Made made = large();
     PackConfig config = config_of(&made, "alone");
     EXPECT_OK(pack(&config));
-    EXPECT_OK(dataset_verify(config.out));
+    EXPECT_OK(dataset_verify(config.out, 0, 1));
     pack_by_ranks(large(), "together", STATUS_OK);
     expect_same_folders(config.out, support_path(folder, "together"));
     EXPECT(file_exists(support_path(config.out, "train-image-00002.zst")));
@@ -233,7 +233,7 @@ static void test_resume_of_something_else(void) {
     config.limit = UNIT + 1;
     EXPECT_OK(pack(&config));
     EXPECT_EQ(made.reads, UNIT + 1 + SAMPLES / 5);
-    EXPECT_OK(dataset_verify(config.out));
+    EXPECT_OK(dataset_verify(config.out, 0, 1));
 }
 
 // ---- bad samples --------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ static void test_bad_samples(void) {
     config.skip_bad = true;
     EXPECT_OK(pack(&config));
     EXPECT_EQ(made.reads, 0); // all units were there
-    EXPECT_OK(dataset_verify(config.out));
+    EXPECT_OK(dataset_verify(config.out, 0, 1));
     int64_t count;
     uint16_t *label = labels_of(config.out, "train", &count);
     EXPECT_EQ(count, SAMPLES - 56);
@@ -311,7 +311,10 @@ static void test_limit_and_no_shuffle(void) {
     for (int64_t i = 0; i < count; ++i) EXPECT_EQ(label[i], 100 + i);
     free(label);
     Dataset *dataset;
-    EXPECT_FAIL(dataset_open(config.out, "valid", 0, &dataset), NOT_FOUND, "it has train, test");
+    EXPECT_FAIL(
+        dataset_open(&(DatasetConfig){.path = config.out, .split = "valid", .cache_bytes = 0},
+                     &dataset),
+        NOT_FOUND, "it has train, test");
 }
 
 static void test_one_split(void) {
@@ -356,7 +359,8 @@ static void test_two_texts(void) {
     size_t bytes;
     uint8_t *symbol = support_read_column(config.out, "test", "text", 0, &bytes);
     Dataset *dataset;
-    EXPECT_OK(dataset_open(config.out, "train", 0, &dataset));
+    EXPECT_OK(dataset_open(&(DatasetConfig){.path = config.out, .split = "train", .cache_bytes = 0},
+                           &dataset));
     EXPECT_TEXT(dataset_info(dataset)->alphabet, "abcx\xC2\xA9\xC3\x83");
     EXPECT_EQ(memcmp(symbol, "\1\1\2\2\0\0", 6), 0);
     dataset_close(dataset);
