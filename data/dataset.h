@@ -15,7 +15,12 @@
 
 #include "base/status.h"
 
-enum { DATASET_COLUMNS_MOST = 4, DATASET_NAME_BYTES = 64, DATASET_ALPHABET_BYTES = 1024 };
+enum {
+    DATASET_COLUMNS_MOST = 4,
+    DATASET_NAME_BYTES = 64,
+    DATASET_ALPHABET_BYTES = 1024,
+    DATASET_PARTS_MOST = 64,
+};
 
 typedef enum {
     KIND_IMAGE,
@@ -78,13 +83,22 @@ typedef struct {
     void (*warn)(const char *line); // told of tries that failed; any thread; NULL: nobody
 } DatasetConfig;
 
+// Of several folders the items stand one behind the other; they agree in all but name and count.
 typedef struct Dataset Dataset;
 
 // Opens a split; shards are opened when they are needed. Errors: NOT_FOUND (names the folder, and
-// the splits that exist), BAD_DATA (also, of up to 4096 shards: one is missing).
+// the splits that exist), BAD_DATA (also, of up to 4096 shards: one is missing), BAD_CONFIG (two
+// folders do not fit together).
 Status dataset_open(const DatasetConfig *config, Dataset **out);
 void dataset_close(Dataset *dataset);
+// Of all folders together: the sum of items, and an identity that names them all in their order.
 const DatasetInfo *dataset_info(const Dataset *dataset);
+int dataset_parts(const Dataset *dataset); // folders
+// Folder number `part`: its own description, and its first item.
+const DatasetInfo *dataset_part(const Dataset *dataset, int part, int64_t *first);
+// Folder number `part` of a text like that of DatasetConfig.path; false: there are fewer, or it is
+// too long.
+bool dataset_part_path(const char *path, int part, char *out, size_t bytes);
 int dataset_find_column(const Dataset *dataset, const char *name); // -1 if absent
 int dtype_bytes(Dtype dtype);                                      // of one number
 int64_t column_item_bytes(const Column *column);

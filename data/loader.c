@@ -1,47 +1,60 @@
-// The reader thread and its ring of batches.
+// The reader threads and their ring of batches.
 #include "data/loader.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mix.h"
 #include "base/thread.h"
 #include "data/dataset_index.h"
-#include "data/order.h"
+#include "data/filter.h"
 
-enum { DEPTH_MOST = 1024 };
+enum { DEPTH_MOST = 1024, THREADS_MOST = 64, PATH_LINE_BYTES = 1400 };
+
+static const int64_t full_bytes_most = (int64_t)1 << 30;
 
 typedef struct {
-    int64_t step, count, left_outs;
+    int64_t step, count, left_outs, lost;
     void *x; // [share, item] of 4 bytes
     int32_t *label;
     uint64_t *sample, *index;
     uint8_t *left_out;
+    bool ready;          // filled, or failed
+    ErrorRecord failure; // status OK: none
 } RingSlot;
+
+// What one thread works with.
+typedef struct {
+    Loader *loader;
+    pthread_t thread;
+    bool running;
+    MixtureCursor cursor;
+    uint8_t *raw, *changed; // one sample as stored; augmented
+} Worker;
 
 struct Loader {
     LoaderConfig config;
-    DatasetKind kind;
+    DatasetInfo info;
     int label_column; // -1: none
     int64_t item, share, samples;
-    uint64_t seed; // of the order: the run's and the data's
-    Order order;   // of `epoch`
-    uint64_t epoch;
+    Mixture mixture;
+    int64_t part_item[DATASET_PARTS_MOST]; // first item of each folder
     SampleSet left_out;
-    uint8_t *raw;   // one sample as stored
     RingSlot *ring; // one more than `depth`: the batch that is lent
-    int slots;
+    int slots, workers;
+    Worker *worker;
     size_t bytes;
 
-    pthread_t thread;
-    bool running;
-    pthread_mutex_t mutex; // guards what follows
+    pthread_mutex_t mutex; // guards what follows, and ready of each slot
     pthread_cond_t filled_one, freed_one;
-    int filled, next; // batches ready or lent, from slot `next` on
+    int64_t claimed;   // the next step that no thread works at
+    int64_t delivered; // the next step to deliver
     bool lent, stop;
-    ErrorRecord failure; // status OK: none
+    SampleSet lost, lost_new; // lost: all so far; new: not taken yet
     double wait_seconds;
 };
 
@@ -52,116 +65,231 @@ int64_t loader_item(const DatasetInfo *info, int64_t length) {
     return numbers;
 }
 
-int64_t loader_samples(const DatasetInfo *info, int64_t length) {
+static int64_t samples_of(const DatasetInfo *info, int64_t length) {
     return info->kind == KIND_TEXT ? info->items / length : info->items;
 }
 
-static Status read_sample(Loader *loader, RingSlot *slot, int64_t row, int64_t index) {
-    Dataset *dataset = loader->config.dataset;
-    float *number = (float *)slot->x + row * loader->item;
-    int32_t *symbol = (int32_t *)slot->x + row * loader->item;
-    int64_t items = loader->kind == KIND_TEXT ? loader->item : 1;
-    void *to = loader->kind == KIND_VECTOR ? (void *)number : loader->raw;
-    TRY(dataset_read(dataset, 0, index * items, items, to));
-    if (loader->kind == KIND_IMAGE) {
-        for (int64_t i = 0; i < loader->item; ++i) {
-            number[i] = (float)loader->raw[i] / 127.5f - 1.0f;
+int64_t loader_samples(const Dataset *dataset, int64_t length) {
+    int64_t samples = 0, first;
+    for (int i = 0; i < dataset_parts(dataset); ++i)
+        samples += samples_of(dataset_part(dataset, i, &first), length);
+    return samples;
+}
+
+OrderKind loader_usual_order(const DatasetInfo *info) {
+    int64_t item_bytes = column_item_bytes(&info->column[0]);
+    return info->items <= full_bytes_most / item_bytes ? ORDER_FULL : ORDER_WINDOW;
+}
+
+// ---- a sample -----------------------------------------------------------------------------------
+
+// The first item of the main column that belongs to a sample.
+static int64_t first_item(const Loader *loader, int64_t index, int *part) {
+    const MixtureSet *set = loader->mixture.set;
+    *part = 0;
+    while (*part + 1 < loader->mixture.sets && set[*part + 1].first <= index) ++*part;
+    int64_t items = loader->info.kind == KIND_TEXT ? loader->item : 1;
+    return loader->part_item[*part] + (index - set[*part].first) * items;
+}
+
+static int whole_number(Dtype dtype, const uint8_t *from, int64_t i) {
+    uint16_t wide;
+    if (dtype == DTYPE_U8) return from[i];
+    memcpy(&wide, from + 2 * i, 2);
+    return wide;
+}
+
+// From what is stored to what the network reads.
+static void convert(Worker *worker, uint64_t position, float *number, int32_t *symbol) {
+    const Loader *loader = worker->loader;
+    const Column *column = &loader->info.column[0];
+    const Augment *augment = &loader->config.augment;
+    const uint8_t *raw = worker->raw;
+    switch (loader->info.kind) {
+    case KIND_IMAGE:
+        if ((augment->flip || augment->crop > 0) && !loader->config.in_order) {
+            augment_image(augment, loader->config.seed, position, raw, column->dim[0],
+                          column->dim[1], column->dim[2], worker->changed);
+            raw = worker->changed;
         }
-    } else if (loader->kind != KIND_VECTOR) {
-        for (int64_t i = 0; i < loader->item; ++i) symbol[i] = loader->raw[i];
+        for (int64_t i = 0; i < loader->item; ++i) number[i] = (float)raw[i] / 127.5f - 1.0f;
+        break;
+    case KIND_VECTOR:
+    case KIND_LATENT:
+        for (int64_t i = 0; i < loader->item; ++i) number[i] = number_widen(column->dtype, raw, i);
+        break;
+    case KIND_TEXT:
+    case KIND_TOKENS:
+        for (int64_t i = 0; i < loader->item; ++i) symbol[i] = whole_number(column->dtype, raw, i);
     }
-    uint8_t label = 0;
-    if (loader->label_column >= 0) {
-        TRY(dataset_read(dataset, loader->label_column, index, 1, &label));
-    }
-    slot->label[row] = label;
+}
+
+static Status read_sample(Worker *worker, RingSlot *slot, int64_t row, int64_t index) {
+    const Loader *loader = worker->loader;
+    Dataset *dataset = loader->config.dataset;
+    int part;
+    int64_t items = loader->info.kind == KIND_TEXT ? loader->item : 1;
+    int64_t first = first_item(loader, index, &part);
+    uint8_t label[2];
+    TRY(dataset_read(dataset, 0, first, items, worker->raw));
+    convert(worker, slot->sample[row], (float *)slot->x + row * loader->item,
+            (int32_t *)slot->x + row * loader->item);
+    slot->label[row] = 0;
+    if (loader->label_column < 0) return STATUS_OK;
+    TRY(dataset_read(dataset, loader->label_column, first, 1, label));
+    slot->label[row] = whole_number(loader->info.column[loader->label_column].dtype, label, 0);
     return STATUS_OK;
 }
 
-// The sample at a position of the whole training.
-static int64_t sample_at(Loader *loader, uint64_t position) {
-    uint64_t samples = (uint64_t)loader->samples;
-    if (loader->config.in_order) return (int64_t)position;
-    if (position / samples != loader->epoch) {
-        loader->epoch = position / samples;
-        order_init(&loader->order, samples, loader->seed, loader->epoch);
-    }
-    return (int64_t)order_at(&loader->order, position % samples);
+// ---- losses -------------------------------------------------------------------------------------
+
+static bool is_lost(Loader *loader, int64_t index) {
+    pthread_mutex_lock(&loader->mutex);
+    bool lost = sample_set_has(&loader->lost, (uint64_t)index);
+    pthread_mutex_unlock(&loader->mutex);
+    return lost;
 }
 
-// Those of a global batch that are left out: each is looked for where the epochs of the batch have
-// it.
-static int64_t count_left_out(const Loader *loader, int64_t step) {
-    const SampleSet *set = &loader->left_out;
-    uint64_t samples = (uint64_t)loader->samples, batch = (uint64_t)loader->config.batch;
-    uint64_t begin = (uint64_t)step * batch, end = begin + batch;
-    int64_t count = 0;
-    if (set->count == 0) return 0;
-    for (uint64_t epoch = begin / samples; epoch * samples < end; ++epoch) {
-        Order order;
-        order_init(&order, samples, loader->seed, epoch);
-        for (int64_t i = 0; i < set->count; ++i) {
-            uint64_t position = epoch * samples + order_where(&order, set->number[i]);
-            count += position >= begin && position < end;
+// All samples that have an item among those that are lost with this one.
+static Status note_lost(Loader *loader, int64_t index) {
+    int part;
+    int64_t items = loader->info.kind == KIND_TEXT ? loader->item : 1;
+    int64_t first = first_item(loader, index, &part), from = index, to = index + 1;
+    for (int c = 0; c < loader->info.columns; ++c)
+        for (int64_t item = first; item < first + items;) {
+            int64_t begin, count;
+            bool lost = dataset_lost_range(loader->config.dataset, c, item, &begin, &count);
+            int64_t sample = (begin - loader->part_item[part]) / items;
+            int64_t last = (begin + count - 1 - loader->part_item[part]) / items;
+            sample += loader->mixture.set[part].first;
+            last += loader->mixture.set[part].first;
+            if (lost && sample < from) from = sample;
+            if (lost && last + 1 > to) to = last + 1;
+            item = begin + count;
         }
-    }
-    return count;
+    const MixtureSet *set = &loader->mixture.set[part];
+    if (to > set->first + set->samples) to = set->first + set->samples; // of a text's rest
+    pthread_mutex_lock(&loader->mutex);
+    Status status = sample_set_add_range(&loader->lost, (uint64_t)from, (uint64_t)to);
+    if (status == STATUS_OK)
+        status = sample_set_add_range(&loader->lost_new, (uint64_t)from, (uint64_t)to);
+    pthread_mutex_unlock(&loader->mutex);
+    return status;
+}
+
+Status loader_take_lost(Loader *loader, SampleSet *out) {
+    pthread_mutex_lock(&loader->mutex);
+    Status status = sample_set_join(out, &loader->lost_new);
+    if (status == STATUS_OK) sample_set_clear(&loader->lost_new);
+    pthread_mutex_unlock(&loader->mutex);
+    return status;
+}
+
+static bool can_be_skipped(Status status) {
+    return status == STATUS_BAD_DATA || status == STATUS_NOT_FOUND || status == STATUS_IO ||
+           status == STATUS_COMM;
+}
+
+// ---- a batch ------------------------------------------------------------------------------------
+
+static void blank_row(const Loader *loader, RingSlot *slot, int64_t row) {
+    slot->left_out[row] = 1;
+    slot->label[row] = 0;
+    memset((float *)slot->x + row * loader->item, 0, (size_t)loader->item * sizeof(float));
 }
 
 // Nothing of a left-out sample is looked at: its bytes may be what is wrong with it.
-static Status fill_row(Loader *loader, RingSlot *slot, int64_t row, int64_t index) {
-    slot->left_out[row] = sample_set_has(&loader->left_out, (uint64_t)index);
-    if (!slot->left_out[row]) return read_sample(loader, slot, row, index);
-    memset((float *)slot->x + row * loader->item, 0, (size_t)loader->item * sizeof(float));
-    slot->label[row] = 0;
-    return STATUS_OK;
+static Status fill_row(Worker *worker, RingSlot *slot, int64_t row, int64_t index) {
+    Loader *loader = worker->loader;
+    slot->left_out[row] = 0;
+    if (sample_set_has(&loader->left_out, (uint64_t)index)) {
+        blank_row(loader, slot, row);
+        return STATUS_OK;
+    }
+    Status status = STATUS_OK;
+    bool lost = loader->config.skip_lost && is_lost(loader, index);
+    if (!lost) status = read_sample(worker, slot, row, index);
+    if (status != STATUS_OK && loader->config.skip_lost && can_be_skipped(status)) {
+        error_clear();
+        status = note_lost(loader, index);
+        lost = true;
+    }
+    if (lost) {
+        blank_row(loader, slot, row);
+        ++slot->lost;
+    }
+    return status;
 }
 
-static Status fill_slot(Loader *loader, RingSlot *slot, int64_t step) {
+static int64_t sample_at(Worker *worker, int64_t position) {
+    int set;
+    if (worker->loader->config.in_order) return position;
+    return mixture_at(&worker->cursor, (uint64_t)position, &set);
+}
+
+// Those of a global batch that are left out.
+static int64_t count_left_out(Worker *worker, int64_t step) {
+    const Loader *loader = worker->loader;
+    int64_t count = 0, begin = step * loader->config.batch;
+    if (loader->left_out.count == 0) return 0;
+    for (int64_t i = 0; i < loader->config.batch; ++i)
+        count += sample_set_has(&loader->left_out, (uint64_t)sample_at(worker, begin + i));
+    return count;
+}
+
+static Status fill_slot(Worker *worker, RingSlot *slot, int64_t step) {
+    const Loader *loader = worker->loader;
     const LoaderConfig *config = &loader->config;
     slot->step = step;
-    slot->count = 0;
-    slot->left_outs = count_left_out(loader, step);
+    slot->count = slot->lost = 0;
+    slot->left_outs = count_left_out(worker, step);
     for (int64_t row = 0; row < loader->share; ++row) {
         int64_t position = step * config->batch + config->share_begin + row;
         if (config->in_order && position >= loader->samples) break;
-        int64_t index = sample_at(loader, (uint64_t)position);
+        int64_t index = sample_at(worker, position);
         slot->sample[row] = (uint64_t)position;
         slot->index[row] = (uint64_t)index;
-        TRY(fill_row(loader, slot, row, index));
+        TRY(fill_row(worker, slot, row, index));
         ++slot->count;
     }
     return STATUS_OK;
 }
 
-// Waits for a free slot; false: the loader is being closed.
-static bool wait_for_room(Loader *loader, int *slot) {
+// ---- the threads --------------------------------------------------------------------------------
+
+static RingSlot *slot_of(const Loader *loader, int64_t step) {
+    return &loader->ring[step % loader->slots];
+}
+
+// Waits for a free slot and takes the next step; false: the loader is being closed.
+static bool claim(Loader *loader, int64_t *step) {
     pthread_mutex_lock(&loader->mutex);
-    while (loader->filled == loader->slots && !loader->stop) {
+    while (loader->claimed - loader->delivered + loader->lent >= loader->slots && !loader->stop)
         pthread_cond_wait(&loader->freed_one, &loader->mutex);
-    }
+    *step = loader->claimed++;
     bool go_on = !loader->stop;
-    *slot = (loader->next + loader->filled) % loader->slots;
     pthread_mutex_unlock(&loader->mutex);
     return go_on;
 }
 
-static void *run_reader(void *argument) {
-    Loader *loader = argument;
-    int slot;
-    for (int64_t step = loader->config.step; wait_for_room(loader, &slot); ++step) {
-        Status status = fill_slot(loader, &loader->ring[slot], step);
+static void *run_worker(void *argument) {
+    Worker *worker = argument;
+    Loader *loader = worker->loader;
+    int64_t step;
+    Status status = STATUS_OK;
+    while (status == STATUS_OK && claim(loader, &step)) {
+        RingSlot *slot = slot_of(loader, step);
+        status = fill_slot(worker, slot, step);
         pthread_mutex_lock(&loader->mutex);
-        if (status == STATUS_OK)
-            ++loader->filled;
-        else
-            loader->failure = error_take();
-        pthread_cond_signal(&loader->filled_one);
+        slot->failure = status == STATUS_OK ? (ErrorRecord){0} : error_take();
+        slot->ready = true;
+        pthread_cond_broadcast(&loader->filled_one);
         pthread_mutex_unlock(&loader->mutex);
-        if (status != STATUS_OK) break;
     }
     return NULL;
 }
+
+// ---- opening ------------------------------------------------------------------------------------
 
 static Status check_config(const LoaderConfig *config) {
     const DatasetInfo *info = dataset_info(config->dataset);
@@ -177,18 +305,47 @@ static Status check_config(const LoaderConfig *config) {
             "a batch of %lld samples is not possible", (long long)config->batch);
     FAIL_IF(config->depth < 1 || config->depth > DEPTH_MOST, BAD_CONFIG,
             "reading %d batches ahead is not possible; choose 1 to %d", config->depth, DEPTH_MOST);
+    FAIL_IF(config->threads > THREADS_MOST, BAD_CONFIG, "%d threads to read are not possible",
+            config->threads);
+    FAIL_IF((config->augment.flip || config->augment.crop > 0) && info->kind != KIND_IMAGE,
+            BAD_CONFIG, "data.flip and data.crop are for images, and set \"%s\" is of kind %s",
+            info->name, dataset_kind_names[info->kind]);
     REQUIRE(config->share_begin >= 0 && config->share_begin <= config->share_end);
     REQUIRE(config->share_end <= config->batch);
+    int64_t samples = loader_samples(config->dataset, config->length);
     const SampleSet *left_out = config->left_out;
     FAIL_IF(left_out != NULL && left_out->count > 0 &&
-                left_out->number[left_out->count - 1] >=
-                    (uint64_t)loader_samples(info, config->length),
+                sample_set_last(left_out) >= (uint64_t)samples,
             BAD_DATA, "sample %llu is to be left out, but set \"%s\" has only %lld",
-            (unsigned long long)left_out->number[left_out->count - 1], info->name,
-            (long long)loader_samples(info, config->length));
+            (unsigned long long)sample_set_last(left_out), info->name, (long long)samples);
     FAIL_IF(config->step < 0 || config->step > INT64_MAX / 4 / config->batch, BAD_CONFIG,
             "step %lld is out of range", (long long)config->step);
     return STATUS_OK;
+}
+
+static Status open_mixture(Loader *loader) {
+    const LoaderConfig *config = &loader->config;
+    Mixture *mixture = &loader->mixture;
+    double weight[MIXTURE_SETS_MOST];
+    bool weighted = config->weights != NULL && config->weights[0] != '\0';
+    mixture->sets = dataset_parts(config->dataset);
+    mixture->kind = config->order;
+    mixture->window = config->window;
+    mixture->seed = mix64(config->seed ^ mix64(loader->info.identity + MIX_GOLDEN));
+    for (int i = 0; i < mixture->sets; ++i) {
+        const DatasetInfo *info = dataset_part(config->dataset, i, &loader->part_item[i]);
+        int64_t group = info->column[0].group_items;
+        if (info->kind == KIND_TEXT) group /= config->length;
+        mixture->set[i] = (MixtureSet){
+            .samples = samples_of(info, config->length),
+            .group = group > 0 ? group : 1,
+            .seed = mix64(config->seed ^ mix64(info->identity + MIX_GOLDEN)),
+        };
+        FAIL_IF(mixture->set[i].samples < 1, BAD_CONFIG, "set \"%s\" holds no whole sample",
+                info->name);
+    }
+    if (weighted) TRY(mixture_parse_weights(config->weights, mixture->sets, weight));
+    return mixture_init(mixture, weighted ? weight : NULL);
 }
 
 // Counts and takes; NULL only when there is no memory.
@@ -201,10 +358,9 @@ static void *take(Loader *loader, size_t count, size_t bytes) {
 static Status take_ring(Loader *loader) {
     size_t share = (size_t)loader->share, item = (size_t)loader->item;
     loader->slots = loader->config.depth + 1;
-    loader->raw = take(loader, item, 1);
     loader->ring = take(loader, (size_t)loader->slots, sizeof *loader->ring);
     FAIL_IF(item > 0 && share > SIZE_MAX / 4 / item, NO_MEMORY, "a batch is too large for memory");
-    bool enough = loader->raw != NULL && loader->ring != NULL;
+    bool enough = loader->ring != NULL;
     for (int i = 0; i < loader->slots && enough; ++i) {
         RingSlot *slot = &loader->ring[i];
         slot->x = take(loader, share * item, 4);
@@ -215,40 +371,59 @@ static Status take_ring(Loader *loader) {
         enough = slot->x != NULL && slot->label != NULL && slot->sample != NULL &&
                  slot->index != NULL && slot->left_out != NULL;
     }
-    FAIL_IF(!enough, NO_MEMORY, "no memory for %d batches of %lld samples; lower data.prefetch",
+    FAIL_IF(!enough, NO_MEMORY, "no memory for %d batches of %lld samples; lower data.read_ahead",
             loader->slots, (long long)loader->share);
     return STATUS_OK;
 }
 
-static Status start_reader(Loader *loader) {
-    int error = thread_start(&loader->thread, "dye-loader", NULL, run_reader, loader);
-    FAIL_IF(error != 0, IO, "the reader thread does not start: %s", strerror(error));
-    loader->running = true;
+static Status start_workers(Loader *loader) {
+    int threads = loader->config.threads > 0 ? loader->config.threads : 1;
+    loader->worker = take(loader, (size_t)threads, sizeof *loader->worker);
+    FAIL_IF(loader->worker == NULL, NO_MEMORY, "no memory for %d threads", threads);
+    loader->workers = threads;
+    for (int i = 0; i < threads; ++i) {
+        Worker *worker = &loader->worker[i];
+        worker->loader = loader;
+        mixture_cursor_init(&worker->cursor, &loader->mixture);
+        worker->raw = take(loader, (size_t)loader->item, 4);
+        worker->changed = take(loader, (size_t)loader->item, 1);
+        FAIL_IF(worker->raw == NULL || worker->changed == NULL, NO_MEMORY,
+                "no memory for a sample");
+    }
+    for (int i = 0; i < threads; ++i) {
+        Worker *worker = &loader->worker[i];
+        int error = thread_start(&worker->thread, "dye-loader", NULL, run_worker, worker);
+        FAIL_IF(error != 0, IO, "the reader thread does not start: %s", strerror(error));
+        worker->running = true;
+    }
     return STATUS_OK;
 }
 
 Status loader_open(const LoaderConfig *config, Loader **out) {
     Status status = STATUS_OK;
     TRY(check_config(config));
-    const DatasetInfo *info = dataset_info(config->dataset);
     Loader *loader = calloc(1, sizeof *loader);
     FAIL_IF(loader == NULL, NO_MEMORY, "no memory for the loader");
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&loader->mutex, NULL);
-    pthread_cond_init(&loader->filled_one, NULL);
+    pthread_cond_init(&loader->filled_one, &monotonic);
     pthread_cond_init(&loader->freed_one, NULL);
+    pthread_condattr_destroy(&monotonic);
     loader->config = *config;
-    loader->kind = info->kind;
+    loader->info = *dataset_info(config->dataset);
     loader->label_column = dataset_find_column(config->dataset, "label");
-    loader->item = loader_item(info, config->length);
+    loader->item = loader_item(&loader->info, config->length);
     loader->share = config->share_end - config->share_begin;
-    loader->samples = loader_samples(info, config->length);
-    loader->seed = mix64(config->seed ^ mix64(info->identity + MIX_GOLDEN));
-    order_init(&loader->order, (uint64_t)loader->samples, loader->seed, 0);
+    loader->samples = loader_samples(config->dataset, config->length);
+    loader->claimed = loader->delivered = config->step;
     loader->bytes = sizeof *loader;
+    TRY_OR(fail, status, open_mixture(loader));
     if (config->left_out != NULL)
         TRY_OR(fail, status, sample_set_join(&loader->left_out, config->left_out));
     TRY_OR(fail, status, take_ring(loader));
-    TRY_OR(fail, status, start_reader(loader));
+    TRY_OR(fail, status, start_workers(loader));
     *out = loader;
     return STATUS_OK;
 fail:
@@ -256,15 +431,22 @@ fail:
     return status;
 }
 
+static void stop_workers(Loader *loader) {
+    pthread_mutex_lock(&loader->mutex);
+    loader->stop = true;
+    pthread_cond_broadcast(&loader->freed_one);
+    pthread_mutex_unlock(&loader->mutex);
+    for (int i = 0; i < loader->workers; ++i) {
+        Worker *worker = &loader->worker[i];
+        if (worker->running) pthread_join(worker->thread, NULL);
+        free(worker->raw);
+        free(worker->changed);
+    }
+}
+
 void loader_close(Loader *loader) {
     if (loader == NULL) return;
-    if (loader->running) {
-        pthread_mutex_lock(&loader->mutex);
-        loader->stop = true;
-        pthread_cond_signal(&loader->freed_one);
-        pthread_mutex_unlock(&loader->mutex);
-        pthread_join(loader->thread, NULL);
-    }
+    stop_workers(loader);
     for (int i = 0; loader->ring != NULL && i < loader->slots; ++i) {
         free(loader->ring[i].x);
         free(loader->ring[i].label);
@@ -276,38 +458,66 @@ void loader_close(Loader *loader) {
     pthread_cond_destroy(&loader->filled_one);
     pthread_cond_destroy(&loader->freed_one);
     sample_set_clear(&loader->left_out);
+    sample_set_clear(&loader->lost);
+    sample_set_clear(&loader->lost_new);
+    free(loader->worker);
     free(loader->ring);
-    free(loader->raw);
     free(loader);
 }
 
-// Gives the lent slot back and waits for the next; false: there is a failure instead.
-static bool advance(Loader *loader) {
+// ---- delivery -----------------------------------------------------------------------------------
+
+static void tell_wait(Loader *loader, double seconds) {
+    char line[PATH_LINE_BYTES], busy[PATH_LINE_BYTES - 100] = "no read is under way";
+    if (loader->config.tell == NULL) return;
+    (void)dataset_busy(loader->config.dataset, busy, sizeof busy);
+    snprintf(line, sizeof line, "step %lld has waited for its samples for %.0f s: reading %s",
+             (long long)loader->delivered + 1, seconds, busy);
+    loader->config.tell(line);
+}
+
+// Under the lock, until the slot is ready; every few seconds people are told.
+static void wait_for(Loader *loader, const RingSlot *slot) {
+    struct timespec until;
+    double start = clock_now();
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    while (!slot->ready) {
+        until.tv_sec += LOADER_PATIENCE;
+        int error = 0;
+        while (!slot->ready && error != ETIMEDOUT)
+            error = pthread_cond_timedwait(&loader->filled_one, &loader->mutex, &until);
+        if (slot->ready) break;
+        pthread_mutex_unlock(&loader->mutex);
+        tell_wait(loader, clock_now() - start);
+        pthread_mutex_lock(&loader->mutex);
+    }
+    loader->wait_seconds += clock_now() - start;
+}
+
+// Gives the lent slot back and waits for the next.
+static const RingSlot *advance(Loader *loader) {
     pthread_mutex_lock(&loader->mutex);
     if (loader->lent) {
-        loader->next = (loader->next + 1) % loader->slots;
-        --loader->filled;
         loader->lent = false;
         pthread_cond_signal(&loader->freed_one);
     }
-    if (loader->filled == 0 && loader->failure.status == STATUS_OK) {
-        double start = clock_now();
-        while (loader->filled == 0 && loader->failure.status == STATUS_OK) {
-            pthread_cond_wait(&loader->filled_one, &loader->mutex);
-        }
-        loader->wait_seconds += clock_now() - start;
+    RingSlot *slot = slot_of(loader, loader->delivered);
+    if (!slot->ready) wait_for(loader, slot);
+    if (slot->failure.status == STATUS_OK) {
+        slot->ready = false;
+        loader->lent = true;
+        ++loader->delivered;
     }
-    loader->lent = loader->filled > 0;
     pthread_mutex_unlock(&loader->mutex);
-    return loader->lent;
+    return slot;
 }
 
 Status loader_next(Loader *loader, Batch *out) {
-    if (!advance(loader)) {
-        Status status = error_restore(&loader->failure); // the thread has ended: no lock needed
+    const RingSlot *slot = advance(loader);
+    if (slot->failure.status != STATUS_OK) {
+        Status status = error_restore(&slot->failure);
         return error_trail(status, __FILE__, __LINE__, __func__);
     }
-    const RingSlot *slot = &loader->ring[loader->next];
     *out = (Batch){.step = slot->step,
                    .count = slot->count,
                    .x = slot->x,
@@ -315,7 +525,8 @@ Status loader_next(Loader *loader, Batch *out) {
                    .sample = slot->sample,
                    .index = slot->index,
                    .left_out = slot->left_out,
-                   .left_outs = slot->left_outs};
+                   .left_outs = slot->left_outs,
+                   .lost = slot->lost};
     return STATUS_OK;
 }
 

@@ -104,7 +104,7 @@ Status walk_all(const Walk *walk, Comm *comm) {
 
 Status walk_open(Walk *walk, Engine *engine, const EvalRequest *request, int visits) {
     *walk = (Walk){.request = request, .engine = engine, .visits = visits};
-    walk->total = loader_samples(dataset_info(request->data), request->length);
+    walk->total = loader_samples(request->data, request->length);
     FAIL_IF(walk->total < 1, BAD_DATA, "the held-out split holds no whole sample");
     if (request->samples > 0 && request->samples < walk->total) walk->total = request->samples;
     TRY(engine_use(engine, request->weights)); // times may depend on them

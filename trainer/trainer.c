@@ -40,7 +40,7 @@ static Status open_data(Trainer *t) {
     const DatasetInfo *info = dataset_info(t->data);
     FAIL_IF(info->kind == KIND_TEXT && data->length < 1, BAD_CONFIG,
             "data.length must be given for the text %s", data->path);
-    FAIL_IF(loader_samples(info, data->length) < 1, BAD_CONFIG,
+    FAIL_IF(loader_samples(t->data, data->length) < 1, BAD_CONFIG,
             "%s holds no whole sample of data.length = %d symbols", data->path, data->length);
     return STATUS_OK;
 }
