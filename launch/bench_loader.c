@@ -33,7 +33,10 @@ static Status measure_alone(Bench *bench, double seconds, double *rate) {
     int begin, end;
     int64_t grain = s->train.batch / s->train.grains;
     grain_share(s->train.grains, comm_world(bench->comm), comm_rank(bench->comm), &begin, &end);
-    TRY(dataset_open(&(DatasetConfig){.path = s->data.path, .split = "train", .cache_bytes = (size_t)s->data.cache}, &data));
+    TRY(dataset_open(&(DatasetConfig){.path = s->data.path,
+                                      .split = "train",
+                                      .cache_bytes = (size_t)s->data.cache},
+                     &data));
     LoaderConfig config = {.dataset = data,
                            .seed = s->train.seed,
                            .length = s->data.length,

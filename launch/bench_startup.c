@@ -8,7 +8,10 @@
 static Status time_data(const Bench *bench, double *seconds) {
     Dataset *data;
     double began = clock_now();
-    TRY(dataset_open(&(DatasetConfig){.path = bench->settings.data.path, .split = "train", .cache_bytes = (size_t)bench->settings.data.cache}, &data));
+    TRY(dataset_open(&(DatasetConfig){.path = bench->settings.data.path,
+                                      .split = "train",
+                                      .cache_bytes = (size_t)bench->settings.data.cache},
+                     &data));
     *seconds = clock_now() - began;
     dataset_close(data);
     return STATUS_OK;
@@ -18,7 +21,8 @@ static Status time_engine(const Bench *bench, double *seconds) {
     const RunSettings *s = &bench->settings;
     Dataset *data;
     Engine engine;
-    TRY(dataset_open(&(DatasetConfig){.path = s->data.path, .split = "train", .cache_bytes = 0}, &data));
+    TRY(dataset_open(&(DatasetConfig){.path = s->data.path, .split = "train", .cache_bytes = 0},
+                     &data));
     EngineConfig config = {.network = &s->model,
                            .process = &s->process,
                            .data = dataset_info(data),

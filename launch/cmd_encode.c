@@ -61,7 +61,10 @@ static Status parse(int argc, char **argv, EncodeCommand *command) {
 static Status open_split(EncodeCommand *command, const char *name, int split) {
     const Engine *engine = &command->trained.engine;
     int64_t batch = engine->capacity * engine->lanes;
-    TRY(dataset_open(&(DatasetConfig){.path = command->input.path, .split = name, .cache_bytes = (size_t)1 << 26}, &command->data));
+    TRY(dataset_open(&(DatasetConfig){.path = command->input.path,
+                                      .split = name,
+                                      .cache_bytes = (size_t)1 << 26},
+                     &command->data));
     LoaderConfig loader = {
         .dataset = command->data, .batch = batch, .share_end = batch, .depth = 2, .in_order = true};
     TRY(loader_open(&loader, &command->loader));

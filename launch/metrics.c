@@ -93,8 +93,8 @@ static void print_record(FILE *file, const Params *params, const MetricsRecord *
     fprintf(file, ", \"slowest_rank\": %d", record->slowest_rank);
     print_number(file, "slowest_excess_s", record->slowest_excess_s);
     fprintf(file, ", \"slowest_cause\": \"%s\"", slow_cause_name(record->slowest_cause));
-    fprintf(file, ", \"skipped\": %" PRId64 ", \"left_out\": %" PRId64, record->skipped,
-            record->left_out);
+    fprintf(file, ", \"skipped\": %" PRId64 ", \"left_out\": %" PRId64 ", \"lost\": %" PRId64,
+            record->skipped, record->left_out, record->lost);
     if (record->has_fingerprint) print_fingerprints(file, params, record);
     fputs("}\n", file);
 }

@@ -18,11 +18,26 @@
 static const SchemaRow rows[] = {
     TEXT(run.dir, "runs/unnamed", FREE, "folder of this run: checkpoints, metrics, samples"),
 
-    TEXT(data.path, "", FREE, "data set folder, made by dye pack; at a resume the same data"),
+    TEXT(data.path, "", FREE,
+         "data set folder, made by dye pack, or several that are mixed: A, B; at a resume the same"
+         " data"),
+    TEXT(data.weights, "", FIXED, "of several data sets: 0.7, 0.3; without: by their samples"),
     NUMBER(data.length, "0", 0, 65536, NONE, FIXED, "text: symbols of a sample"),
-    CHOICE(data.order, "full", "full", FIXED, "order of samples: a full permutation each epoch"),
+    CHOICE(data.order, "auto", "auto|full|window", FIXED,
+           "a full permutation each epoch, or one in windows of groups, for disks; auto: full for"
+           " what decodes to 1 GiB or less"),
+    NUMBER(data.window, "64", 1, 1e6, NONE, FIXED, "groups (of 256 KiB) of a window"),
+    SCHEMA_SWITCH(RunSettings, data.flip, "false", SCHEMA_FIXED,
+                  "images: half of them mirrored in training"),
+    NUMBER(data.crop, "0", 0, 1024, NONE, FIXED,
+           "images: shifted by up to so many pixels in training, black beyond the edge"),
+    CHOICE(data.held_out, "auto", "auto|valid|test|none", FREE,
+           "split of the held-out loss; auto: valid, else test"),
+    CHOICE(data.lost, "stop", "stop|skip", FREE,
+           "a part of the data that cannot be read ends the run, or is left out"),
     NUMBER(data.cache, "1G", 0, 0x1p50, BYTES, FREE, "memory for decoded groups"),
     NUMBER(data.read_ahead, "4", 1, 1024, NONE, FREE, "batches read ahead of the step"),
+    NUMBER(data.threads, "1", 1, 64, NONE, FREE, "threads of a rank that read them"),
 
     CHOICE(model.family, "dit", "dit|mlp|fsq", FIXED,
            "backbone: transformer, MLP for vectors, or two transformers with codes between them"),

@@ -63,7 +63,10 @@ Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const 
     TRY(run_config_read(path, config->overrides, config->override_count, &out->settings));
     const RunSettings *settings = &out->settings;
     TRY(cores_choose(comm, settings->device.threads, &out->cores));
-    TRY(dataset_open(&(DatasetConfig){.path = settings->data.path, .split = config->split, .cache_bytes = (size_t)settings->data.cache}, &out->data));
+    TRY(dataset_open(&(DatasetConfig){.path = settings->data.path,
+                                      .split = config->split,
+                                      .cache_bytes = (size_t)settings->data.cache},
+                     &out->data));
     EngineConfig engine = {.network = &settings->model,
                            .process = &settings->process,
                            .data = dataset_info(out->data),

@@ -167,7 +167,7 @@ static Status blame_all(Blame *blame) {
     if (count == 0) {
         tell_no_sample(t, ", but each grain's is when it is made again: a host computed wrongly, or"
                           " the sum is too large");
-    } else if (count == batch - blame->batch->left_outs) {
+    } else if (count == batch - blame->batch->left_outs - t->lost_now) {
         tell_no_sample(t, " for any sample: it is the weights");
     } else {
         tell_samples(blame);

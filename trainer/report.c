@@ -73,7 +73,7 @@ static void format_progress(const Trainer *t, const MetricsRecord *record, char 
                             size_t bytes) {
     int64_t steps = t->settings.train.steps;
     double seconds = (double)((steps - t->step) * t->settings.train.batch);
-    char eta[32], saved[48] = "no checkpoint yet", slow[160] = "";
+    char eta[32], saved[48] = "no checkpoint yet", slow[160] = "", lost[48] = "";
     clock_format(record->samples_per_s > 0 ? seconds / record->samples_per_s : 0, eta, sizeof eta);
     if (t->saved_step > 0 || t->step == 0) {
         char age[32];
@@ -84,12 +84,14 @@ static void format_progress(const Trainer *t, const MetricsRecord *record, char 
         snprintf(slow, sizeof slow, " | slowest rank %d on %s +%.0f ms (%s)", record->slowest_rank,
                  record->slowest_host, record->slowest_excess_s * 1e3,
                  slow_cause_name(record->slowest_cause));
+    if (record->lost > 0) snprintf(lost, sizeof lost, " | %" PRId64 " samples lost", record->lost);
     snprintf(out, bytes,
              "step %" PRId64 " of %" PRId64 ", %" PRId64
              " samples, %.1f %%, ETA %s | %.0f samples/s"
-             " | loss %.5f | grad norm %.3f%s | %s",
+             " | loss %.5f | grad norm %.3f | data wait %.1f ms%s%s | %s",
              t->step, steps, record->samples, 100.0 * (double)t->step / (double)steps, eta,
-             record->samples_per_s, record->loss, record->grad_norm, slow, saved);
+             record->samples_per_s, record->loss, record->grad_norm,
+             1e3 * record->data_wait_s / (double)t->totals.steps, lost, slow, saved);
 }
 
 static MetricsRecord make_record(const Trainer *t) {
@@ -102,6 +104,7 @@ static MetricsRecord make_record(const Trainer *t) {
         .data_wait_s = t->totals.data_wait,
         .skipped = t->skipped,
         .left_out = t->left_out.count,
+        .lost = t->lost.count,
     };
     double seconds = clock_now() - t->totals.started;
     record.samples_per_s = (double)(t->totals.steps * t->settings.train.batch) / seconds;

@@ -149,6 +149,8 @@ void state_close(Trainer *t) {
     free(t->host_memory);
     sample_set_clear(&t->suspects);
     sample_set_clear(&t->left_out);
+    sample_set_clear(&t->lost);
+    sample_set_clear(&t->lost_new);
 }
 
 // ---- one part, to and from the host -----------------------------------------------------------
@@ -281,12 +283,13 @@ static Status check_lock(Trainer *t) {
 static json_t *make_facts(const Trainer *t) {
     int64_t count;
     const double *times = process_times(t->engine.process, &count);
-    return json_pack(
-        "{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o*}", "config", json_hex64(t->context.fixed_hash),
-        "data", json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
-        "skips_in_row", (json_int_t)t->skips_in_row, "back_from", (json_int_t)t->back_from,
-        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out),
-        "times", count > 0 ? json_numbers(times, count) : NULL);
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o*}", "config",
+                     json_hex64(t->context.fixed_hash), "data",
+                     json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
+                     "skips_in_row", (json_int_t)t->skips_in_row, "back_from",
+                     (json_int_t)t->back_from, "suspects", sample_set_json(&t->suspects),
+                     "left_out", sample_set_json(&t->left_out), "lost", sample_set_json(&t->lost),
+                     "times", count > 0 ? json_numbers(times, count) : NULL);
 }
 
 // A key that older checkpoints lack is 0 there.
@@ -320,7 +323,8 @@ static Status read_facts(Trainer *t, const json_t *facts, uint64_t *identity) {
     TRY(read_times(t, facts));
     sample_set_clear(&t->suspects);
     TRY(sample_set_read(facts, "suspects", "manifest.json", &t->suspects));
-    return sample_set_read(facts, "left_out", "manifest.json", &t->left_out);
+    TRY(sample_set_read(facts, "left_out", "manifest.json", &t->left_out));
+    return sample_set_read(facts, "lost", "manifest.json", &t->lost);
 }
 
 Status state_save_start(Trainer *t) {

@@ -194,7 +194,10 @@ typedef struct {
 } StepResult;
 
 static StepResult read_board(Trainer *t, const Batch *batch) {
-    int64_t counted = t->settings.train.batch - batch->left_outs;
+    t->lost_now = 0;
+    for (int rank = 0; rank < comm_world(t->context.comm); ++rank)
+        t->lost_now += (int64_t)t->board.rank[rank * BOARD_RANK_FIELDS + BOARD_LOST];
+    int64_t counted = t->settings.train.batch - batch->left_outs - t->lost_now;
     StepResult result = {
         .items = (double)((counted > 0 ? counted : 1) * process_loss_items(t->engine.process) *
                           process_passes(t->engine.process))};
@@ -283,10 +286,12 @@ Status step_run(Trainer *t) {
     t->save_held = 0;
     mine[BOARD_SAVE_SECONDS] = t->save_seconds;
     mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
+    TRY(lost_note(t, &batch, mine));
     TRY(comm_board(t->context.comm, t->board.values, t->board.count));
 
     journal_enter(PHASE_UPDATE, t->step + 1);
     StepResult result = read_board(t, &batch);
+    TRY(lost_join(t));
     if (result.finite) {
         t->skips_in_row = 0;
         sample_set_clear(&t->suspects);

@@ -26,17 +26,33 @@ static Status check_settings(const RunSettings *s, int world) {
     return STATUS_OK;
 }
 
+static Status open_split(Trainer *t, const char *split, Dataset **out) {
+    const DataConfig *data = &t->settings.data;
+    return dataset_open(&(DatasetConfig){.path = data->path,
+                                         .split = split,
+                                         .cache_bytes = (size_t)data->cache,
+                                         .tries = 3,
+                                         .wait = 0.2,
+                                         .lost_later = strcmp(data->lost, "skip") == 0,
+                                         .warn = t->context.warn},
+                        out);
+}
+
+static Status open_held_out(Trainer *t) {
+    const char *wanted = t->settings.data.held_out;
+    bool any = strcmp(wanted, "auto") == 0;
+    if (strcmp(wanted, "none") == 0) return STATUS_OK;
+    Status status = open_split(t, any ? "valid" : wanted, &t->held_out);
+    if (any && status == STATUS_NOT_FOUND) status = open_split(t, "test", &t->held_out);
+    if (!any || status != STATUS_NOT_FOUND) return status;
+    error_clear(); // nothing held out: no evaluation
+    return STATUS_OK;
+}
+
 static Status open_data(Trainer *t) {
     const DataConfig *data = &t->settings.data;
-    size_t cache = (size_t)data->cache;
-    TRY(dataset_open(&(DatasetConfig){.path = data->path, .split = "train", .cache_bytes = cache}, &t->data));
-    Status status = dataset_open(&(DatasetConfig){.path = data->path, .split = "valid", .cache_bytes = cache}, &t->held_out);
-    if (status == STATUS_NOT_FOUND) status = dataset_open(&(DatasetConfig){.path = data->path, .split = "test", .cache_bytes = cache}, &t->held_out);
-    if (status == STATUS_NOT_FOUND) {
-        error_clear();
-        status = STATUS_OK; // nothing held out: no evaluation
-    }
-    TRY(status);
+    TRY(open_split(t, "train", &t->data));
+    TRY(open_held_out(t));
     const DatasetInfo *info = dataset_info(t->data);
     FAIL_IF(info->kind == KIND_TEXT && data->length < 1, BAD_CONFIG,
             "data.length must be given for the text %s", data->path);
@@ -66,10 +82,17 @@ static Status open_engine(Trainer *t) {
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
+static OrderKind choose_order(const Trainer *t) {
+    const char *order = t->settings.data.order;
+    if (strcmp(order, "auto") == 0) return loader_usual_order(dataset_info(t->data));
+    return strcmp(order, "window") == 0 ? ORDER_WINDOW : ORDER_FULL;
+}
+
 static Status open_loader(Trainer *t, int64_t step) {
     loader_close(t->loader);
     t->loader = NULL;
     const RunSettings *s = &t->settings;
+    SampleSet not_read = {0};
     LoaderConfig config = {.dataset = t->data,
                            .seed = s->train.seed,
                            .length = s->data.length,
@@ -78,8 +101,19 @@ static Status open_loader(Trainer *t, int64_t step) {
                            .share_end = t->grain_end * t->grain_samples,
                            .step = step,
                            .depth = s->data.read_ahead,
-                           .left_out = &t->left_out};
-    return loader_open(&config, &t->loader);
+                           .threads = s->data.threads,
+                           .order = choose_order(t),
+                           .window = s->data.window,
+                           .weights = t->settings.data.weights,
+                           .augment = {s->data.flip, s->data.crop},
+                           .left_out = &not_read,
+                           .skip_lost = strcmp(s->data.lost, "skip") == 0,
+                           .tell = t->context.warn};
+    Status status = sample_set_join(&not_read, &t->left_out);
+    if (status == STATUS_OK) status = sample_set_join(&not_read, &t->lost);
+    if (status == STATUS_OK) status = loader_open(&config, &t->loader);
+    sample_set_clear(&not_read);
+    return status;
 }
 
 // Rank 0 only: folder, its lock, and with --fresh the old checkpoints out of the way.
@@ -122,6 +156,9 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
     report_say(t, "model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample",
                t->settings.model.family, (double)params->size / 1e6, params->parts,
                3 * network_forward_flops(t->engine.network) / 1e9);
+    report_say(t, "data: %s, %" PRId64 " samples, order %s", dataset_info(t->data)->name,
+               loader_samples(t->data, t->settings.data.length),
+               choose_order(t) == ORDER_FULL ? "full" : "in windows");
     report_say(t, "memory of a rank: %s = %.1f MB", t->plan.text, (double)t->plan.total / 1e6);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
@@ -144,7 +181,7 @@ static Status open_all(Trainer *t) {
     journal_enter(PHASE_LOAD, 0);
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
-    if (t->step > 0 || t->left_out.count > 0) TRY(open_loader(t, t->step));
+    if (t->step > 0 || t->left_out.count + t->lost.count > 0) TRY(open_loader(t, t->step));
     TRY(on_rank_0(t, write_records));
     say_start(t, found, opened, clock_now());
     t->last_save = t->last_eval = t->last_sample = clock_now();

@@ -17,11 +17,18 @@
 #include "trainer/evaluate.h"
 
 typedef struct {
-    char path[512];
-    int32_t length;     // text: symbols of a sample
-    char order[8];      // "full"
+    char path[2048];   // of the data set, or of several: "A, B"
+    char weights[256]; // of several: "0.7, 0.3"; "": in proportion to samples
+    int32_t length;    // text: symbols of a sample
+    char order[8];     // "full", "window", "auto": by what the data decode to
+    int32_t window;    // groups
+    bool flip;
+    int32_t crop;       // pixels
+    char held_out[8];   // "valid", "test", "none", "auto": the first that is there
+    char lost[8];       // "stop", "skip": what follows on a group that cannot be read
     int64_t cache;      // bytes for decoded groups
     int32_t read_ahead; // batches
+    int32_t threads;    // that read
 } DataConfig;
 
 typedef struct {
@@ -109,7 +116,7 @@ typedef struct {
     double slowest_excess_s; // over the median rank, per step
     SlowCause slowest_cause; // most of the excess
     int64_t skipped;         // non-finite steps so far
-    int64_t left_out;        // samples that count no more
+    int64_t left_out, lost;  // samples that count no more: not finite, unreadable
     bool has_fingerprint;
     uint64_t fingerprint;
     const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint

@@ -36,7 +36,9 @@ enum {
     BOARD_SECONDS_LEFT,
     BOARD_TIME, // [SLOW_CAUSES] until this rank arrived at the reduction
     BOARD_SAVE_SECONDS = BOARD_TIME + SLOW_CAUSES,
-    BOARD_WRITTEN, // 1: this rank's parts of the save under way
+    BOARD_WRITTEN,     // 1: this rank's parts of the save under way
+    BOARD_LOST,        // samples of this rank's share that could not be read
+    BOARD_LOST_RANGES, // of samples that it has found to be lost since the last step
     BOARD_RANK_FIELDS
 };
 
@@ -87,6 +89,9 @@ struct Trainer {
     int skips_in_row;
     SampleSet suspects;        // blamed for the skips in this row
     SampleSet left_out;        // contribute nothing
+    SampleSet lost;            // could not be read, nor do they
+    SampleSet lost_new;        // found by this rank since the last step
+    int64_t lost_now;          // of the last step's batch, on all ranks
     int64_t back_from;         // step that the run went back from and has not passed yet; 0: none
     const char *bad_near;      // tensor of the last bad gradient
     int astray, astray_before; // 1 + rank that holds other weights, now and the last time; 0: none
@@ -145,6 +150,11 @@ Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all
 // ---- replica.c ----
 // All ranks: does each hold the weights that the owners have? Fills astray, astray_text.
 Status replica_check(Trainer *t);
+
+// ---- lost.c ----
+Status lost_note(Trainer *t, const Batch *batch, double *fields); // into this rank's board fields
+// All ranks, after the board: joins what each has found, and tells of it.
+Status lost_join(Trainer *t);
 
 // ---- blame.c ----
 // All ranks, after a step that is not finite: finds, names and agrees on the samples to blame.

@@ -54,7 +54,10 @@ enum { LEVELS_MOST = 5 };
 
 static Status open_data(Step *step) {
     const RunSettings *s = &step->settings;
-    TRY(dataset_open(&(DatasetConfig){.path = s->data.path, .split = "train", .cache_bytes = (size_t)s->data.cache}, &step->data));
+    TRY(dataset_open(&(DatasetConfig){.path = s->data.path,
+                                      .split = "train",
+                                      .cache_bytes = (size_t)s->data.cache},
+                     &step->data));
     LoaderConfig config = {.dataset = step->data,
                            .seed = s->train.seed,
                            .length = s->data.length,

@@ -32,7 +32,8 @@ static void pack_and_open(SmallModel *model, const char *test, PackConfig config
     REQUIRE(path_format(out, "%s/set", test_folder(test)) == STATUS_OK);
     config.out = out;
     REQUIRE(pack(&config) == STATUS_OK);
-    REQUIRE(dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 1 << 20}, &model->data) == STATUS_OK);
+    REQUIRE(dataset_open(&(DatasetConfig){.path = out, .split = "train", .cache_bytes = 1 << 20},
+                         &model->data) == STATUS_OK);
     REQUIRE(comm_open("local", &model->comm) == STATUS_OK);
 }
 
