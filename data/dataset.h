@@ -109,7 +109,8 @@ bool dataset_is_drawn(const DatasetInfo *info); // samples are pictures: images,
 // BAD_DATA, NOT_FOUND or IO naming shard, group and items, at once whenever it is read from then
 // on.
 Status dataset_read(Dataset *dataset, int column, int64_t first, int64_t count, void *out);
-// The items of the group that `item` belongs to; true: it is lost.
+// The items of the group that `item` belongs to, of the whole shard if it could not be opened;
+// true: they are lost.
 bool dataset_lost_range(Dataset *dataset, int column, int64_t item, int64_t *first, int64_t *count);
 // What the oldest read under way waits for, and since when: "train-image-00012.zst, group 7, for
 // 12 s"; false: none is under way. By any thread.

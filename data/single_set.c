@@ -38,6 +38,7 @@ typedef struct {
     const IndexShard *shard; // [shards], one behind the other
     int32_t *first_group;    // [shards + 1]
     int shards, first_shard; // first_shard: of the store
+    bool *closed;            // [shards] it could not be opened, after all tries
     int32_t groups;
     int32_t *slot_of; // [groups], NONE: not here
     int32_t slots, newest, oldest;
@@ -94,8 +95,9 @@ static Status list_shards(SingleSet *set) {
                 set->shard[set->shards++] = index->shard[i];
         cache->shards = set->shards - cache->first_shard;
         cache->first_group = malloc((size_t)(cache->shards + 1) * sizeof *cache->first_group);
-        FAIL_IF(cache->first_group == NULL, NO_MEMORY, "%s: no memory for %d shards", set->path,
-                cache->shards);
+        cache->closed = calloc((size_t)cache->shards, sizeof *cache->closed);
+        FAIL_IF(cache->first_group == NULL || cache->closed == NULL, NO_MEMORY,
+                "%s: no memory for %d shards", set->path, cache->shards);
         int64_t groups = 0;
         for (int i = 0; i <= cache->shards; ++i) {
             FAIL_IF(groups > INT32_MAX, BAD_DATA, "%s: more groups than this program can count",
@@ -204,6 +206,7 @@ void single_set_close(SingleSet *set) {
             free(loss);
         }
         free(cache->first_group);
+        free(cache->closed);
         free(cache->slot_of);
         free(cache->slot);
         free(cache->memory);
@@ -325,11 +328,14 @@ static Status decode_from(SingleSet *set, const ColumnCache *cache, const Place 
     return STATUS_OK;
 }
 
+// *opened: the shard itself was.
 static Status decode_once(SingleSet *set, const ColumnCache *cache, const Place *place, Read *read,
-                          uint8_t *out) {
+                          uint8_t *out, bool *opened) {
     const BlockReader *reader;
     int shard = cache->first_shard + place->shard;
+    *opened = false;
     TRY(shard_store_lend(set->store, shard, &reader));
+    *opened = true;
     Status status = decode_from(set, cache, place, reader, read, out);
     shard_store_return(set->store, shard, status != STATUS_OK);
     return status;
@@ -345,17 +351,21 @@ static void tell_failure(const SingleSet *set, const ColumnCache *cache, const P
     set->config.warn(line);
 }
 
-static Status decode_group(SingleSet *set, const ColumnCache *cache, const Place *place, Read *read,
+// What has failed once as a whole is not waited for again.
+static Status decode_group(SingleSet *set, ColumnCache *cache, const Place *place, Read *read,
                            uint8_t *out) {
+    bool opened;
     double wait = set->config.wait;
-    Status status = decode_once(set, cache, place, read, out);
-    for (int try = 1; try < set->config.tries && status != STATUS_OK; ++try) {
+    int tries = cache->closed[place->shard] ? 1 : set->config.tries;
+    Status status = decode_once(set, cache, place, read, out, &opened);
+    for (int try = 1; try < tries && status != STATUS_OK; ++try) {
         tell_failure(set, cache, place, wait);
         error_clear();
         usleep((useconds_t)(wait * 1e6));
         wait *= 5;
-        status = decode_once(set, cache, place, read, out);
+        status = decode_once(set, cache, place, read, out, &opened);
     }
+    if (!opened) cache->closed[place->shard] = true; // set, never cleared: no lock is needed
     return status;
 }
 
@@ -506,6 +516,10 @@ bool single_set_lost_range(SingleSet *set, int column, int64_t item, int64_t *fi
     pthread_mutex_lock(&set->mutex);
     bool lost = find_loss(cache, place.group) != NULL;
     pthread_mutex_unlock(&set->mutex);
+    if (lost && cache->closed[place.shard]) {
+        *first = cache->shard[place.shard].first;
+        *count = cache->shard[place.shard].items;
+    }
     return lost;
 }
 
