@@ -179,6 +179,10 @@ const char *blob_path(const Blob *blob) {
     return blob->path;
 }
 
+const char *blob_place(const Blob *blob) {
+    return blob->staged[0] != '\0' ? blob->staged : blob->path;
+}
+
 Status blob_read(Blob *blob, int64_t at, void *out, size_t bytes) {
     FAIL_IF(at > blob->bytes || bytes > (uint64_t)(blob->bytes - at), BAD_DATA,
             "%s: ends at byte %lld, before what should stand there", blob->path,

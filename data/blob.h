@@ -12,7 +12,8 @@ typedef struct Blob Blob;
 Status blob_open(const char *path, int64_t skip, const SourceOptions *options, Blob **out);
 void blob_close(Blob *blob); // NULL is fine
 int64_t blob_bytes(const Blob *blob);
-const char *blob_path(const Blob *blob); // the file's own, for messages
+const char *blob_path(const Blob *blob);  // the file's own, for messages
+const char *blob_place(const Blob *blob); // where its content lies as a plain file (behind `skip`)
 // Fills out[bytes]; BAD_DATA where the blob ends before.
 Status blob_read(Blob *blob, int64_t at, void *out, size_t bytes);
 // Length and content hash (data/content_hash.h) of all behind `skip`: a pass over the blob.

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,7 +39,7 @@ typedef struct {
     const IndexShard *shard; // [shards], one behind the other
     int32_t *first_group;    // [shards + 1]
     int shards, first_shard; // first_shard: of the store
-    bool *closed;            // [shards] it could not be opened, after all tries
+    atomic_bool *closed;     // [shards] it could not be opened, after all tries
     int32_t groups;
     int32_t *slot_of; // [groups], NONE: not here
     int32_t slots, newest, oldest;
@@ -365,7 +366,7 @@ static Status decode_group(SingleSet *set, ColumnCache *cache, const Place *plac
         wait *= 5;
         status = decode_once(set, cache, place, read, out, &opened);
     }
-    if (!opened) cache->closed[place->shard] = true; // set, never cleared: no lock is needed
+    if (!opened) cache->closed[place->shard] = true;
     return status;
 }
 
