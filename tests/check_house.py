@@ -145,6 +145,8 @@ class House:
                     self.say(file, line, f"<{target}> may be included in {', '.join(homes)} only")
         for target, places in users.items():
             for file, line in places[1:]:
+                if self.name(file) in VENDOR_HOMES[target]:
+                    continue
                 self.say(file, line, f"<{target}> has a second home beside "
                                      f"{self.name(places[0][0])}")
 
