@@ -8,7 +8,9 @@
 #include "base/file.h"
 #include "data/dataset.h"
 #include "launch/command.h"
+#include "launch/console.h"
 #include "launch/options.h"
+#include "launch/session.h"
 #include "trainer/checkpoint.h"
 
 // ---- inspect ----------------------------------------------------------------------------------
@@ -39,7 +41,7 @@ static bool holds(const char *folder, const char *name) {
 
 // Goes through all checkpoints, so that one broken one does not hide the next.
 static Status verify_run(const char *run_dir) {
-    char **names;
+    char **names, line[PATH_BYTES + ERROR_TEXT_BYTES + 16];
     int count, broken = 0;
     TRY(checkpoint_list(run_dir, &names, &count));
     for (int i = 0; i < count; ++i) {
@@ -47,9 +49,10 @@ static Status verify_run(const char *run_dir) {
         Status status = path_format(path, "%s/%s", run_dir, names[i]);
         if (status == STATUS_OK) status = checkpoint_verify(path);
         if (status == STATUS_OK)
-            printf("good: %s\n", path);
+            snprintf(line, sizeof line, "good: %s", path);
         else
-            printf("BROKEN: %s: %s\n", path, error_get()->text), ++broken;
+            snprintf(line, sizeof line, "BROKEN: %s: %s", path, error_get()->text), ++broken;
+        console_say(line);
     }
     folder_names_free(names, count);
     FAIL_IF(count == 0, NOT_FOUND,
@@ -60,18 +63,40 @@ static Status verify_run(const char *run_dir) {
     return STATUS_OK;
 }
 
-Status cmd_verify(int argc, char **argv) {
-    FAIL_IF(argc != 2, BAD_USAGE, "usage: dye verify PATH");
-    const char *path = argv[1];
+// Ranks share the shards of a data set; what is smaller is for the first one.
+static Status verify(void *context, Comm *comm) {
+    const char *path = context;
+    char line[PATH_BYTES + 16];
+    int rank = comm_rank(comm), speaker;
     FAIL_IF(access(path, F_OK) != 0, NOT_FOUND, "%s is not there", path);
     const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
+    Status status = STATUS_OK;
+    bool run = false;
     if (holds(path, "index.json")) {
-        TRY(dataset_verify(path, 0, 1));
+        status = dataset_verify(path, rank, comm_world(comm));
     } else if (holds(path, "manifest.json") || strncmp(name, "step-", 5) == 0) {
-        TRY(checkpoint_verify(path));
+        if (rank == 0) status = checkpoint_verify(path);
     } else {
-        return verify_run(path);
+        run = true;
+        if (rank == 0) status = verify_run(path);
     }
-    printf("good: %s\n", path);
+    TRY(comm_agree(comm, status, &speaker));
+    snprintf(line, sizeof line, "good: %s", path);
+    if (rank == 0 && !run) console_say(line);
     return STATUS_OK;
+}
+
+static Status nothing_to_start(void *context, Comm *comm) {
+    (void)context;
+    (void)comm;
+    return STATUS_OK;
+}
+
+static void nothing_to_finish(void *context) {
+    (void)context;
+}
+
+Status cmd_verify(int argc, char **argv) {
+    FAIL_IF(argc != 2, BAD_USAGE, "usage: dye verify PATH");
+    return session_run("auto", &(Session){argv[1], nothing_to_start, verify, nothing_to_finish});
 }
