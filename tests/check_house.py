@@ -28,7 +28,7 @@ VENDOR_HOMES = {
     "xxhash.h": ["data/codec.c"],
     "jansson.h": ["base/json.h"],
     "png.h": ["data/png.c"],
-    "archive.h": ["data/blob.c", "data/source_cifar.c"],
+    "archive.h": ["data/blob.c", "data/source_cifar.c", "data/npz.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
     "zmq.h": ["launch/wire.c"],
