@@ -24,6 +24,7 @@ typedef struct {
     double seconds; // of the probe
     RunSettings settings;
     Cores cores;
+    Share *share; // NULL: no configuration
     Examination seen;
     Findings findings;
     Probe probe;
@@ -184,9 +185,11 @@ static Status start(void *context, Comm *comm) {
     char verdict[512];
     TRY(read_config(command, comm));
     TRY(cores_choose(comm, command->settings.device.threads, &command->cores));
+    if (command->config_path != NULL) TRY(share_survey(comm, &command->settings, &command->share));
     TRY(doctor_examine(
         &(Setup){.comm = comm,
                  .settings = command->config_path == NULL ? NULL : &command->settings,
+                 .share = command->share,
                  .cores = &command->cores,
                  .words = command->words,
                  .word_count = command->word_count},
@@ -208,6 +211,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     DoctorCommand *command = context;
     doctor_close(&command->seen);
+    share_close(command->share);
 }
 
 Status cmd_doctor(int argc, char **argv) {

@@ -15,6 +15,7 @@
 #include "launch/picture.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
+#include "launch/share.h"
 #include "launch/signals.h"
 #include "launch/version.h"
 #include "trainer/trainer.h"
@@ -31,6 +32,7 @@ typedef struct {
     char *config_text;
     json_t *facts;
     Cores cores;
+    Share *share;
     Trainer *trainer;
 } TrainCommand;
 
@@ -85,12 +87,15 @@ static Status start(void *context, Comm *comm) {
         TRY(comm_agree(comm, status, &speaker));
     }
     TRY(cores_choose(comm, settings->device.threads, &command->cores));
+    TRY(share_survey(comm, settings, &command->share));
     TRY(doctor_admit(&(Setup){.comm = comm,
                               .settings = settings,
+                              .share = command->share,
                               .cores = &command->cores,
                               .words = command->words,
                               .word_count = command->word_count}));
     TRY(control_open(comm, settings));
+    TRY(share_start(command->share));
     drill_open(comm_rank(comm));
     command->facts = version_facts();
     if (comm_rank(comm) == 0) {
@@ -101,6 +106,7 @@ static Status start(void *context, Comm *comm) {
     }
     RunContext run = {
         .comm = comm,
+        .fetch = share_fetch(command->share),
         .device = {.backend = settings->device.backend,
                    .streams = command->cores.threads,
                    .core = command->cores.pinned ? command->cores.core : NULL},
@@ -128,14 +134,24 @@ static Status start(void *context, Comm *comm) {
 }
 
 static Status run(void *context, Comm *comm) {
-    (void)comm;
     TrainCommand *command = context;
-    return trainer_run(command->trainer);
+    ShareTotals totals;
+    char line[512], where[400];
+    Status status = trainer_run(command->trainer);
+    if (status != STATUS_OK && status != STATUS_UNFINISHED) return status;
+    share_describe(command->share, where, sizeof where);
+    TRY(share_end(command->share, &totals));
+    snprintf(line, sizeof line, "share: served %llu blocks, %.3f MB",
+             (unsigned long long)totals.blocks, (double)totals.bytes / 1e6);
+    if (where[0] != '\0' && comm_rank(comm) == 0) console_say(line);
+    return status;
 }
 
 static void finish(void *context) {
     TrainCommand *command = context;
+    share_stop(command->share); // a reader that waits for data holds up the end
     trainer_close(command->trainer);
+    share_close(command->share);
     process_metrics_close();
     process_lock_release();
     json_decref(command->facts);

@@ -82,7 +82,7 @@ static bool has_no_model(const Ward *ward, const RankFacts *rank) {
 
 // Ranks without data set or model have no traits of them either.
 static void judge_model(Ward *ward) {
-    char text[RANKS_BYTES];
+    char text[RANKS_BYTES], shared[512] = "";
     int count = mark(ward, has_no_model);
     if (count > 0) {
         const RankFacts *rank = first_odd(ward);
@@ -93,6 +93,8 @@ static void judge_model(Ward *ward) {
         return;
     }
     if (ward->seen->settings != NULL) judge_trait(ward, TRAIT_DATA);
+    if (ward->seen->share != NULL) share_describe(ward->seen->share, shared, sizeof shared);
+    if (shared[0] != '\0') finding_add(ward->findings, FINDING_OK, "data", "%s", shared);
     judge_trait(ward, TRAIT_DEVICE);
 }
 
@@ -421,7 +423,7 @@ static Status gather(const Setup *setup, RankFacts *mine, Examination *out) {
 Status doctor_examine(const Setup *setup, Examination *out) {
     int world = comm_world(setup->comm);
     RankFacts mine;
-    *out = (Examination){.world = world, .settings = setup->settings};
+    *out = (Examination){.world = world, .settings = setup->settings, .share = setup->share};
     out->rank = calloc((size_t)world, sizeof *out->rank);
     FAIL_IF(out->rank == NULL, NO_MEMORY, "no memory for the facts of %d ranks", world);
     rank_facts_collect(setup, &mine);

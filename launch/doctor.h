@@ -12,6 +12,7 @@
 typedef struct {
     int world;
     const RunSettings *settings; // NULL: none
+    const Share *share;          // NULL: none
     FolderOffer folder;          // where there are settings
     RankFacts *rank;             // [world], owned
 } Examination;

@@ -104,16 +104,36 @@ static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts 
     return status;
 }
 
+// Without a survey each rank has the data itself.
+static Status load_index(const Setup *setup, const char *path, int p, DatasetIndex *out) {
+    return setup->share == NULL ? dataset_index_load(path, out) : share_load(setup->share, p, out);
+}
+
+// Samples and their order depend on the identity alone; ranks that share shards need the same ones.
+static uint64_t data_key(const Setup *setup, int p, const DatasetIndex *index) {
+    uint64_t check;
+    bool shared = setup->share != NULL && share_is_needed(setup->share, p, &check);
+    return shared ? check : index->info.identity;
+}
+
 static Status open_data_and_model(const Setup *setup, RankFacts *out) {
-    DatasetIndex index = {0};
-    TRY(dataset_index_load(setup->settings->data.path, &index));
+    char path[SHARE_FOLDERS_MOST][SHARE_PATH_BYTES];
+    int paths;
     Trait *trait = &out->trait[TRAIT_DATA];
-    trait->key = index.info.identity;
-    snprintf(trait->text, sizeof trait->text, "%016llx, %s at %.200s",
-             (unsigned long long)trait->key, index.info.name, setup->settings->data.path);
-    Status status = open_model(setup, &index.info, out);
-    dataset_index_close(&index);
-    return status;
+    TRY(share_split_paths(setup->settings->data.path, path, &paths));
+    for (int p = 0; p < paths; ++p) {
+        DatasetIndex index = {0};
+        TRY(load_index(setup, path[p], p, &index));
+        trait->key = trait->key * 31 + data_key(setup, p, &index);
+        size_t used = strlen(trait->text);
+        snprintf(trait->text + used, sizeof trait->text - used, "%s%016llx, %s at %.200s",
+                 p > 0 ? "; " : "", (unsigned long long)data_key(setup, p, &index), index.info.name,
+                 path[p]);
+        Status status = p == 0 ? open_model(setup, &index.info, out) : STATUS_OK;
+        dataset_index_close(&index);
+        TRY(status);
+    }
+    return STATUS_OK;
 }
 
 static Status open_device(RankFacts *out) {

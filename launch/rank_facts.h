@@ -5,12 +5,14 @@
 #include "launch/cores.h"
 #include "launch/folder_probe.h"
 #include "launch/program.h"
+#include "launch/share.h"
 #include "trainer/trainer.h"
 
 // What is about to run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
     const RunSettings *settings; // the same on all ranks; NULL: no configuration was given
+    const Share *share;          // of a survey with these settings; NULL: none was made
     const Cores *cores;
     char *const *words; // of this rank's command line
     int word_count;

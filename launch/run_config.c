@@ -38,6 +38,11 @@ static const SchemaRow rows[] = {
     NUMBER(data.cache, "1G", 0, 0x1p50, BYTES, FREE, "memory for decoded groups"),
     NUMBER(data.read_ahead, "4", 1, 1024, NONE, FREE, "batches read ahead of the step"),
     NUMBER(data.threads, "1", 1, 64, NONE, FREE, "threads of a rank that read them"),
+    SCHEMA_SWITCH(RunSettings, data.share, "true", SCHEMA_FREE,
+                  "hosts without the data set get what they need of it from those that have it"),
+    TEXT(data.cache_dir, "", FREE,
+         "folder on each host for what it got; empty: dye-cache-UID in $TMPDIR or /tmp"),
+    NUMBER(data.cache_limit, "64G", 0, 0x1p50, BYTES, FREE, "size of that folder at most"),
 
     CHOICE(model.family, "dit", "dit|mlp|fsq", FIXED,
            "backbone: transformer, MLP for vectors, or two transformers with codes between them"),
@@ -161,8 +166,10 @@ static const SchemaRow rows[] = {
     NUMBER(device.threads, "0", 0, 1024, NONE, FREE,
            "threads of a rank; 0: its share of the cores that it may use"),
 
-    NUMBER(control.port, "0", 0, 64000, NONE, FREE,
-           "TCP port of the watch over the ranks, plus a rank's number on its host; 0: any"),
+    NUMBER(
+        control.port, "0", 0, 64000, NONE, FREE,
+        "TCP port of the watch over the ranks, plus a rank's number on its host; data.share takes as"
+        " many behind them; 0: any"),
     NUMBER(control.patience, "10", 1, 1e6, SECONDS, FREE,
            "a rank that others wait for is named after this time at the earliest"),
     NUMBER(control.grace, "120", 0, 1e9, SECONDS, FREE,

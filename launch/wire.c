@@ -1,4 +1,4 @@
-// ZeroMQ behind launch/wire.h; the only file that knows zmq.h.
+// ZeroMQ behind launch/wire.h.
 #include "launch/wire.h"
 
 #include <errno.h>

@@ -31,7 +31,7 @@ VENDOR_HOMES = {
     "archive.h": ["data/blob.c", "data/source_cifar.c", "data/npz.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
-    "zmq.h": ["launch/wire.c"],
+    "zmq.h": ["launch/wire.c", "launch/share_server.c", "launch/share_client.c"],
     "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],
 }
 SWITCH_HOMES = ["model/backend.c"]
@@ -144,6 +144,8 @@ class House:
                 if not any(name.startswith(h) if h.endswith("/") else name == h for h in homes):
                     self.say(file, line, f"<{target}> may be included in {', '.join(homes)} only")
         for target, places in users.items():
+            if not any(home.endswith("/") for home in VENDOR_HOMES[target]):
+                continue
             for file, line in places[1:]:
                 if self.name(file) in VENDOR_HOMES[target]:
                     continue

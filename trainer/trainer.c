@@ -31,6 +31,7 @@ static Status open_split(Trainer *t, const char *split, Dataset **out) {
     return dataset_open(&(DatasetConfig){.path = data->path,
                                          .split = split,
                                          .cache_bytes = (size_t)data->cache,
+                                         .fetch = t->context.fetch,
                                          .tries = 3,
                                          .wait = 0.2,
                                          .lost_later = strcmp(data->lost, "skip") == 0,

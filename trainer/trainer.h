@@ -23,12 +23,15 @@ typedef struct {
     char order[8];     // "full", "window", "auto": by what the data decode to
     int32_t window;    // groups
     bool flip;
-    int32_t crop;       // pixels
-    char held_out[8];   // "valid", "test", "none", "auto": the first that is there
-    char lost[8];       // "stop", "skip": what follows on a group that cannot be read
-    int64_t cache;      // bytes for decoded groups
-    int32_t read_ahead; // batches
-    int32_t threads;    // that read
+    int32_t crop;        // pixels
+    char held_out[8];    // "valid", "test", "none", "auto": the first that is there
+    char lost[8];        // "stop", "skip": what follows on a group that cannot be read
+    int64_t cache;       // bytes for decoded groups
+    int32_t read_ahead;  // batches
+    int32_t threads;     // that read
+    bool share;          // ranks without the data get them from those that have them
+    char cache_dir[256]; // for what they get; "": the node's own
+    int64_t cache_limit; // bytes of it
 } DataConfig;
 
 typedef struct {
@@ -136,6 +139,7 @@ typedef struct {
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
+    const DatasetFetch *fetch;            // for data that are not on this node; NULL: all are
     DeviceConfig device;                  // scratch_bytes is filled in here
     double start_seconds;                 // clock_now() at which this process began
     const char *config_text;              // resolved YAML for RUN/config.yaml

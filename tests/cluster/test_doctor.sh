@@ -41,7 +41,7 @@ for host in n1 n2; do on $host 0 bash -c '! ls -d /tmp/run /tmp/.dye-probe* 2>/d
 checked "a run folder that is local to a host"
 
 on n1 0 cp -r points /tmp/points
-refused 66 "ranks 1, 3 on n2: .*/tmp/points" run.dir=blind data.path=/tmp/points
+refused 66 "ranks 1, 3 on n2: .*/tmp/points: .*rank 0 on n1 has it" run.dir=blind data.path=/tmp/points data.share=false
 on n2 0 ./dye pack swiss-roll -o /tmp/points --seed 7
 refused 78 "ranks 1, 3 on n2 read another data set .*copy the same folder" run.dir=blind data.path=/tmp/points
 untrained blind
