@@ -123,7 +123,8 @@ static Status use_staged(Blob *blob, Decoder *decoder, const SourceOptions *opti
     int length = snprintf(name, sizeof name, "%s+%lld", blob->path, (long long)blob->skip);
     uint64_t key = codec_hash(name, (size_t)length);
     TRY(path_format(blob->staged, "%s/blob-%016llx", options->stage, (unsigned long long)key));
-    if (options->lead) TRY(stage_file(blob, decoder));
+    // The stage is made anew for each pack: what is there is complete and of this one.
+    if (options->lead && !file_exists(blob->staged)) TRY(stage_file(blob, decoder));
     close(blob->fd);
     blob->skip = 0;
     blob->fd = open(blob->staged, O_RDONLY | O_CLOEXEC);

@@ -7,9 +7,10 @@
 #include "data/codec.h"
 
 // The first that knows a path takes it: text, which takes almost anything, stands last.
-static const SourceType *const types[] = {&source_idx,         &source_cifar, &source_npy,
-                                          &source_safetensors, &source_font,  &source_text,
-                                          &source_toy};
+static const SourceType *const types[] = {
+    &source_idx,         &source_cifar, &source_tar,  &source_folder, &source_npy,
+    &source_safetensors, &source_font,  &source_text, &source_toy,
+};
 enum { TYPES = sizeof types / sizeof *types };
 
 static Status recognise(const char *path, const SourceType **out) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "data/loader.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/control.h"
@@ -57,9 +58,28 @@ static Status read_config(TrainCommand *command, Comm *comm) {
     if (comm_rank(comm) == 0)
         status = run_config_read(command->config_path, command->overrides, command->override_count,
                                  &command->settings);
+    if (comm_rank(comm) == 0 && status == STATUS_OK && !command->fresh)
+        status = run_config_keep_order(&command->settings);
     int speaker;
     TRY(comm_agree(comm, status, &speaker));
-    TRY(comm_broadcast(comm, &command->settings, sizeof command->settings, 0));
+    return comm_broadcast(comm, &command->settings, sizeof command->settings, 0);
+}
+
+// data.order: auto becomes what the data call for, which the run then keeps. All ranks see the same
+// data sets.
+static Status choose_order(TrainCommand *command) {
+    DataConfig *data = &command->settings.data;
+    bool windows = false;
+    for (int p = 0; strcmp(data->order, "auto") == 0 && p < share_paths(command->share); ++p) {
+        DatasetIndex index;
+        TRY(share_load(command->share, p, &index));
+        int train = dataset_index_find_split(&index, "train");
+        if (train >= 0) index.info.items = index.split[train].items;
+        windows |= loader_usual_order(&index.info) == ORDER_WINDOW;
+        dataset_index_close(&index);
+    }
+    if (strcmp(data->order, "auto") == 0)
+        snprintf(data->order, sizeof data->order, "%s", windows ? "window" : "full");
     return run_config_format(&command->settings, &command->config_text);
 }
 
@@ -94,6 +114,7 @@ static Status start(void *context, Comm *comm) {
                               .cores = &command->cores,
                               .words = command->words,
                               .word_count = command->word_count}));
+    TRY(choose_order(command));
     TRY(control_open(comm, settings));
     TRY(share_start(command->share));
     drill_open(comm_rank(comm));

@@ -25,7 +25,7 @@ static const SchemaRow rows[] = {
     NUMBER(data.length, "0", 0, 65536, NONE, FIXED, "text: symbols of a sample"),
     CHOICE(data.order, "auto", "auto|full|window", FIXED,
            "a full permutation each epoch, or one in windows of groups, for disks; auto: full for"
-           " what decodes to 1 GiB or less"),
+           " what decodes to 1 GiB or less, and what a run that goes on has"),
     NUMBER(data.window, "64", 1, 1e6, NONE, FIXED, "groups (of 256 KiB) of a window"),
     SCHEMA_SWITCH(RunSettings, data.flip, "false", SCHEMA_FIXED,
                   "images: half of them mirrored in training"),
@@ -286,15 +286,31 @@ static Status holds_checkpoint(const char *run_dir, bool *out) {
     return STATUS_OK;
 }
 
+// What the run folder's checkpoints were made with; *resumes false: it holds none.
+static Status read_before(const char *run_dir, bool *resumes, RunSettings *before) {
+    char path[PATH_BYTES];
+    TRY(holds_checkpoint(run_dir, resumes));
+    TRY(path_format(path, "%s/config.yaml", run_dir));
+    *resumes = *resumes && file_exists(path);
+    if (!*resumes) return STATUS_OK;
+    TRY(schema_defaults(&schema, before));
+    return schema_load_yaml(&schema, path, before);
+}
+
+Status run_config_keep_order(RunSettings *settings) {
+    bool resumes;
+    RunSettings before;
+    if (strcmp(settings->data.order, "auto") != 0) return STATUS_OK;
+    TRY(read_before(settings->run.dir, &resumes, &before));
+    if (resumes) memcpy(settings->data.order, before.data.order, sizeof before.data.order);
+    return STATUS_OK;
+}
+
 Status run_config_check_resume(const RunSettings *settings) {
     bool resumes;
-    TRY(holds_checkpoint(settings->run.dir, &resumes));
-    char path[PATH_BYTES];
-    TRY(path_format(path, "%s/config.yaml", settings->run.dir));
-    if (!resumes || !file_exists(path)) return STATUS_OK;
     RunSettings before;
-    TRY(schema_defaults(&schema, &before));
-    TRY(schema_load_yaml(&schema, path, &before));
+    TRY(read_before(settings->run.dir, &resumes, &before));
+    if (!resumes) return STATUS_OK;
     Changes changes = {0};
     schema_diff(&schema, &before, settings, list_change, &changes);
     FAIL_IF(changes.used > 0, BAD_CONFIG,

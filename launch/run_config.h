@@ -12,6 +12,9 @@ Status run_config_read(const char *path, char *const *overrides, int count, RunS
 Status run_config_format(const RunSettings *settings, char **text);
 void run_config_print_help(FILE *out);
 
+// An order of samples that is left to the data (data.order auto) is that of the run that goes on,
+// if the run folder holds a checkpoint.
+Status run_config_keep_order(RunSettings *settings);
 // If the run folder holds a checkpoint: compares with RUN/config.yaml. A changed key that may not
 // change at a resume is BAD_CONFIG with the list of all of them.
 Status run_config_check_resume(const RunSettings *settings);

@@ -83,10 +83,8 @@ static Status open_engine(Trainer *t) {
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
-static OrderKind choose_order(const Trainer *t) {
-    const char *order = t->settings.data.order;
-    if (strcmp(order, "auto") == 0) return loader_usual_order(dataset_info(t->data));
-    return strcmp(order, "window") == 0 ? ORDER_WINDOW : ORDER_FULL;
+static OrderKind order_of(const Trainer *t) {
+    return strcmp(t->settings.data.order, "window") == 0 ? ORDER_WINDOW : ORDER_FULL;
 }
 
 static Status open_loader(Trainer *t, int64_t step) {
@@ -103,7 +101,7 @@ static Status open_loader(Trainer *t, int64_t step) {
                            .step = step,
                            .depth = s->data.read_ahead,
                            .threads = s->data.threads,
-                           .order = choose_order(t),
+                           .order = order_of(t),
                            .window = s->data.window,
                            .weights = t->settings.data.weights,
                            .augment = {s->data.flip, s->data.crop},
@@ -159,7 +157,7 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
                3 * network_forward_flops(t->engine.network) / 1e9);
     report_say(t, "data: %s, %" PRId64 " samples, order %s", dataset_info(t->data)->name,
                loader_samples(t->data, t->settings.data.length),
-               choose_order(t) == ORDER_FULL ? "full" : "in windows");
+               order_of(t) == ORDER_FULL ? "full" : "in windows");
     report_say(t, "memory of a rank: %s = %.1f MB", t->plan.text, (double)t->plan.total / 1e6);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",

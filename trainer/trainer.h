@@ -20,7 +20,7 @@ typedef struct {
     char path[2048];   // of the data set, or of several: "A, B"
     char weights[256]; // of several: "0.7, 0.3"; "": in proportion to samples
     int32_t length;    // text: symbols of a sample
-    char order[8];     // "full", "window", "auto": by what the data decode to
+    char order[8];     // "full", "window"; "auto" before the data are known: one of the two
     int32_t window;    // groups
     bool flip;
     int32_t crop;        // pixels

@@ -141,6 +141,27 @@ static void test_resume_lists_what_may_not_change(void) {
     EXPECT(strstr(error_get()->text, "train.steps") == NULL);
 }
 
+// Orders were full before there was a choice; what is left to the data is what the run has.
+static void test_order_of_a_run_that_goes_on(void) {
+    char dir[PATH_BYTES + 16], path[PATH_BYTES];
+    snprintf(dir, sizeof dir, "run.dir=%s/old", work);
+    const char *words[] = {dir}, *window_words[] = {dir, "data.order=window"};
+    RunSettings now = read_words(words, 1), window = read_words(window_words, 2);
+    EXPECT_TEXT(now.data.order, "auto");
+    EXPECT_OK(run_config_keep_order(&now));
+    EXPECT_TEXT(now.data.order, "auto"); // there is no run yet
+    EXPECT_OK(path_format(path, "%s/old/step-000000010", work));
+    EXPECT_OK(folder_make(path));
+    EXPECT_OK(path_format(path, "%s/old/config.yaml", work));
+    static const char text[] = "data:\n  order: full\n";
+    EXPECT_OK(file_write_atomic(path, text, sizeof text - 1));
+    EXPECT_OK(run_config_keep_order(&now));
+    EXPECT_TEXT(now.data.order, "full");
+    EXPECT_OK(run_config_check_resume(&now));
+    EXPECT_OK(run_config_keep_order(&window));
+    EXPECT_FAIL(run_config_check_resume(&window), BAD_CONFIG, "data.order: was full, now window");
+}
+
 int main(void) {
     snprintf(work, sizeof work, "%s", test_folder("run-config"));
     RUN(test_shipped_configurations_load);
@@ -150,5 +171,6 @@ int main(void) {
     RUN(test_keys_of_other_systems_speak);
     RUN(test_hash_knows_fixed_keys_only);
     RUN(test_resume_lists_what_may_not_change);
+    RUN(test_order_of_a_run_that_goes_on);
     return test_report();
 }
