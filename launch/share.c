@@ -239,7 +239,7 @@ Status share_survey(Comm *comm, const RunSettings *settings, Share **out) {
 
 static int find_path(const Share *share, const char *path) {
     for (int p = 0; p < share->paths; ++p)
-        if (strcmp(share->path[p], path) == 0 && lacks(share, share->rank, p)) return p;
+        if (strcmp(share->path[p], path) == 0 && share->needed[p]) return p;
     return -1;
 }
 
@@ -275,21 +275,23 @@ static Status open_server(Share *share, WirePeer *me) {
     return share_server_open(folder, local == share->world, port, me, &share->server);
 }
 
+// Also where nothing lacks: what is damaged there is got from another host.
 static Status open_client(Share *share, const WirePeer *peers) {
     bool lacking = false;
     int count = 0;
     for (int p = 0; p < share->paths; ++p) lacking |= lacks(share, share->rank, p);
-    if (!lacking) return STATUS_OK;
     ShareSource *sources = calloc((size_t)share->world, sizeof *sources);
     FAIL_IF(sources == NULL, NO_MEMORY, "no memory to fetch from %d ranks", share->world);
     for (int i = 0; i < share->world; ++i) {
-        if (share->serves[i] == 0) continue;
+        bool sees_ours = !lacking && is_on_host_of(share, i, share->rank);
+        if (share->serves[i] == 0 || sees_ours) continue;
         ShareSource *source = &sources[count++];
         *source = (ShareSource){.rank = i, .folders = share->serves[i], .peer = peers[i]};
         snprintf(source->host, sizeof source->host, "%s", comm_host_of(share->comm, i));
     }
     bool one_host = comm_local_world(share->comm) == share->world;
-    Status status = share_client_open(sources, count, one_host, patience, &share->client);
+    Status status = STATUS_OK;
+    if (count > 0) status = share_client_open(sources, count, one_host, patience, &share->client);
     free(sources);
     share->fetch = (DatasetFetch){.context = share,
                                   .index = give_index,

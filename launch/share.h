@@ -3,7 +3,7 @@
 // samples does not depend on where the data lie.
 //
 //   share_survey   all ranks tell what they see; those without an index get it over MPI
-//   share_start    ranks with the data open a server (one a host), ranks without it a client
+//   share_start    ranks with the data open a server (one a host), all open a client of other hosts
 //   share_end      all ranks, once no more data are needed
 //
 // A rank has a data set if it sees its index and all shards (of up to 4096; more are not looked
@@ -44,5 +44,6 @@ Status share_load(const Share *share, int p, DatasetIndex *out);
 bool share_is_needed(const Share *share, int p, uint64_t *check);
 // "on n1; served to n2, n3"; of several data sets each that is served, with its path. "": none.
 void share_describe(const Share *share, char *out, size_t bytes);
-// For dataset_open; NULL: this rank has everything. Lent until share_close.
+// For dataset_open; NULL: this rank has everything, and no other host could mend it. Lent until
+// share_close.
 const DatasetFetch *share_fetch(const Share *share);

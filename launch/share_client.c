@@ -12,6 +12,7 @@
 enum {
     WINDOW = 2, // pieces on their way at a time
     ROUNDS = 3,
+    TURNS = 256,
 };
 static const double failure_memory = 60; // seconds that a silent server is passed over, if possible
 
@@ -39,6 +40,7 @@ struct ShareClient {
     double timeout;
     _Atomic bool stopped;
     _Atomic uint64_t ticket;
+    _Atomic uint8_t turn[TURNS]; // by what is fetched: again may mean that the first was damaged
     ShareTotals totals;
 };
 
@@ -227,6 +229,7 @@ static bool go_round(const Want *want, int round, Complaints *complaints) {
     uint64_t key = want->offset;
     for (const char *c = want->file; *c != '\0'; ++c) key = key * 31 + (uint8_t)*c;
     key = (key ^ key >> 29) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
+    key += atomic_fetch_add(&client->turn[key % TURNS], 1);
     *complaints = (Complaints){0};
     for (int i = 0; i < client->sources; ++i) {
         Source *source = &client->source[(key + (unsigned)i) % (unsigned)client->sources];

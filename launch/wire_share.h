@@ -49,10 +49,10 @@ Status share_client_open(const ShareSource *sources, int count, bool one_host, d
 void share_client_close(ShareClient *client); // no fetch may be under way; NULL is fine
 
 // Bytes [offset, offset + bytes) of a shard; by any number of threads at once. Which server is
-// asked first depends on shard and offset; one that fails makes way for the next, at three rounds
-// with patience growing. `name` stands in errors for the data set. Errors: BAD_DATA (all that were
-// asked say that they cannot read it), COMM: names the servers that were tried and what became of
-// it.
+// asked first depends on shard and offset, and is another one the next time; one that fails makes
+// way for the next, in three rounds with patience growing. `name` stands in errors for the data
+// set. Errors: BAD_DATA (all that were asked say that they cannot read it), COMM: names the servers
+// that were tried and what became of it.
 Status share_client_fetch(ShareClient *client, int folder, const char *name, const char *file,
                           uint64_t offset, size_t bytes, void *out);
 // From here on every fetch fails, also those under way.

@@ -109,6 +109,11 @@ on n1 0 "${launch[@]}" ./dye doctor "${keys[@]}" data.path=/tmp/pictures --secon
 said "^ok    data +on n3; served to n1, n2$" "doctor, n3"
 share other control.port=6000
 on n1 0 mv /tmp/away /tmp/pictures
+on n1 0 dd if=/dev/zero of=/tmp/pictures/train-image-00000.zst bs=1 seek=100000 count=64 \
+    conv=notrunc status=none
+share mended
+[ "$blocks" -ge 1 ] || die "what is damaged on n1 was not served by n3"
+checked "damaged on one host, whole on another one: the same fingerprint; $blocks blocks"
 on n2 0 ./dye pack idx -o /tmp/pictures --limit 3000
 on n1 78 "${launch[@]}" ./dye train "${keys[@]}" run.dir=no data.path=/tmp/pictures
 said "rank.* on n2 reads? another data set .*copy the same folder" "another data set"

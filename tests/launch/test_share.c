@@ -198,6 +198,31 @@ static void test_addresses(void) {
     share_server_close(server);
 }
 
+// A server whose file is damaged without knowing it: whoever asks again gets the other one's bytes.
+static void test_other_bytes(void) {
+    char bad[512], path[PATH_BYTES];
+    uint8_t wrong[SMALL] = {0}, out[SMALL];
+    ShareSource source[2];
+    ShareServer *server[2] = {serve(0, &source[0]), NULL};
+    ShareClient *client;
+    int good = 0;
+    snprintf(bad, sizeof bad, "%s", test_folder("share"));
+    EXPECT_OK(path_format(path, "%s/%s", bad, small));
+    EXPECT_OK(file_write_atomic(path, wrong, SMALL));
+    ShareFolder served[SHARE_FOLDERS_MOST] = {[1] = {bad, &set}};
+    source[1] = (ShareSource){.rank = 1, .folders = 2};
+    EXPECT_OK(share_server_open(served, true, 0, &source[1].peer, &server[1]));
+    EXPECT_OK(share_client_open(source, 2, true, 2, &client));
+    for (int i = 0; i < 6; ++i) {
+        EXPECT_OK(fetch(client, small, 3, 90, out));
+        good += memcmp(out, content + 3, 90) == 0;
+    }
+    EXPECT_EQ(good, 3);
+    share_client_close(client);
+    for (int i = 0; i < 2; ++i) share_server_close(server[i]);
+    (void)folder_remove(bad);
+}
+
 static void test_damaged_file(void) {
     ShareSource source;
     ShareServer *server = serve(0, &source);
@@ -358,6 +383,7 @@ int main(void) {
     RUN(test_stop);
     RUN(test_dead_server);
     RUN(test_addresses);
+    RUN(test_other_bytes);
     RUN(test_damaged_file);
     RUN(test_strangers);
     RUN(test_port_taken);
