@@ -22,9 +22,9 @@ typedef struct {
     bool broken;
     uint64_t turn; // when it was lent last
     BlockReader *reader;
-    int fd;      // of the file here: the folder's or the cache's
-    bool cached; // the cache's: holes are filled
-    double touched;
+    int fd;                 // of the file here: the folder's or the cache's
+    bool cached;            // the cache's: holes are filled
+    _Atomic double touched; // by any reader
 } Opened;
 
 struct ShardStore {
@@ -121,11 +121,11 @@ static void close_opened(Opened *opened) {
     opened->shard = -1;
 }
 
-static Status open_shard(ShardStore *store, int number, Opened *opened) {
+// The place is this thread's, but others look at what the lock guards: the reader comes by `out`.
+static Status open_shard(ShardStore *store, int number, Opened *opened, BlockReader **out) {
     char name[PATH_BYTES];
     const IndexShard *shard = &store->shard[number];
-    opened->shard = number;
-    opened->cached = opened->broken = false;
+    opened->cached = false;
     opened->touched = 0;
     TRY(path_format(name, "%s/%s", store->path, shard->file));
     TRY(open_here(store, shard, opened));
@@ -133,7 +133,7 @@ static Status open_shard(ShardStore *store, int number, Opened *opened) {
                        .bytes = shard->file_info.bytes,
                        .read = read_here,
                        .renew = store->has_fetch ? read_there : NULL};
-    return block_reader_open_bytes(name, &from, &opened->reader);
+    return block_reader_open_bytes(name, &from, out);
 }
 
 // ---- lending ------------------------------------------------------------------------------------
@@ -172,19 +172,23 @@ static Status open_and_lend(ShardStore *store, int shard, const BlockReader **ou
     if (!found) {
         close_opened(opened);
         opened->users = 1;
+        opened->shard = shard;
+        opened->broken = false;
         opened->turn = ++store->turn;
     }
+    *out = opened->reader;
     pthread_mutex_unlock(&store->mutex);
-    Status status = found ? STATUS_OK : open_shard(store, shard, opened);
-    if (status == STATUS_OK) {
-        *out = opened->reader;
-        return STATUS_OK;
-    }
+    if (found) return STATUS_OK;
+    BlockReader *reader = NULL;
+    Status status = open_shard(store, shard, opened, &reader);
     pthread_mutex_lock(&store->mutex);
-    opened->users = 0;
-    close_opened(opened);
+    *out = opened->reader = reader;
+    if (status != STATUS_OK) {
+        opened->users = 0;
+        close_opened(opened);
+    }
     pthread_mutex_unlock(&store->mutex);
-    return error_trail(status, __FILE__, __LINE__, __func__);
+    return status == STATUS_OK ? status : error_trail(status, __FILE__, __LINE__, __func__);
 }
 
 Status shard_store_lend(ShardStore *store, int shard, const BlockReader **out) {
@@ -202,11 +206,11 @@ Status shard_store_lend(ShardStore *store, int shard, const BlockReader **out) {
     return status;
 }
 
-void shard_store_return(ShardStore *store, int shard, bool broken) {
+void shard_store_return(ShardStore *store, const BlockReader *reader, bool broken) {
     pthread_mutex_lock(&store->mutex);
     for (int i = 0; i < OPEN_MOST; ++i) {
         Opened *opened = &store->opened[i];
-        if (opened->shard != shard || opened->users == 0) continue;
+        if (opened->reader != reader) continue;
         opened->broken |= broken;
         if (--opened->users == 0 && opened->broken) close_opened(opened);
         break;

@@ -22,4 +22,4 @@ Status shard_store_look(const ShardStore *store, const IndexShard *shard);
 // opening it; the next call tries again.
 Status shard_store_lend(ShardStore *store, int shard, const BlockReader **out);
 // `broken`: it is opened anew when it is lent next.
-void shard_store_return(ShardStore *store, int shard, bool broken);
+void shard_store_return(ShardStore *store, const BlockReader *reader, bool broken);

@@ -338,7 +338,7 @@ static Status decode_once(SingleSet *set, const ColumnCache *cache, const Place 
     TRY(shard_store_lend(set->store, shard, &reader));
     *opened = true;
     Status status = decode_from(set, cache, place, reader, read, out);
-    shard_store_return(set->store, shard, status != STATUS_OK);
+    shard_store_return(set->store, reader, status != STATUS_OK);
     return status;
 }
 

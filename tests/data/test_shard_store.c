@@ -10,6 +10,7 @@
 #include "data/dataset_index.h"
 #include "data/order.h"
 #include "data/shard_cache.h"
+#include "data/shard_store.h"
 #include "tests/data/support_data.h"
 #include "tests/test.h"
 
@@ -193,6 +194,31 @@ static void test_tried_again(void) {
     pthread_join(thread, NULL);
     EXPECT_EQ(warnings, 1);
     dataset_close(dataset);
+}
+
+// One thread finds a shard broken and opens it anew while another still reads from the old reader.
+static void test_broken_while_in_use(void) {
+    DatasetIndex index;
+    ShardStore *store;
+    const BlockReader *old, *same, *fresh;
+    BlockDecoder *decoder;
+    EXPECT_OK(shard_store_open(set, NULL, NULL, &index, &store));
+    EXPECT_OK(shard_store_take(store, index.shard, index.shards));
+    EXPECT_OK(shard_store_lend(store, 0, &old));
+    EXPECT_OK(shard_store_lend(store, 0, &same));
+    EXPECT(same == old);
+    shard_store_return(store, same, true);
+    EXPECT_OK(shard_store_lend(store, 0, &fresh));
+    EXPECT(fresh != old);
+    shard_store_return(store, fresh, false);
+    uint8_t *raw = malloc(block_reader_raw_bytes(old, 0));
+    EXPECT_OK(block_decoder_open(&decoder));
+    EXPECT_OK(block_reader_read_with(old, decoder, 0, raw));
+    shard_store_return(store, old, false);
+    block_decoder_close(decoder);
+    free(raw);
+    shard_store_close(store);
+    dataset_index_close(&index);
 }
 
 static void test_missing_shard(void) {
@@ -410,6 +436,7 @@ int main(void) {
     RUN(test_threads);
     RUN(test_lost_group);
     RUN(test_tried_again);
+    RUN(test_broken_while_in_use);
     RUN(test_missing_shard);
     RUN(test_fetched);
     RUN(test_damaged_copy);
