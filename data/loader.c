@@ -81,6 +81,11 @@ OrderKind loader_usual_order(const DatasetInfo *info) {
     return info->items <= full_bytes_most / item_bytes ? ORDER_FULL : ORDER_WINDOW;
 }
 
+OrderKind loader_order(const char *name, const DatasetInfo *info) {
+    if (strcmp(name, "auto") == 0) return loader_usual_order(info);
+    return strcmp(name, "window") == 0 ? ORDER_WINDOW : ORDER_FULL;
+}
+
 // ---- a sample -----------------------------------------------------------------------------------
 
 // The first item of the main column that belongs to a sample.

@@ -61,3 +61,5 @@ int64_t loader_samples(const Dataset *dataset, int64_t length);
 // ORDER_FULL for what decodes to at most 1 GiB, which a cache can hold; else ORDER_WINDOW. It
 // depends on the data alone.
 OrderKind loader_usual_order(const DatasetInfo *info);
+// "full", "window", or "auto": the usual one.
+OrderKind loader_order(const char *name, const DatasetInfo *info);

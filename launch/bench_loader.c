@@ -43,7 +43,12 @@ static Status measure_alone(Bench *bench, double seconds, double *rate) {
                            .batch = s->train.batch,
                            .share_begin = begin * grain,
                            .share_end = end * grain,
-                           .depth = s->data.read_ahead};
+                           .depth = s->data.read_ahead,
+                           .threads = s->data.threads,
+                           .order = loader_order(s->data.order, dataset_info(data)),
+                           .window = s->data.window,
+                           .weights = s->data.weights,
+                           .augment = {s->data.flip, s->data.crop}};
     Status status = loader_open(&config, &loader);
     if (status == STATUS_OK) status = read_alone(loader, seconds, rate);
     loader_close(loader);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "launch/bench.h"
+#include "launch/bench_read.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/doctor.h"
@@ -13,8 +14,9 @@
 #include "launch/session.h"
 #include "launch/signals.h"
 
-#define USAGE                                                                                      \
-    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]"
+#define USAGE                                                                                       \
+    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE], " \
+    "or with the folder of a data set instead of CONFIG.yaml"
 
 static const BenchPhase phases[] = {
     // First, before other phases take memory of their own.
@@ -36,6 +38,7 @@ typedef struct {
     int word_count;
     bool chosen[PHASES];
     double seconds;
+    bool only;
     Bench bench;
 } BenchCommand;
 
@@ -67,12 +70,11 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
                                             {"seconds", required_argument, NULL, 's'},
                                             {"json", required_argument, NULL, 'j'},
                                             {0}};
-    bool only = false;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'o':
-            only = true;
+            command->only = true;
             TRY(choose_list(optarg, command));
             break;
         case 's': TRY(option_f64("--seconds", optarg, 0, 86400, &command->seconds)); break;
@@ -81,7 +83,7 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
         }
     }
     FAIL_IF(optind >= argc, BAD_USAGE, "which configuration? " USAGE);
-    for (int i = 0; i < PHASES && !only; ++i) command->chosen[i] = true;
+    for (int i = 0; i < PHASES && !command->only; ++i) command->chosen[i] = true;
     command->config_path = argv[optind];
     command->overrides = argv + optind + 1;
     command->override_count = argc - optind - 1;
@@ -148,5 +150,14 @@ Status cmd_bench(int argc, char **argv) {
                             .word_count = argc,
                             .bench = {.started = clock_process_start()}};
     TRY(parse(argc, argv, &command));
+    if (bench_is_dataset(command.config_path)) {
+        FAIL_IF(command.only, BAD_USAGE, "%s is a data set: it has no phases to choose with --only",
+                command.config_path);
+        return bench_read(&(ReadRequest){.path = command.config_path,
+                                         .overrides = command.overrides,
+                                         .override_count = command.override_count,
+                                         .seconds = command.seconds,
+                                         .json_path = command.json_path});
+    }
     return session_run("auto", &(Session){&command, start, run, finish});
 }

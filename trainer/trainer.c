@@ -83,10 +83,6 @@ static Status open_engine(Trainer *t) {
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
-static OrderKind order_of(const Trainer *t) {
-    return strcmp(t->settings.data.order, "window") == 0 ? ORDER_WINDOW : ORDER_FULL;
-}
-
 static Status open_loader(Trainer *t, int64_t step) {
     loader_close(t->loader);
     t->loader = NULL;
@@ -101,7 +97,7 @@ static Status open_loader(Trainer *t, int64_t step) {
                            .step = step,
                            .depth = s->data.read_ahead,
                            .threads = s->data.threads,
-                           .order = order_of(t),
+                           .order = loader_order(s->data.order, dataset_info(t->data)),
                            .window = s->data.window,
                            .weights = t->settings.data.weights,
                            .augment = {s->data.flip, s->data.crop},
@@ -157,7 +153,9 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
                3 * network_forward_flops(t->engine.network) / 1e9);
     report_say(t, "data: %s, %" PRId64 " samples, order %s", dataset_info(t->data)->name,
                loader_samples(t->data, t->settings.data.length),
-               order_of(t) == ORDER_FULL ? "full" : "in windows");
+               loader_order(t->settings.data.order, dataset_info(t->data)) == ORDER_FULL
+                   ? "full"
+                   : "in windows");
     report_say(t, "memory of a rank: %s = %.1f MB", t->plan.text, (double)t->plan.total / 1e6);
     if (found)
         report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
