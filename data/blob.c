@@ -1,8 +1,6 @@
 // Decoding is that of libarchive and zlib.
 #include "data/blob.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 #include <zlib.h>
 
 #include "data/codec.h"
+#include "data/container.h"
 #include "data/content_hash.h"
 
 enum { READ_BYTES = 1 << 18 };
@@ -25,79 +24,73 @@ struct Blob {
 // checksum.
 typedef struct {
     gzFile gzip;
-    struct archive *archive;
+    Container *container;
     bool plain; // as it is
 } Decoder;
 
 static void decoder_close(Decoder *decoder) {
     if (decoder->gzip != NULL) gzclose(decoder->gzip);
-    if (decoder->archive != NULL) archive_read_free(decoder->archive);
+    container_close(decoder->container);
 }
 
-static bool open_gzip(Decoder *decoder, int fd) {
+static Status open_gzip(Decoder *decoder, const char *path, int fd) {
     int own = dup(fd); // which gzclose closes
     decoder->gzip = own >= 0 ? gzdopen(own, "rb") : NULL;
     if (decoder->gzip == NULL && own >= 0) close(own);
-    return decoder->gzip != NULL;
+    FAIL_IF(decoder->gzip == NULL, NO_MEMORY, "%s: no memory to decode it", path);
+    return STATUS_OK;
 }
 
-static bool open_archive(Decoder *decoder, int fd) {
-    struct archive_entry *entry;
-    struct archive *archive = decoder->archive = archive_read_new();
-    if (archive == NULL) return false;
-    archive_read_support_filter_zstd(archive);
-    archive_read_support_filter_compress(archive);
-    archive_read_support_format_raw(archive);
-    archive_read_support_format_empty(archive);
-    if (archive_read_open_fd(archive, fd, READ_BYTES) != ARCHIVE_OK) return false;
-    int code = archive_read_next_header(archive, &entry);
-    decoder->plain = code == ARCHIVE_EOF || archive_filter_count(archive) <= 1;
-    return code == ARCHIVE_OK || code == ARCHIVE_EOF;
-}
-
-// False: it cannot be read. Close it in any case.
-static bool decoder_open(Decoder *decoder, int fd, int64_t skip) {
+// Close it in any case. Errors: IO, BAD_DATA.
+static Status decoder_open(Decoder *decoder, const char *path, int fd, int64_t skip) {
     uint8_t magic[2] = {0};
+    ContainerMember member;
+    bool more;
     *decoder = (Decoder){0};
-    if (pread(fd, magic, sizeof magic, (off_t)skip) < 0) return false;
-    if (lseek(fd, (off_t)skip, SEEK_SET) < 0) return false;
-    if (magic[0] == 0x1F && magic[1] == 0x8B) return open_gzip(decoder, fd);
-    return open_archive(decoder, fd);
+    bool readable =
+        pread(fd, magic, sizeof magic, (off_t)skip) >= 0 && lseek(fd, (off_t)skip, SEEK_SET) >= 0;
+    FAIL_IF(!readable, IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (magic[0] == 0x1F && magic[1] == 0x8B) return open_gzip(decoder, path, fd);
+    TRY(container_open(path, fd, CONTAINER_STREAM, &decoder->container));
+    TRY(container_next(decoder->container, &member, &more));
+    decoder->plain = !more || container_is_plain(decoder->container);
+    return STATUS_OK;
 }
 
-// Bytes got, 0 at the end, negative: *why it does not decode.
-static int64_t decoder_read(Decoder *decoder, void *out, size_t bytes, const char **why) {
-    if (decoder->gzip == NULL) {
-        int64_t count = (int64_t)archive_read_data(decoder->archive, out, bytes);
-        if (count < 0) *why = archive_error_string(decoder->archive);
-        return count;
-    }
-    int code = Z_OK, count = gzread(decoder->gzip, out, (unsigned)bytes);
-    *why = gzerror(decoder->gzip, &code);
-    return count < 0 || (code != Z_OK && code != Z_STREAM_END) ? -1 : count;
+// *got < most only at the end.
+static Status decoder_read(Decoder *decoder, const char *path, void *out, size_t most,
+                           size_t *got) {
+    if (decoder->gzip == NULL) return container_read(decoder->container, out, most, got);
+    int code = Z_OK, count = gzread(decoder->gzip, out, (unsigned)most);
+    const char *why = gzerror(decoder->gzip, &code);
+    FAIL_IF(count < 0 || (code != Z_OK && code != Z_STREAM_END), BAD_DATA,
+            "%s: does not decompress: %s", path, why);
+    *got = (size_t)count;
+    return STATUS_OK;
 }
 
 bool blob_begins(const char *path, void *out, size_t bytes, size_t *got) {
     Decoder decoder = {0};
-    const char *why;
-    int64_t count = -1;
+    *got = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && decoder_open(&decoder, fd, 0)) count = decoder_read(&decoder, out, bytes, &why);
+    if (fd < 0) return false;
+    Status status = decoder_open(&decoder, path, fd, 0);
+    if (status == STATUS_OK) status = decoder_read(&decoder, path, out, bytes, got);
+    if (status != STATUS_OK) error_clear();
     decoder_close(&decoder);
-    if (fd >= 0) close(fd);
-    *got = count > 0 ? (size_t)count : 0;
-    return count >= 0;
+    close(fd);
+    return status == STATUS_OK;
 }
 
 static Status copy_decoded(Blob *blob, Decoder *decoder, int to, const char *name) {
-    int64_t count;
-    const char *why = "";
+    size_t got;
     void *buffer = malloc(READ_BYTES);
     FAIL_IF(buffer == NULL, NO_MEMORY, "%s: no memory to decode it", blob->path);
     Status status = STATUS_OK;
-    while ((count = decoder_read(decoder, buffer, READ_BYTES, &why)) > 0)
-        TRY_OR(done, status, file_put(to, name, buffer, (size_t)count));
-    if (count < 0) FAIL_OR(done, status, BAD_DATA, "%s: does not decompress: %s", blob->path, why);
+    do {
+        TRY_OR(done, status, decoder_read(decoder, blob->path, buffer, READ_BYTES, &got));
+        TRY_OR(done, status, file_put(to, name, buffer, got));
+    } while (got > 0);
 done:
     free(buffer);
     return status;
@@ -135,8 +128,7 @@ static Status use_staged(Blob *blob, Decoder *decoder, const SourceOptions *opti
 static Status open_decoded(Blob *blob, const SourceOptions *options) {
     Decoder decoder;
     Status status = STATUS_OK;
-    if (!decoder_open(&decoder, blob->fd, blob->skip))
-        FAIL_OR(done, status, BAD_DATA, "%s: does not decompress", blob->path);
+    TRY_OR(done, status, decoder_open(&decoder, blob->path, blob->fd, blob->skip));
     if (!decoder.plain) TRY_OR(done, status, use_staged(blob, &decoder, options));
 done:
     decoder_close(&decoder);

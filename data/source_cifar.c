@@ -1,8 +1,6 @@
 // CIFAR's binary records: a byte of label (CIFAR-100: coarse, then fine, which is taken), then the
 // planes red, green and blue of 32 x 32 pixels. A file of them, plain or compressed; the folder
 // that CIFAR-10 or CIFAR-100 unpack to; or their archive as it is published (.tar.gz).
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "data/blob.h"
+#include "data/container.h"
 
 enum {
     SIDE = 32,
@@ -66,23 +65,18 @@ static bool is_record_file(const char *path) {
     return known;
 }
 
-// An archive with a member of CIFAR's names. Only its first members are looked at.
+static bool is_tar_name(const char *path) {
+    const char *name = last_part(path);
+    return strstr(name, ".tar") != NULL || strstr(name, ".tgz") != NULL;
+}
+
+// An archive whose first member lies in a folder of CIFAR's, or is of its names.
 static bool is_cifar_archive(const char *path) {
-    struct archive_entry *entry;
-    struct archive *archive = archive_read_new();
-    bool known = false;
-    if (archive == NULL) return false;
-    archive_read_support_filter_all(archive);
-    archive_read_support_format_tar(archive);
-    if (archive_read_open_filename(archive, path, 1 << 16) == ARCHIVE_OK)
-        for (int i = 0; i < 4 && !known; ++i) {
-            if (archive_read_next_header(archive, &entry) != ARCHIVE_OK) break;
-            const char *name = archive_entry_pathname(entry);
-            known = name != NULL && (split_of(last_part(name)) >= 0 ||
-                                     strcmp(last_part(name), "batches.meta.txt") == 0);
-        }
-    archive_read_free(archive);
-    return known;
+    char name[101] = ""; // begins a tar
+    size_t got;
+    if (!is_tar_name(path) || !blob_begins(path, name, sizeof name - 1, &got)) return false;
+    return strncmp(name, "cifar-10", 8) == 0 || split_of(last_part(name)) >= 0 ||
+           strcmp(last_part(name), "batches.meta.txt") == 0;
 }
 
 static bool cifar_knows(const char *path) {
@@ -162,48 +156,36 @@ static Status add_folder(Source *source, const char *folder, const SourceOptions
 
 // ---- archives -----------------------------------------------------------------------------------
 
-static Status copy_member(struct archive *archive, const char *path) {
-    char buffer[65536];
-    la_ssize_t count;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    FAIL_IF(fd < 0, IO, "%s: cannot be made", path);
-    Status status = STATUS_OK;
-    while ((count = archive_read_data(archive, buffer, sizeof buffer)) > 0 && status == STATUS_OK)
-        status = file_put(fd, path, buffer, (size_t)count);
-    close(fd);
-    FAIL_IF(count < 0, BAD_DATA, "%s: the archive ends early or is damaged: %s", path,
-            archive_error_string(archive));
-    return status;
+static Status unpack_members(Container *container, const char *folder) {
+    ContainerMember member;
+    bool more;
+    for (;;) {
+        char path[PATH_BYTES];
+        int64_t bytes;
+        TRY(container_next(container, &member, &more));
+        if (!more) return STATUS_OK;
+        const char *name = last_part(member.name);
+        if (!member.file || (split_of(name) < 0 && strstr(name, ".txt") == NULL)) continue;
+        TRY(path_format(path, "%s/%s", folder, name));
+        TRY(container_extract(container, path, &bytes));
+    }
 }
 
-// The members that matter go to a folder of the stage, by the lead. The archive is decompressed as
-// a blob first, since that compares the checksum of gzip.
+// The members that matter go to a folder of the stage, by the lead.
 static Status unpack_archive(const Source *source, const char *folder,
                              const SourceOptions *options) {
-    struct archive_entry *entry;
+    Container *container = NULL;
     Blob *blob;
-    int code;
     TRY(folder_make(folder));
     TRY(blob_open(source->path, 0, options, &blob));
-    struct archive *archive = archive_read_new();
+    int fd = open(blob_place(blob), O_RDONLY | O_CLOEXEC);
     Status status = STATUS_OK;
-    if (archive == NULL) FAIL_OR(done, status, NO_MEMORY, "%s: no memory", source->path);
-    archive_read_support_format_tar(archive);
-    if (archive_read_open_filename(archive, blob_place(blob), 1 << 16) != ARCHIVE_OK)
-        FAIL_OR(done, status, BAD_DATA, "%s: %s", source->path, archive_error_string(archive));
-    while ((code = archive_read_next_header(archive, &entry)) == ARCHIVE_OK) {
-        char path[PATH_BYTES];
-        const char *name = archive_entry_pathname(entry);
-        if (name == NULL || archive_entry_filetype(entry) != AE_IFREG) continue;
-        name = last_part(name);
-        if (split_of(name) < 0 && strstr(name, ".txt") == NULL) continue;
-        TRY_OR(done, status, path_format(path, "%s/%s", folder, name));
-        TRY_OR(done, status, copy_member(archive, path));
-    }
-    if (code != ARCHIVE_EOF)
-        FAIL_OR(done, status, BAD_DATA, "%s: %s", source->path, archive_error_string(archive));
+    if (fd < 0) FAIL_OR(done, status, IO, "%s: cannot be opened", blob_place(blob));
+    TRY_OR(done, status, container_open(source->path, fd, CONTAINER_TAR, &container));
+    TRY_OR(done, status, unpack_members(container, folder));
 done:
-    if (archive != NULL) archive_read_free(archive);
+    container_close(container);
+    if (fd >= 0) close(fd);
     blob_close(blob);
     return status;
 }

@@ -1,20 +1,22 @@
-// Decoding is that of libarchive.
+// Members grouped by their keys.
 #include "data/tar.h"
 
-#include <archive.h>
-#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { READ_BYTES = 1 << 16 };
+#include "data/container.h"
 
 struct TarReader {
     char path[PATH_BYTES];
-    struct archive *archive;
-    struct archive_entry *entry; // the header that was read last
+    int fd;
+    Container *container;
+    int64_t bytes; // of the member whose header was read last
     bool ended;
     bool pending;         // it opens the next sample
-    char key[PATH_BYTES]; // of `entry`
+    char key[PATH_BYTES]; // of that member
     char extension[TAR_EXTENSION_BYTES];
     TarSample sample;
 };
@@ -43,23 +45,23 @@ static void clear_sample(TarSample *sample) {
 
 void tar_close(TarReader *reader) {
     if (reader == NULL) return;
-    if (reader->archive != NULL) archive_read_free(reader->archive);
+    container_close(reader->container);
+    if (reader->fd >= 0) close(reader->fd);
     clear_sample(&reader->sample);
     free(reader);
 }
 
 Status tar_open(const char *path, const char *place, TarReader **out) {
     Status status = STATUS_OK;
-    FAIL_IF(!file_exists(place), NOT_FOUND, "%s: there is no such file", path);
     TarReader *reader = calloc(1, sizeof *reader);
     FAIL_IF(reader == NULL, NO_MEMORY, "%s: no memory to read it", path);
+    reader->fd = open(place, O_RDONLY | O_CLOEXEC);
+    if (reader->fd < 0 && errno == ENOENT)
+        FAIL_OR(fail, status, NOT_FOUND, "%s: there is no such file", path);
+    if (reader->fd < 0)
+        FAIL_OR(fail, status, IO, "%s: cannot be opened: %s", path, strerror(errno));
     TRY_OR(fail, status, path_format(reader->path, "%s", path));
-    reader->archive = archive_read_new();
-    if (reader->archive == NULL) FAIL_OR(fail, status, NO_MEMORY, "%s: no memory to read it", path);
-    archive_read_support_format_tar(reader->archive);
-    if (archive_read_open_filename(reader->archive, place, READ_BYTES) != ARCHIVE_OK)
-        FAIL_OR(fail, status, BAD_DATA, "%s: is no tar: %s", path,
-                archive_error_string(reader->archive));
+    TRY_OR(fail, status, container_open(path, reader->fd, CONTAINER_TAR, &reader->container));
     *out = reader;
     return STATUS_OK;
 fail:
@@ -69,41 +71,39 @@ fail:
 
 // The next header that belongs to a sample; reader->pending is false at the end.
 static Status read_header(TarReader *reader) {
-    int code;
+    ContainerMember member;
+    bool more = true;
     reader->pending = false;
-    if (reader->ended) return STATUS_OK;
-    while ((code = archive_read_next_header(reader->archive, &reader->entry)) == ARCHIVE_OK) {
-        const char *name = archive_entry_pathname(reader->entry);
-        if (name == NULL || archive_entry_filetype(reader->entry) != AE_IFREG ||
-            archive_entry_hardlink(reader->entry) != NULL)
-            continue;
-        reader->pending = tar_split_name(name, reader->key, reader->extension);
-        if (reader->pending) return STATUS_OK;
+    while (!reader->ended && !reader->pending) {
+        Status status = container_next(reader->container, &member, &more);
+        if (status == STATUS_BAD_DATA) {
+            ErrorRecord record = error_take();
+            FAIL(BAD_DATA, "%.400s (behind sample '%s')", record.text, reader->key);
+        }
+        TRY(status);
+        reader->ended = !more;
+        if (!more || !member.file) continue;
+        reader->bytes = member.bytes;
+        reader->pending = tar_split_name(member.name, reader->key, reader->extension);
     }
-    FAIL_IF(code != ARCHIVE_EOF, BAD_DATA, "%s: ends early or is damaged behind sample '%s': %s",
-            reader->path, reader->key, archive_error_string(reader->archive));
-    reader->ended = true;
     return STATUS_OK;
 }
 
 static Status read_contents(TarReader *reader, TarMember *member) {
-    size_t done = 0;
+    size_t got = 0;
     member->data = malloc(member->bytes + 1); // never of no bytes
     FAIL_IF(member->data == NULL, NO_MEMORY, "%s: no memory for '%s.%s'", reader->path, reader->key,
             reader->extension);
-    while (done < member->bytes) {
-        la_ssize_t count =
-            archive_read_data(reader->archive, member->data + done, member->bytes - done);
-        FAIL_IF(count <= 0, BAD_DATA, "%s: ends early or is damaged in '%s.%s'", reader->path,
-                reader->key, reader->extension);
-        done += (size_t)count;
-    }
-    return STATUS_OK;
+    Status status = container_read(reader->container, member->data, member->bytes, &got);
+    FAIL_IF(status == STATUS_BAD_DATA || got < member->bytes, BAD_DATA,
+            "%s: ends early or is damaged in '%s.%s'", reader->path, reader->key,
+            reader->extension);
+    return status;
 }
 
 static Status add_member(TarReader *reader, bool contents) {
     TarSample *sample = &reader->sample;
-    int64_t bytes = archive_entry_size(reader->entry);
+    int64_t bytes = reader->bytes;
     FAIL_IF(tar_member(sample, reader->extension) != NULL, BAD_DATA,
             "%s: sample '%s' has two files '.%s'", reader->path, reader->key, reader->extension);
     FAIL_IF(sample->members == TAR_MEMBERS_MOST, BAD_DATA, "%s: sample '%s' has more than %d files",

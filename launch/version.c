@@ -4,6 +4,7 @@
 #include "data/codec.h"
 #include "base/json.h"
 #include "launch/schema.h"
+#include "data/container.h"
 #include "data/png.h"
 #include "launch/wire.h"
 
@@ -13,8 +14,8 @@ typedef struct {
 } LibraryRow;
 
 static const LibraryRow libraries[] = {
-    {"zstd", codec_version}, {"libyaml", schema_version}, {"jansson", json_version},
-    {"libpng", png_version}, {"ZeroMQ", wire_version},
+    {"zstd", codec_version}, {"libyaml", schema_version},       {"jansson", json_version},
+    {"libpng", png_version}, {"libarchive", container_version}, {"ZeroMQ", wire_version},
 };
 
 const char *version_text(void) {

@@ -29,7 +29,7 @@ VENDOR_HOMES = {
     "jansson.h": ["base/json.h"],
     "png.h": ["data/png.c", "data/image_file.c"],
     "jpeglib.h": ["data/image_file.c"],
-    "archive.h": ["data/blob.c", "data/npz.c", "data/source_cifar.c", "data/tar.c"],
+    "archive.h": ["data/container.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
     "zmq.h": ["launch/wire.c", "launch/share_server.c", "launch/share_client.c"],
