@@ -239,11 +239,12 @@ static Status next_of_alphabet(TextStream *text, int *out) {
         found.text[i] = (char)*out;
     }
     *out = find_character(text->character, text->symbols, &found);
+    bool shown = found.bytes > 1 || (found.text[0] >= ' ' && found.text[0] <= '~');
     FAIL_IF(*out < 0, BAD_DATA,
-            "%s: line %lld holds \"%.*s\" (bytes %02x...), which is not in the"
+            "%s: line %lld holds %s%.*s%s (byte 0x%02x), which is not in the"
             " alphabet",
-            blob_path(text->blob), (long long)line, found.bytes, found.text,
-            (uint8_t)found.text[0]);
+            blob_path(text->blob), (long long)line, shown ? "\"" : "a character",
+            shown ? found.bytes : 0, found.text, shown ? "\"" : "", (uint8_t)found.text[0]);
     return STATUS_OK;
 }
 

@@ -18,6 +18,7 @@ typedef struct {
     PackConfig pack;
     PackInput input[PACK_INPUTS_MOST];
     const char *split; // of the inputs that follow
+    bool used;         // some do
     Comm *comm;
     double started;
 } PackCommand;
@@ -71,6 +72,7 @@ static Status add_input(PackCommand *command, const char *path) {
     FAIL_IF(command->pack.inputs == PACK_INPUTS_MOST, BAD_USAGE, "at most %d sources at once",
             PACK_INPUTS_MOST);
     command->input[command->pack.inputs++] = (PackInput){path, command->split};
+    command->used = true;
     return STATUS_OK;
 }
 
@@ -82,7 +84,10 @@ static Status parse_option(PackCommand *command, int option, const char *text) {
     case 1: return add_input(command, text);
     case 'o': pack->out = text; break;
     case 'n': pack->name = text; break;
-    case 'p': command->split = text; break;
+    case 'p':
+        command->split = text;
+        command->used = false;
+        break;
     case 'f': return parse_form(text, &source->form);
     case 'a':
         source->form = FORM_ALPHABET;
@@ -135,6 +140,9 @@ static Status parse(int argc, char **argv, PackCommand *command) {
     for (; optind < argc; ++optind) TRY(add_input(command, argv[optind]));
     FAIL_IF(command->pack.inputs == 0 || command->pack.out == NULL, BAD_USAGE,
             "which source, and where to? usage: dye pack SOURCE... -o DIR");
+    FAIL_IF(command->split != NULL && !command->used, BAD_USAGE,
+            "--split %s is about the sources behind it, and there are none: put it before them",
+            command->split);
     return STATUS_OK;
 }
 
