@@ -15,6 +15,7 @@
 
 enum { DEPTH_MOST = 1024, THREADS_MOST = 64, PATH_LINE_BYTES = 1400 };
 
+static const double usual_patience = 5;
 static const int64_t full_bytes_most = (int64_t)1 << 30;
 
 typedef struct {
@@ -484,10 +485,13 @@ static void tell_wait(Loader *loader, double seconds) {
 // Under the lock, until the slot is ready; every few seconds people are told.
 static void wait_for(Loader *loader, const RingSlot *slot) {
     struct timespec until;
-    double start = clock_now();
+    double start = clock_now(), patience = loader->config.patience;
+    if (patience <= 0) patience = usual_patience;
     clock_gettime(CLOCK_MONOTONIC, &until);
     while (!slot->ready) {
-        until.tv_sec += LOADER_PATIENCE;
+        int64_t nanoseconds = until.tv_nsec + (int64_t)(1e9 * patience);
+        until.tv_sec += (time_t)(nanoseconds / 1000000000);
+        until.tv_nsec = (long)(nanoseconds % 1000000000);
         int error = 0;
         while (!slot->ready && error != ETIMEDOUT)
             error = pthread_cond_timedwait(&loader->filled_one, &loader->mutex, &until);

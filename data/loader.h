@@ -24,10 +24,9 @@ typedef struct {
     const SampleSet *left_out; // samples that are not read; copied; NULL: none
     bool skip_lost;            // samples that cannot be read are left out; else they end the run
     bool in_order; // evaluation: sample p itself, one pass, the last batch may be short, no augment
-    void (*tell)(const char *line); // what a long wait is for, every LOADER_PATIENCE; NULL: nobody
+    double patience;                // seconds of a long wait; 0: 5
+    void (*tell)(const char *line); // what it is for, as often as that; NULL: nobody
 } LoaderConfig;
-
-enum { LOADER_PATIENCE = 5 }; // seconds
 
 typedef struct {
     int64_t step;

@@ -160,8 +160,11 @@ static void show_bar(double started, double fraction, const char *what) {
     int full = (int)(BAR * fraction);
     for (int i = 0; i < BAR; ++i) bar[i] = i < full ? '#' : '.';
     bar[BAR] = '\0';
-    snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s, %.0f s left", bar, 100 * fraction, what,
-             spent, fraction > 0 ? spent * (1 - fraction) / fraction : 0);
+    char left[48] = "";
+    if (fraction > 0.01)
+        snprintf(left, sizeof left, ", %.0f s left", spent * (1 - fraction) / fraction);
+    snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s%s", bar, 100 * fraction, what, spent,
+             left);
     console_progress(line);
 }
 
@@ -194,6 +197,7 @@ static Status start(void *context, Comm *comm) {
     pack->progress = show_progress;
     pack->bad = tell_bad;
     pack->context = command;
+    comm_set_alarm(comm, NULL, NULL); // ranks wait while rank 0 looks at the sources
     return STATUS_OK;
 }
 

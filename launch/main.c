@@ -15,7 +15,10 @@ typedef struct {
 
 static const CommandRow commands[] = {
     {"pack", cmd_pack,
-     "[--split NAME] SOURCE... -o DIR [--size N] [--limit N] [--skip-bad] [--force] ...",
+     "[--split NAME] SOURCE... -o DIR [--name NAME] [--size N] [--colour grey|rgb]"
+     " [--form bytes|letters27] [--alphabet ABC] [--image NAME] [--label NAME]"
+     " [--shares 90/5/5] [--shuffle auto|none|SEED] [--limit N] [--skip-bad] [--force]"
+     " [--items N] [--seed S]",
      "make a data set folder from pictures, arrays, archives, texts, or a made-up set"},
     {"unpack", cmd_unpack, "DIR -o OUT [--to text|npy|idx|cifar|png] [--split S]",
      "give back files that other programs read"},
@@ -67,7 +70,7 @@ static void print_help(FILE *out) {
     fputs(
         "  dye help [config]\n      this text, or every configuration key\n"
         "  dye --version\n      versions of dye and of its libraries\n\n"
-        "train, eval, bench and doctor run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
+        "pack, verify, train, eval, bench and doctor run under mpirun as well: mpirun -n 4 dye train CONFIG.yaml\n"
         "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
         "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 79 a rank hung or was\n"
         "lost, 2 wrong usage.\n",

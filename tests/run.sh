@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--long] [--filter RE]
 #
-# --long        the long tests too, and one minute of fuzzing a target instead of ten seconds
+# --long        the long tests too, and one minute of fuzzing a target instead of six seconds
 # --filter RE   only tests whose names match, in the Release build only
 #
 # The last line is "N passed, N failed" and, if any were, ", N skipped". Exit code 0: none failed.
@@ -131,7 +131,7 @@ if build build-asan all "${with_clang[@]}" -DDYE_SANITIZE=ON; then
 fi
 
 stage "fuzzing"
-seconds=10
+seconds=6
 [ $long -eq 0 ] || seconds=60
 if build build-fuzz fuzz "${with_clang[@]}" -DDYE_FUZZ=ON -DDYE_FUZZ_SECONDS=$seconds; then
     suite build-fuzz -L '^fuzz$'

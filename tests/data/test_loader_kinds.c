@@ -162,6 +162,63 @@ static void test_lost_group(void) {
     dataset_close(dataset);
 }
 
+// ---- what takes long is named -------------------------------------------------------------------
+
+static Status slow_index(void *context, const char *path, char **out, size_t *bytes) {
+    (void)context;
+    (void)path;
+    return file_read(support_path(images, "index.json"), 1 << 24, out, bytes);
+}
+
+static Status slow_fetch(void *context, const char *path, const char *file, uint64_t offset,
+                         size_t bytes, void *out) {
+    (void)context;
+    (void)path;
+    char place[PATH_BYTES];
+    TRY(path_format(place, "%s/%s", images, file));
+    usleep(150000);
+    FILE *from = fopen(place, "rbe");
+    FAIL_IF(from == NULL, NOT_FOUND, "no %s", file);
+    bool read = fseek(from, (long)offset, SEEK_SET) == 0 && fread(out, 1, bytes, from) == bytes;
+    fclose(from);
+    FAIL_IF(!read, BAD_DATA, "%s ends early", file);
+    return STATUS_OK;
+}
+
+static char told[2000];
+
+static void note_line(const char *line) {
+    snprintf(told, sizeof told, "%s", line);
+}
+
+static void test_slow_shard(void) {
+    char cache[600];
+    snprintf(cache, sizeof cache, "%s/slow-cache", folder);
+    DatasetFetch fetch = {NULL, slow_index, slow_fetch, cache, 1 << 30};
+    Dataset *dataset;
+    EXPECT_OK(dataset_open(
+        &(DatasetConfig){
+            .path = "elsewhere", .split = "train", .cache_bytes = 1 << 24, .fetch = &fetch},
+        &dataset));
+    LoaderConfig config = {.dataset = dataset,
+                           .seed = 3,
+                           .batch = 4,
+                           .share_end = 4,
+                           .depth = 1,
+                           .patience = 0.05,
+                           .tell = note_line};
+    Loader *loader;
+    Batch batch;
+    EXPECT_OK(loader_open(&config, &loader));
+    EXPECT_OK(loader_next(loader, &batch));
+    EXPECT(strstr(told, "step 1 has waited for its samples for ") != NULL);
+    EXPECT(strstr(told, " s: reading elsewhere/train-") != NULL);
+    EXPECT(strstr(told, ", group ") != NULL);
+    EXPECT(loader_wait_seconds(loader) > 0.3);
+    loader_close(loader);
+    dataset_close(dataset);
+}
+
 // Wider numbers, as some other program might write them.
 static void test_wide_numbers(void) {
     enum { COUNT = 12 };
@@ -215,6 +272,7 @@ int main(void) {
     RUN(test_augmented);
     RUN(test_two_sets);
     RUN(test_lost_group);
+    RUN(test_slow_shard);
     RUN(test_wide_numbers);
     (void)!folder_remove(folder);
     free((void *)(uintptr_t)images);
