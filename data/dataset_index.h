@@ -30,7 +30,7 @@ typedef struct {
     char file[DATASET_NAME_BYTES];
     int files;
     int64_t bytes; // decoded
-    uint64_t hash; // content hash of the decoded bytes; of several files as in data/source.h
+    uint64_t hash; // content hash of the decoded bytes; of several files as in data/pack/source.h
 } IndexSource;
 
 typedef struct {

@@ -33,11 +33,11 @@ typedef struct {
     int64_t count;        // samples: share_end - share_begin, fewer at the end of an in_order pass
     const void *x;        // [count, item]: float (images scaled to v/127.5 - 1) or int32 (symbols)
     const int32_t *label; // [count]; 0 where the set has no labels
-    const uint64_t *sample;  // [count] position p: the global sample number that keys noise
-    const uint64_t *index;   // [count] which sample, counted over all folders one behind the other
-    const uint8_t *left_out; // [count] 1: it does not count; its x and label are 0
-    int64_t left_outs;       // those of config.left_out in the global batch
-    int64_t lost;            // those of this share that could not be read, besides
+    const uint64_t *sample; // [count] position p: the global sample number that keys noise
+    const uint64_t *index;  // [count] which sample, counted over all folders one behind the other
+    uint8_t *left_out; // [count] 1: it does not count; more may be set by whoever has the batch
+    int64_t left_outs; // those of config.left_out in the global batch
+    int64_t lost;      // those of this share that could not be read, besides
 } Batch;
 
 typedef struct Loader Loader;

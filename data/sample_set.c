@@ -98,9 +98,10 @@ Status sample_set_read(const json_t *object, const char *key, const char *what, 
             end = json_array_get(entry, 1);
         }
         json_int_t from = json_is_integer(first) ? json_integer_value(first) : -1;
-        json_int_t to = json_is_integer(end) ? json_integer_value(end) : from + 1;
+        bool in_range = from >= 0 && from < INT64_MAX;
+        json_int_t to = json_is_integer(end) ? json_integer_value(end) : in_range ? from + 1 : 0;
         bool good =
-            from >= 0 && from < INT64_MAX && to > from &&
+            in_range && to > from &&
             (!json_is_array(entry) || (json_is_integer(end) && json_array_size(entry) == 2));
         FAIL_IF(!good, BAD_DATA, "%s: entry %zu of '%s' is no sample number and no range of them",
                 what, i, key);

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "data/pack.h"
-#include "data/unpack.h"
+#include "data/pack/pack.h"
+#include "data/pack/unpack.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"

@@ -25,7 +25,7 @@ needs=(
     "libxxhash-dev  pc:libxxhash xxhash"
     "libpng-dev     pc:libpng    libpng"
     "zlib1g-dev     pc:zlib      zlib"
-    "libjpeg-dev    pc:libjpeg   libjpeg-turbo"
+    "libjpeg62-turbo-dev pc:libjpeg libjpeg-turbo"
     "libarchive-dev pc:libarchive libarchive"
     "libzmq3-dev    pc:libzmq    libzmq"
 )

@@ -4,7 +4,7 @@
 #include "data/codec.h"
 #include "base/json.h"
 #include "launch/schema.h"
-#include "data/container.h"
+#include "data/pack/container.h"
 #include "data/png.h"
 #include "launch/wire.h"
 

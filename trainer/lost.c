@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+void lost_mark(const Trainer *t, Batch *batch) {
+    for (int64_t i = 0; i < batch->count && t->lost.count > 0; ++i) {
+        if (batch->left_out[i] || !sample_set_has(&t->lost, batch->index[i])) continue;
+        batch->left_out[i] = 1;
+        ++batch->lost;
+    }
+}
+
 Status lost_note(Trainer *t, const Batch *batch, double *fields) {
     sample_set_clear(&t->lost_new);
     TRY(loader_take_lost(t->loader, &t->lost_new));

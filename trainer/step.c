@@ -265,6 +265,7 @@ Status step_run(Trainer *t) {
     journal_enter(PHASE_DATA, t->step + 1);
     TRY(loader_next(t->loader, &batch));
     REQUIRE(batch.step == t->step);
+    lost_mark(t, &batch);
     double loaded = clock_now();
     journal_enter(PHASE_COMPUTE, t->step + 1);
     TRY(run_grains(t, &batch));

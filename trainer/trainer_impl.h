@@ -152,6 +152,9 @@ Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all
 Status replica_check(Trainer *t);
 
 // ---- lost.c ----
+// What any rank has found to be lost counts for none from the next step on, though this one may be
+// able to read it: a run that is resumed leaves it out everywhere, too.
+void lost_mark(const Trainer *t, Batch *batch);
 Status lost_note(Trainer *t, const Batch *batch, double *fields); // into this rank's board fields
 // All ranks, after the board: joins what each has found, and tells of it.
 Status lost_join(Trainer *t);

@@ -8,8 +8,8 @@
 #include "base/mix.h"
 #include "data/dataset.h"
 #include "data/content_hash.h"
-#include "data/pack.h"
-#include "data/shard_writer.h"
+#include "data/pack/pack.h"
+#include "data/pack/shard_writer.h"
 
 // Slow ramps with some noise, so that filters and zstd have something to find.
 uint8_t support_pixel(int split, int64_t i, int64_t pixel) {

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "data/dataset.h"
 #include "data/dataset_index.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/data/support_data.h"
 
 static char folder[512];

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/data/support_data.h"
 
 static const char unifont[] = "/usr/share/unifont/unifont.hex";

@@ -3,7 +3,7 @@
 #include <png.h>
 
 #include "base/file.h"
-#include "data/image_file.h"
+#include "data/pack/image_file.h"
 #include "tests/data/support_image.h"
 #include "tests/test.h"
 

@@ -1,5 +1,5 @@
 // NPY headers and arrays as sources: known bytes, refusals, a round trip of numbers.
-#include "data/array_source.h"
+#include "data/pack/array_source.h"
 #include "tests/test.h"
 
 static const char plain[] = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";

@@ -2,7 +2,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-#include "data/array_source.h"
+#include "data/pack/array_source.h"
 #include "tests/test.h"
 
 static char folder[] = "/tmp/dye-npz-XXXXXX", path[64];

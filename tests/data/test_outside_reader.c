@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/mix.h"
 #include "data/dataset.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/data/support_data.h"
 
 static char folder[512], script[1024];

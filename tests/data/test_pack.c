@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/data/support_data.h"
 
 static const char fashion[] = "/usr/share/datasets/fashion-mnist";

@@ -45,8 +45,13 @@ static void test_ranges(void) {
 }
 
 static void test_json_of_ranges(void) {
-    static const char *const bad[] = {"[[3]]",       "[[3, 3]]",  "[[5, 3]]",
-                                      "[[1, 2, 3]]", "[[-1, 3]]", "[1.5]"};
+    static const char *const bad[] = {"[[3]]",
+                                      "[[3, 3]]",
+                                      "[[5, 3]]",
+                                      "[[1, 2, 3]]",
+                                      "[[-1, 3]]",
+                                      "[1.5]",
+                                      "[9223372036854775807]"};
     SampleSet set = {0}, again = {0};
     EXPECT_OK(sample_set_add_range(&set, 10, 20));
     EXPECT_OK(sample_set_add(&set, 3));

@@ -3,8 +3,8 @@
 #include "base/mix.h"
 #include "data/dataset.h"
 #include "data/dataset_index.h"
-#include "data/pack.h"
-#include "data/unpack.h"
+#include "data/pack/pack.h"
+#include "data/pack/unpack.h"
 #include "tests/data/support_data.h"
 #include "tests/test.h"
 

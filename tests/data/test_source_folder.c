@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "data/content_hash.h"
-#include "data/source.h"
+#include "data/pack/source.h"
 #include "tests/data/support_image.h"
 #include "tests/test.h"
 

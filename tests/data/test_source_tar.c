@@ -1,7 +1,7 @@
 // WebDataset's tars as a source: pictures and latents, labels of two kinds, bad samples, ranks.
 #include "base/file.h"
 #include "data/dataset_index.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/data/support_data.h"
 #include "tests/test.h"
 

@@ -1,6 +1,6 @@
 // Samples of a tar against what Python's tarfile wrote: keys, extensions, pax and GNU headers,
 // compression, truncation.
-#include "data/tar.h"
+#include "data/pack/tar.h"
 
 #include "tests/data/support_data.h"
 #include "tests/test.h"

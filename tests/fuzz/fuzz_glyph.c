@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "data/glyph.h"
+#include "data/pack/glyph.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

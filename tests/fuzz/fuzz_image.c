@@ -1,7 +1,7 @@
 // Pictures from strangers: any bytes give a Status, within bounded memory.
 #include <stdlib.h>
 
-#include "data/image_file.h"
+#include "data/pack/image_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "data/source.h"
+#include "data/pack/source.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 // machine's facts. How large they are is nobody's promise.
 #include "base/file.h"
 #include "base/json.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "launch/command.h"
 #include "tests/test.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
 #include "launch/picture.h"

@@ -45,6 +45,25 @@ run 0 0 train "${small[@]}" data.path="$work/whole" run.dir="$work/plain"
 [ "$(fingerprint "$work/plain")" != "$(fingerprint "$work/skipped-0")" ] || die "nothing was left out"
 checked "resumed with the data mended: the samples stay left out"
 
+# Damage in one rank's copy alone: no other rank uses those samples either, so that a resume, which
+# leaves them out everywhere, comes to the same.
+mkdir "$work/a" "$work/b"
+cp -r "$work/whole" "$work/a/set"
+cp -r "$work/hurt" "$work/b/set"
+apart() { # RUN: rank 0 reads a/set, rank 1 b/set
+    local words=("$dye" train "${small[@]}" data.path=set data.lost=skip run.dir="$work/$1")
+    timeout 60 mpirun --oversubscribe --bind-to none -n 1 -wdir "$work/a" "${words[@]}" : \
+        -n 1 -wdir "$work/b" "${words[@]}" </dev/null >"$log" 2>&1 || die "two copies: $1"
+}
+apart apart
+said "1310[678] samples lost" "a loss of rank 1 alone"
+cp -r "$work/apart" "$work/apart-resumed"
+rm -r "$work/apart-resumed/step-000000030"
+apart apart-resumed
+said "resumed from .*step-000000020" "the resume of two copies"
+same "$(fingerprint "$work/apart-resumed")" "$(fingerprint "$work/apart")" "one copy damaged, resumed"
+checked "one rank's copy damaged: left out by all, the same after a resume"
+
 rm "$work/hurt/train-text-00000.zst"
 run 65 0 train "${small[@]}" data.path="$work/hurt" run.dir="$work/none"
 said "train-text-00000.zst: is missing; copy it again or pack again" "what is missing"

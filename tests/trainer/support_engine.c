@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "base/mix.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tests/test.h"
 
 void *engine_draw(Engine *engine, float noise) {
