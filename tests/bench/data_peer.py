@@ -11,6 +11,7 @@ in [-1, 1] with their labels.
 """
 import argparse
 import gzip
+import importlib
 import json
 import os
 import pathlib
@@ -150,7 +151,8 @@ def read(form, folder, args):
     import torch
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     name, _, compression = form.partition("-")
-    opener = {"mds": open_mds, "wds": open_wds}[name]
+    opener, module = {"mds": (open_mds, "streaming"), "wds": (open_wds, "webdataset")}[name]
+    importlib.import_module(module)  # seconds, which are no part of an epoch: before the clock
     began = time.monotonic()
     samples, loader = opener(pathlib.Path(folder) / "train", compression, args)
     seen, epoch_end, steady, now = 0, None, 0, began
