@@ -137,3 +137,19 @@ void support_pack(const char *source, const char *out) {
     fprintf(stderr, "%s\n", error_get()->text);
     exit(1);
 }
+
+void support_same_folders(const char *a, const char *b, int at_least) {
+    char **names;
+    int count;
+    EXPECT_OK(folder_names(a, &names, &count));
+    EXPECT(count >= at_least);
+    for (int i = 0; i < count; ++i) {
+        size_t bytes_a, bytes_b;
+        char *data_a = support_read_file(support_path(a, names[i]), &bytes_a);
+        char *data_b = support_read_file(support_path(b, names[i]), &bytes_b);
+        EXPECT(bytes_a == bytes_b && memcmp(data_a, data_b, bytes_a) == 0);
+        free(data_a);
+        free(data_b);
+    }
+    folder_names_free(names, count);
+}

@@ -27,3 +27,6 @@ void support_write_column(const char *out, DatasetIndex *index, int split, int c
 // All of a column of a split, behind `lead` free bytes; *bytes counts both. The caller frees.
 uint8_t *support_read_column(const char *path, const char *split, const char *column, size_t lead,
                              size_t *bytes);
+
+// Expects that both folders hold the files of a, at least so many, with the same bytes.
+void support_same_folders(const char *a, const char *b, int at_least);
