@@ -155,6 +155,17 @@ static Status unpack_idx(Unpack *work) {
     return write_column(work, 1, name, header, 8);
 }
 
+// The split's one file, SPLIT.suffix, as `put` fills it.
+static Status write_file(Unpack *work, const char *suffix,
+                         Status (*put)(Unpack *work, int fd, const char *path)) {
+    char name[64], path[PATH_BYTES];
+    int fd;
+    snprintf(name, sizeof name, "%s.%s", work->split->name, suffix);
+    TRY(path_format(path, "%s/%s", work->folder, name));
+    TRY(open_file(path, &fd));
+    return close_file(fd, path, put(work, fd, path));
+}
+
 static Status put_records(Unpack *work, int fd, const char *path) {
     int64_t item = column_item_bytes(&work->index.info.column[0]), count;
     for (int64_t first = 0; first < work->split->items; first += count) {
@@ -171,12 +182,7 @@ static Status put_records(Unpack *work, int fd, const char *path) {
 }
 
 static Status unpack_cifar(Unpack *work) {
-    char name[64], path[PATH_BYTES];
-    int fd;
-    snprintf(name, sizeof name, "%s.bin", work->split->name);
-    TRY(path_format(path, "%s/%s", work->folder, name));
-    TRY(open_file(path, &fd));
-    return close_file(fd, path, put_records(work, fd, path));
+    return write_file(work, "bin", put_records);
 }
 
 // Each symbol's bytes: a character of UTF-8, or the one byte whose code point it is.
@@ -224,12 +230,7 @@ done:
 }
 
 static Status unpack_text(Unpack *work) {
-    char name[64], path[PATH_BYTES];
-    int fd;
-    snprintf(name, sizeof name, "%s.txt", work->split->name);
-    TRY(path_format(path, "%s/%s", work->folder, name));
-    TRY(open_file(path, &fd));
-    return close_file(fd, path, put_text(work, fd, path));
+    return write_file(work, "txt", put_text);
 }
 
 // ---- pictures -----------------------------------------------------------------------------------
