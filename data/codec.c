@@ -353,10 +353,8 @@ static Status read_frame(const BlockReader *reader, int block, ReadBytes *read, 
     return STATUS_OK;
 }
 
-Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, int block,
-                              void *raw) {
-    size_t raw_bytes = block_reader_raw_bytes(reader, block);
-    uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
+// From near or far, to decoder->stored.
+static Status take_frame(const BlockReader *reader, BlockDecoder *decoder, int block) {
     if (decoder->room < reader->stored_most) {
         void *larger = realloc(decoder->stored, reader->stored_most);
         FAIL_IF(larger == NULL, NO_MEMORY, "%s: no memory for blocks of %zu bytes", reader->path,
@@ -365,11 +363,16 @@ Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, 
         decoder->room = reader->stored_most;
     }
     Status status = read_frame(reader, block, reader->from.read, decoder->stored);
-    if (status != STATUS_OK && reader->from.renew != NULL) {
-        error_clear();
-        status = read_frame(reader, block, reader->from.renew, decoder->stored);
-    }
-    TRY(status);
+    if (status == STATUS_OK || reader->from.renew == NULL) return status;
+    error_clear();
+    return read_frame(reader, block, reader->from.renew, decoder->stored);
+}
+
+Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, int block,
+                              void *raw) {
+    size_t raw_bytes = block_reader_raw_bytes(reader, block);
+    uint64_t begin = reader->begin[block], end = reader->begin[block + 1];
+    TRY(take_frame(reader, decoder, block));
     char place[96]; // begins what may be wrong
     snprintf(place, sizeof place, "block %d (bytes %llu to %llu)", block, (unsigned long long)begin,
              (unsigned long long)end);
@@ -399,18 +402,20 @@ static Status compare_info(const char *path, const BlockFileInfo *is, const Bloc
     return STATUS_OK;
 }
 
-Status block_file_verify(const char *path, const BlockFileInfo *expected) {
+static Status check_file(const char *path, const BlockFileInfo *expected, bool decode) {
     BlockReader *reader = NULL;
     TRY(block_reader_open(path, &reader));
     Status status = STATUS_OK;
     XXH3_state_t *hash = XXH3_createState();
-    void *raw = malloc(reader->raw_most + 1);
+    void *raw = malloc(decode ? reader->raw_most + 1 : 1);
     if (hash == NULL || raw == NULL)
         FAIL_OR(done, status, NO_MEMORY, "%s: no memory to check it", path);
     XXH3_64bits_reset(hash);
+    TRY_OR(done, status, block_decoder_open(&reader->decoder));
     // In the order of the file, so that its hash falls out on the way.
     for (int i = 0; i < reader->blocks; ++i) {
-        TRY_OR(done, status, block_reader_read(reader, i, raw));
+        TRY_OR(done, status,
+               decode ? block_reader_read(reader, i, raw) : take_frame(reader, reader->decoder, i));
         XXH3_64bits_update(hash, reader->decoder->stored, reader->index->entry[i].stored);
     }
     size_t index = index_bytes((uint64_t)reader->blocks);
@@ -425,6 +430,14 @@ done:
     free(raw);
     block_reader_close(reader);
     return status;
+}
+
+Status block_file_verify(const char *path, const BlockFileInfo *expected) {
+    return check_file(path, expected, true);
+}
+
+Status block_file_compare(const char *path, const BlockFileInfo *expected) {
+    return check_file(path, expected, false);
 }
 
 static void split_pairs(const void *in, size_t n, uint8_t *restrict a) {

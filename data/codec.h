@@ -63,6 +63,8 @@ Status block_reader_read_with(const BlockReader *reader, BlockDecoder *decoder, 
                               void *raw);
 // Checks every block and compares the whole file with `expected` (NULL: blocks only).
 Status block_file_verify(const char *path, const BlockFileInfo *expected);
+// The same of all hashes alone: nothing is decoded.
+Status block_file_compare(const char *path, const BlockFileInfo *expected);
 
 // Byte planes of little-endian words of 2 or 4 bytes: [n][word] <-> [word][n].
 void codec_split_planes(const void *in, size_t n, int word, void *out);

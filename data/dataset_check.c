@@ -45,7 +45,7 @@ static Status check_files(const char *path, const DatasetIndex *index, int rank,
         char file[PATH_BYTES];
         TRY(path_format(file, "%s/%s", path, index->shard[i].file));
         FAIL_IF(!file_exists(file), BAD_DATA, "%s: is missing; copy it again or pack again", file);
-        TRY(block_file_verify(file, &index->shard[i].file_info));
+        TRY(block_file_compare(file, &index->shard[i].file_info)); // decoded for its content below
     }
     return STATUS_OK;
 }

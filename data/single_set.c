@@ -346,9 +346,10 @@ static void tell_failure(const SingleSet *set, const ColumnCache *cache, const P
                          double wait) {
     char line[ERROR_TEXT_BYTES + 200];
     if (set->config.warn == NULL) return;
-    snprintf(line, sizeof line, "%s, group %d (items %lld to %lld) cannot be read: %s; %s %.1f s",
+    snprintf(line, sizeof line,
+             "%s, group %d (items %lld to %lld) cannot be read: %s; next try in %.1f s",
              cache->shard[place->shard].file, place->block, (long long)place->first,
-             (long long)(place->first + place->items - 1), error_get()->text, "next try in", wait);
+             (long long)(place->first + place->items - 1), error_get()->text, wait);
     set->config.warn(line);
 }
 

@@ -156,21 +156,24 @@ static void count_work(Pack *pack) {
     }
 }
 
+// What was packed before stays, but where samples were bad they are looked at again: somebody may
+// have mended them.
+static Status write_unit(Pack *pack, int split, int64_t unit) {
+    UnitRecord record;
+    bool found;
+    TRY(pack_unit_read(pack, split, unit, &found, &record));
+    bool good = found && json_array_size(record.bad) == 0;
+    pack_unit_forget(&record);
+    if (!good) return pack_unit_write(pack, split, unit);
+    pack_progress(pack, unit_samples(pack, split, unit), "packed before");
+    return STATUS_OK;
+}
+
 static Status write_units(Pack *pack) {
     int64_t turn = 0;
     for (int s = 0; s < pack->plan.splits; ++s)
-        for (int64_t u = 0; u < pack_plan_units(&pack->plan, s); ++u, ++turn) {
-            UnitRecord record;
-            bool found;
-            if (!is_mine(pack, turn)) continue;
-            TRY(pack_unit_read(pack, s, u, &found, &record));
-            if (found) {
-                pack_unit_forget(&record);
-                pack_progress(pack, unit_samples(pack, s, u), "packed before");
-            } else {
-                TRY(pack_unit_write(pack, s, u));
-            }
-        }
+        for (int64_t u = 0; u < pack_plan_units(&pack->plan, s); ++u, ++turn)
+            if (is_mine(pack, turn)) TRY(write_unit(pack, s, u));
     return STATUS_OK;
 }
 

@@ -15,8 +15,8 @@ static const char *const share_names[3] = {"train", "valid", "test"};
 static Status compare_columns(const Source *a, const Source *b) {
     FAIL_IF(a->info.kind != b->info.kind, BAD_USAGE, "%s is of kind %s, but %s of kind %s", b->path,
             dataset_kind_names[b->info.kind], a->path, dataset_kind_names[a->info.kind]);
-    FAIL_IF(a->info.columns != b->info.columns, BAD_USAGE, "%s has %s labels, %s %s", b->path,
-            b->info.columns > 1 ? "" : "no", a->path, a->info.columns > 1 ? "has" : "has none");
+    FAIL_IF(a->info.columns != b->info.columns, BAD_USAGE, "%s has labels, %s has none",
+            a->info.columns > 1 ? a->path : b->path, a->info.columns > 1 ? b->path : a->path);
     for (int c = 0; c < a->info.columns; ++c) {
         const Column *x = &a->info.column[c], *y = &b->info.column[c];
         bool same = x->dtype == y->dtype && x->dims == y->dims &&

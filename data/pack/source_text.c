@@ -17,13 +17,16 @@ enum { SNIFF_BYTES = 4096, COPY_BYTES = 65536, FILES_MOST = 1 << 20 };
 static const char letters[] = " abcdefghijklmnopqrstuvwxyz";
 
 typedef struct {
-    Blob *blob; // of symbols
+    char *place; // of its symbols: the file itself or one of the stage
     int64_t first, count;
 } TextFile;
 
 typedef struct {
+    const SourceOptions *options; // of the pack, which outlives the source
     TextFile *file;
     int files;
+    Blob *blob; // of file number `open`: a folder may hold more files than a process may open
+    int open;
     int64_t characters;
     bool used[TEXT_SYMBOLS_MOST]; // bytes that occur
     uint8_t symbol[TEXT_SYMBOLS_MOST];
@@ -94,10 +97,21 @@ static Status write_symbols(TextSource *source, TextStream *text, const char *st
     return status;
 }
 
-// Opens the file's symbols. The lead makes them, tells which occur and what the file holds.
-static Status open_file(Source *source, const char *path, const SourceOptions *options,
-                        TextFile *file) {
+// Opens the symbols of a file instead of those that are open.
+static Status use_file(TextSource *state, int number) {
+    if (state->blob != NULL && state->open == number) return STATUS_OK;
+    blob_close(state->blob);
+    state->blob = NULL;
+    state->open = number;
+    return blob_open(state->file[number].place, 0, state->options, &state->blob);
+}
+
+// Behind those that are there. The lead makes the symbols, tells which occur and what the file
+// holds.
+static Status add_file(Source *source, const char *path) {
     TextSource *state = source->state;
+    const SourceOptions *options = state->options;
+    TextFile *file = &state->file[state->files];
     char staged[PATH_BYTES];
     TextStream *text;
     int64_t bytes;
@@ -113,12 +127,12 @@ static Status open_file(Source *source, const char *path, const SourceOptions *o
         if (status == STATUS_OK) source_add_content(source, bytes, hash);
     }
     text_close(text);
-    if (status == STATUS_OK)
-        status = as_is ? blob_open(path, 0, options, &file->blob)
-                       : blob_open(staged, 0, options, &file->blob);
     TRY(status);
+    file->place = strdup(as_is ? path : staged);
+    FAIL_IF(file->place == NULL, NO_MEMORY, "%s: no memory to read it", path);
+    TRY(use_file(state, state->files++));
     file->first = state->characters;
-    file->count = blob_bytes(file->blob);
+    file->count = blob_bytes(state->blob);
     state->characters += file->count;
     return STATUS_OK;
 }
@@ -186,7 +200,7 @@ static Status take_alphabet(Source *source, const char *alphabet) {
 
 // ---- the source ---------------------------------------------------------------------------------
 
-static Status open_folder(Source *source, const SourceOptions *options, char **names, int count) {
+static Status add_folder(Source *source, char **names, int count) {
     TextSource *state = source->state;
     FAIL_IF(count > FILES_MOST, BAD_DATA, "%s: holds more than %d files", source->path, FILES_MOST);
     state->file = calloc((size_t)count, sizeof *state->file);
@@ -195,13 +209,12 @@ static Status open_folder(Source *source, const SourceOptions *options, char **n
         char path[PATH_BYTES];
         if (is_hidden(names[i])) continue;
         TRY(path_format(path, "%s/%s", source->path, names[i]));
-        TRY(open_file(source, path, options, &state->file[state->files]));
-        ++state->files;
+        TRY(add_file(source, path));
     }
     return STATUS_OK;
 }
 
-static Status open_files(Source *source, const SourceOptions *options) {
+static Status add_files(Source *source) {
     TextSource *state = source->state;
     struct stat about;
     FAIL_IF(stat(source->path, &about) != 0, NOT_FOUND, "%s: is not there any more", source->path);
@@ -209,23 +222,22 @@ static Status open_files(Source *source, const SourceOptions *options) {
         char **names;
         int count;
         TRY(folder_names(source->path, &names, &count));
-        Status status = open_folder(source, options, names, count);
+        Status status = add_folder(source, names, count);
         folder_names_free(names, count);
         return status;
     }
     state->file = calloc(1, sizeof *state->file);
     FAIL_IF(state->file == NULL, NO_MEMORY, "%s: no memory to read it", source->path);
-    TRY(open_file(source, source->path, options, &state->file[0]));
-    state->files = 1;
-    return STATUS_OK;
+    return add_file(source, source->path);
 }
 
 static Status text_open_source(Source *source, const SourceOptions *options) {
     TextSource *state = source->state = calloc(1, sizeof *state);
     FAIL_IF(state == NULL, NO_MEMORY, "%s: no memory to read it", source->path);
+    state->options = options;
     source->info.kind = KIND_TEXT;
     source_add_column(source, "text", DTYPE_U8, 0, NULL);
-    TRY(open_files(source, options));
+    TRY(add_files(source));
     if (options->form == FORM_ALPHABET) {
         TRY(take_alphabet(source, options->alphabet));
     } else {
@@ -239,7 +251,7 @@ static Status text_open_source(Source *source, const SourceOptions *options) {
 
 static Status text_read_symbols(Source *source, int split, int64_t first, int64_t most,
                                 int64_t *got, uint8_t *const out[DATASET_COLUMNS_MOST]) {
-    const TextSource *state = source->state;
+    TextSource *state = source->state;
     int low = 0, high = state->files - 1;
     (void)split;
     while (low < high) {
@@ -252,15 +264,19 @@ static Status text_read_symbols(Source *source, int split, int64_t first, int64_
     const TextFile *file = &state->file[low];
     int64_t left = file->first + file->count - first;
     *got = most < left ? most : left;
-    TRY(blob_read(file->blob, first - file->first, out[0], (size_t)*got));
+    TRY(use_file(state, low));
+    TRY(blob_read(state->blob, first - file->first, out[0], (size_t)*got));
     for (int64_t i = 0; i < *got; ++i) out[0][i] = state->symbol[out[0][i]];
     return STATUS_OK;
 }
 
 static void text_close_source(Source *source) {
     TextSource *state = source->state;
-    for (int i = 0; state != NULL && i < state->files; ++i) blob_close(state->file[i].blob);
-    if (state != NULL) free(state->file);
+    for (int i = 0; state != NULL && i < state->files; ++i) free(state->file[i].place);
+    if (state != NULL) {
+        blob_close(state->blob);
+        free(state->file);
+    }
     free(state);
     source->state = NULL;
 }

@@ -2,9 +2,10 @@
 //
 //   text    SPLIT.txt                       the characters as they were
 //   npy     SPLIT-COLUMN.npy                every column; bf16 as its bits (V2)
-//   idx     {train,t10k}-images-idx3-ubyte, ...-labels-idx1-ubyte    grey images; other splits by
-//   name cifar   SPLIT.bin                       images 3 x 32 x 32, a label byte before each png
-//   SPLIT/CLASS/0000000.png         images, by the name of their class (or its number)
+//   idx     SPLIT-images-idx3-ubyte         grey images; the split test is t10k
+//           SPLIT-labels-idx1-ubyte
+//   cifar   SPLIT.bin                       images 3 x 32 x 32, a label byte before each
+//   png     SPLIT/CLASS/0000000.png         images, by the name of their class (or its number)
 #pragma once
 
 #include <stdint.h>

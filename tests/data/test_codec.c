@@ -151,7 +151,8 @@ static void test_every_flipped_byte_is_found(void) {
             uint8_t flip = bit < 8 ? (uint8_t)(1 << bit) : 0xff;
             text[i] ^= (char)flip;
             write_bytes(path, text, bytes);
-            if (block_file_verify(path, NULL) != STATUS_BAD_DATA) ++missed;
+            missed += block_file_verify(path, NULL) != STATUS_BAD_DATA;
+            missed += block_file_compare(path, NULL) != STATUS_BAD_DATA;
             text[i] ^= (char)flip;
         }
     EXPECT_EQ(missed, 0);
@@ -250,6 +251,7 @@ static void test_damaged_block_is_named(void) {
     snprintf(part, sizeof part, "named.zst: block 1 (bytes %u to %u) is damaged: wrong hash", first,
              first + second);
     EXPECT_FAIL(block_reader_read(reader, 1, raw), BAD_DATA, part);
+    EXPECT_FAIL(block_file_compare(path, NULL), BAD_DATA, part);
     EXPECT_OK(block_reader_read(reader, 2, raw));
     block_reader_close(reader);
 }
@@ -266,6 +268,8 @@ static void test_expected_info_is_compared(void) {
     EXPECT_FAIL(block_file_verify(path, &wrong), BAD_DATA, "decodes to 71 bytes, 70 are expected");
     wrong = info, wrong.hash ^= 1;
     EXPECT_FAIL(block_file_verify(path, &wrong), BAD_DATA, "has hash");
+    EXPECT_FAIL(block_file_compare(path, &wrong), BAD_DATA, "has hash");
+    EXPECT_OK(block_file_compare(path, &info));
 }
 
 static void test_open_errors(void) {

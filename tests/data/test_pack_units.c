@@ -3,12 +3,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "data/dataset.h"
 #include "data/order.h"
 #include "data/pack/pack.h"
+#include "data/pack/unpack.h"
 #include "tests/data/support_data.h"
 #include "tests/test.h"
 
@@ -236,7 +238,7 @@ static void test_bad_samples(void) {
     made.reads = 0;
     config.skip_bad = true;
     EXPECT_OK(pack(&config));
-    EXPECT_EQ(made.reads, 0); // all units were there
+    EXPECT_EQ(made.reads, 10 + UNIT - 2 + 10); // of the units with bad ones; the others were there
     EXPECT_OK(dataset_verify(config.out, 0, 1));
     int64_t count;
     uint16_t *label = labels_of(config.out, "train", &count);
@@ -250,6 +252,21 @@ static void test_bad_samples(void) {
         wrong += pixel[i * SIDE * SIDE + 70] != pixel_of(i < 10 ? i : i + 56, 70);
     EXPECT_EQ(wrong, 0);
     free(pixel);
+}
+
+// The plan does not tell what a sample holds, so it is the same.
+static void test_mended_samples(void) {
+    Made made = large();
+    made.bad_from = 10;
+    made.bad_to = 12;
+    PackConfig config = config_of(&made, "mended");
+    EXPECT_FAIL(pack(&config), BAD_DATA, "4 samples cannot be packed");
+    made.bad_to = 11;
+    EXPECT_FAIL(pack(&config), BAD_DATA, "2 samples cannot be packed");
+    made.bad_to = made.reads = 0;
+    EXPECT_OK(pack(&config));
+    EXPECT_EQ(made.reads, UNIT + SAMPLES / 5);
+    support_same_folders(config.out, support_path(folder, "alone"), 5);
 }
 
 static void test_nothing_but_bad_samples(void) {
@@ -370,18 +387,34 @@ static void test_two_texts(void) {
     EXPECT_FAIL(pack(&config), BAD_USAGE, "is of kind vector");
 }
 
+// In the order of their names, and more than a process may open at a time.
 static void test_folder_of_texts(void) {
-    const char *source = support_path(folder, "books");
+    enum { BOOKS = 90, OPEN_MOST = 40 };
+    char source[PATH_BYTES], name[16], line[16], all[BOOKS * 16] = "";
+    EXPECT_OK(path_format(source, "%s/books", folder));
     EXPECT_OK(folder_make(source));
-    support_write_file(support_path(source, "2.txt"), "second\n", 7);
-    support_write_file(support_path(source, "1.txt"), "the first one\n", 14);
+    for (int i = BOOKS - 1; i >= 0; --i) {
+        snprintf(name, sizeof name, "%02d.txt", i);
+        snprintf(line, sizeof line, "book %d\n", i);
+        support_write_file(support_path(source, name), line, strlen(line));
+    }
+    for (int i = 0; i < BOOKS; ++i) snprintf(all + strlen(all), 16, "book %d\n", i);
     PackConfig config = {.input = &(PackInput){source, "train"},
                          .inputs = 1,
                          .out = support_path(folder, "books-set")};
+    struct rlimit before;
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit less = {OPEN_MOST, before.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &less), 0);
     EXPECT_OK(pack(&config));
+    EXPECT_OK(
+        unpack(&(UnpackConfig){.set = config.out, .out = support_path(folder, "books-back")}));
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    char *text;
     size_t bytes;
-    free(support_read_column(config.out, "train", "text", 0, &bytes));
-    EXPECT_EQ(bytes, 21);
+    EXPECT_OK(file_read(support_path(folder, "books-back/train.txt"), 4096, &text, &bytes));
+    EXPECT_TEXT(text, all);
+    free(text);
 }
 
 int main(void) {
@@ -391,6 +424,7 @@ int main(void) {
     RUN(test_resume);
     RUN(test_resume_of_something_else);
     RUN(test_bad_samples);
+    RUN(test_mended_samples);
     RUN(test_nothing_but_bad_samples);
     RUN(test_shuffled_shares);
     RUN(test_limit_and_no_shuffle);
