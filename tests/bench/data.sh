@@ -11,7 +11,9 @@
 # Everybody packs and reads below one folder, the files in the page cache; what is read are batches of
 # 256 float images in [-1, 1] with labels. "First epoch" counts from the opening on: shards that are
 # packed are unpacked in it. Each reader uses the settings (workers or threads, shuffle, decoder) that
-# were quickest in a short try. Dye's order is a full permutation, that of WebDataset a buffer of 1,000.
+# were quickest in a short try. "dye" holds the decoded set in its cache and reads a full permutation;
+# "dye-window" has a cache of an eighth of the set and reads in windows, as from a set that no memory
+# holds. WebDataset shuffles in a buffer of 1,000.
 # The peers write samples that lie decoded in memory; Dye and tar read plain files.
 #
 # Prints tables and "ratio NAME X.XX": Dye's rate over that of the better peer (also for the rates

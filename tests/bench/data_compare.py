@@ -19,6 +19,8 @@ import numpy as np
 
 PEER = pathlib.Path(__file__).with_name("data_peer.py")
 FORMATS = ("mds", "mds-zstd", "wds", "wds-zstd")
+OURS = ("dye", "dye-window")  # with the usual cache; in windows, with one of an eighth of the data
+GROUP_BYTES = 1 << 18
 BATCH = 256
 
 
@@ -28,6 +30,7 @@ class Bench:
         self.work = pathlib.Path(args.work)
         self.cores = sorted(os.sched_getaffinity(0))[:2]
         self.plain = self.work / "plain"
+        self.raw = 0  # bytes of samples and labels
 
     def run(self, cores, *command):
         """Seconds and standard output of a command on the first so many cores."""
@@ -44,7 +47,12 @@ class Bench:
         return json.loads(next(line for line in out.splitlines() if line.startswith("{")))
 
     def read(self, cores, reader, options):
-        if reader == "dye":
+        if reader in OURS:
+            if reader == "dye-window":
+                cache = self.raw // 8
+                groups = max(1, cache // GROUP_BYTES // 2)  # threads may be in two windows at a time
+                options = [*options, f"data.cache={cache}", "data.order=window",
+                           f"data.window={groups}"]
             _, out = self.run(cores, self.args.dye, "bench", self.work / "dye", "--seconds",
                               self.args.seconds, "--json", "/dev/stdout", f"train.batch={BATCH}",
                               *options)
@@ -79,7 +87,8 @@ def pack_dye(bench):
     return {"seconds": seconds, "back": back, "bytes": folder_bytes(out)}
 
 
-def pack_all(bench, raw):
+def pack_all(bench):
+    raw = bench.raw
     rows = {name: [] for name in ("dye", *FORMATS, "tar | zstd")}
     for _ in range(bench.args.rounds):
         rows["dye"].append(pack_dye(bench))
@@ -117,11 +126,10 @@ def print_packing(name, best):
 
 # ---- reading ------------------------------------------------------------------------------------
 
-def choose(bench, reader, cores, dye_keys):
+def choose(bench, reader, cores):
     """The quickest settings in one try each: workers (or threads) first, then the rest."""
     if reader == "dye":
-        several = "data.threads" in dye_keys
-        steps = [[[f"data.threads={n}"] for n in range(1, cores + 1)] if several else [[]]]
+        steps = [[[f"data.threads={n}"] for n in range(1, cores + 1)]]
     else:
         rest = [["--algorithm", a] for a in ("py1e", "py1br", "naive")] \
             if reader == "mds" else [["--decode", d] for d in ("bare", "npy")]
@@ -129,21 +137,16 @@ def choose(bench, reader, cores, dye_keys):
     seconds, bench.args.seconds = bench.args.seconds, 1
     chosen = []
     for step in steps:
-        if len(step) > 1:
-            tried = [bench.read(cores, reader, chosen + more)["samples_per_s"] for more in step]
-            chosen += step[tried.index(max(tried))]
-        else:
-            chosen += step[0]
+        tried = [bench.read(cores, reader, chosen + more)["samples_per_s"] for more in step]
+        chosen += step[tried.index(max(tried))]
     bench.args.seconds = seconds
     return chosen
 
 
 def read_all(bench, name):
-    keys = subprocess.run([bench.args.dye, "help", "config"], stdout=subprocess.PIPE,
-                          text=True).stdout
-    readers = ("dye", *FORMATS)
+    readers = (*OURS, *FORMATS)
     for cores in range(1, len(bench.cores) + 1):
-        settings = {reader: choose(bench, reader, cores, keys) for reader in ("dye", "mds", "wds")}
+        settings = {reader: choose(bench, reader, cores) for reader in ("dye", "mds", "wds")}
         runs = {reader: [] for reader in readers}
         for _ in range(bench.args.rounds):
             for reader in readers:
@@ -157,13 +160,15 @@ def read_all(bench, name):
                 rates = [r[what] for r in runs[reader]]
                 median[reader, what] = statistics.median(rates)
                 cells.append(f"{median[reader, what]:9.0f} [{min(rates):.0f}, {max(rates):.0f}]")
-            print(f"{reader:9} first epoch {cells[0]:28} then {cells[1]:30} "
+            print(f"{reader:10} first epoch {cells[0]:28} then {cells[1]:30} "
                   f"{' '.join(settings[reader[:3]])}")
         for what, title in (("first_samples_per_s", "-first-epoch"), ("samples_per_s", "")):
             peer = max(FORMATS, key=lambda form: median[form, what])
-            ours, theirs = median["dye", what], median[peer, what]
-            print(f"ratio {name}-read-{cores}-{word}{title} {ours / theirs:.2f} "
-                  f"(dye {ours:.0f}, {peer} {theirs:.0f} samples/s)", flush=True)
+            theirs = median[peer, what]
+            for reader in OURS:
+                ours, mode = median[reader, what], reader.removeprefix("dye")
+                print(f"ratio {name}-read{mode}-{cores}-{word}{title} {ours / theirs:.2f} "
+                      f"({reader} {ours:.0f}, {peer} {theirs:.0f} samples/s)", flush=True)
 
 
 def main():
@@ -177,8 +182,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=3)
     bench = Bench(parser.parse_args())
     bench.run(2, sys.executable, PEER, "plain", bench.args.source, bench.plain)
-    raw = sum(np.load(p, mmap_mode="r").nbytes for p in bench.plain.glob("*.npy"))
-    print_packing(bench.args.name, pack_all(bench, raw))
+    bench.raw = sum(np.load(p, mmap_mode="r").nbytes for p in bench.plain.glob("*.npy"))
+    print_packing(bench.args.name, pack_all(bench))
     read_all(bench, bench.args.name)
 
 

@@ -4,6 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/data/support_data.h"
+
+void stream_make_sets(const char *folder, StreamSets *out) {
+    const char *source = support_path(folder, "idx");
+    support_write_images(source, 1000, 60);
+    snprintf(out->images, sizeof out->images, "%s/images", folder);
+    support_pack(source, out->images);
+    snprintf(out->points, sizeof out->points, "%s/points", folder);
+    support_pack("swiss-roll", out->points);
+    source = support_path(folder, "text.txt");
+    char file[1000];
+    for (int i = 0; i < 1000; ++i) file[i] = (char)('a' + i * i % 23);
+    support_write_file(source, file, sizeof file);
+    snprintf(out->text, sizeof out->text, "%s/text", folder);
+    support_pack(source, out->text);
+}
+
 Dataset *open_set(const char *set, const char *split, size_t cache) {
     Dataset *dataset = NULL;
     REQUIRE(dataset_open(&(DatasetConfig){.path = set, .split = split, .cache_bytes = cache},

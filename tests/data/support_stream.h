@@ -5,6 +5,12 @@
 
 enum { STREAM_MOST = 6000 };
 
+// Folders of packed sets: of 1000 pictures, 1000 points, 900 characters in train.
+typedef struct {
+    char images[1024], points[1024], text[1024];
+} StreamSets;
+void stream_make_sets(const char *folder, StreamSets *out);
+
 typedef struct {
     int64_t count, item;
     uint64_t sample[STREAM_MOST], index[STREAM_MOST];

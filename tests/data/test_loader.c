@@ -11,7 +11,8 @@
 #include "tests/data/support_stream.h"
 
 static char folder[512];
-static const char *images, *points, *text; // 1000 pictures, 1000 points, 900 characters in train
+static StreamSets sets;
+static const char *images, *points, *text;
 
 static void test_any_number_of_ranks(void) {
     // 1000 samples in batches of 96: batch 10 spans two epochs, as do 20 and 31.
@@ -355,18 +356,10 @@ static void test_tokens(void) {
 }
 
 static void make_sets(void) {
-    const char *source = support_path(folder, "idx");
-    support_write_images(source, 1000, 60);
-    images = strdup(support_path(folder, "images"));
-    support_pack(source, images);
-    points = strdup(support_path(folder, "points"));
-    support_pack("swiss-roll", points);
-    source = support_path(folder, "text.txt");
-    char file[1000];
-    for (int i = 0; i < 1000; ++i) file[i] = (char)('a' + i * i % 23);
-    support_write_file(source, file, sizeof file);
-    text = strdup(support_path(folder, "text"));
-    support_pack(source, text);
+    stream_make_sets(folder, &sets);
+    images = sets.images;
+    points = sets.points;
+    text = sets.text;
 }
 
 int main(void) {
@@ -385,8 +378,5 @@ int main(void) {
     RUN(test_lent_batch_is_left_alone);
     RUN(test_bad_configs);
     (void)!folder_remove(folder);
-    free((void *)(uintptr_t)images);
-    free((void *)(uintptr_t)points);
-    free((void *)(uintptr_t)text);
     return test_report();
 }

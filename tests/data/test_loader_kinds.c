@@ -9,21 +9,14 @@
 #include "tests/test.h"
 
 static char folder[512];
-static const char *images, *points, *text; // 1000 pictures, 1000 points, 900 characters in train
+static StreamSets sets;
+static const char *images, *points, *text;
 
 static void make_sets(void) {
-    const char *source = support_path(folder, "idx");
-    support_write_images(source, 1000, 60);
-    images = strdup(support_path(folder, "images"));
-    support_pack(source, images);
-    points = strdup(support_path(folder, "points"));
-    support_pack("swiss-roll", points);
-    source = support_path(folder, "text.txt");
-    char file[1000];
-    for (int i = 0; i < 1000; ++i) file[i] = (char)('a' + i * i % 23);
-    support_write_file(source, file, sizeof file);
-    text = strdup(support_path(folder, "text"));
-    support_pack(source, text);
+    stream_make_sets(folder, &sets);
+    images = sets.images;
+    points = sets.points;
+    text = sets.text;
 }
 
 static void test_any_number_of_threads(void) {
@@ -275,8 +268,5 @@ int main(void) {
     RUN(test_slow_shard);
     RUN(test_wide_numbers);
     (void)!folder_remove(folder);
-    free((void *)(uintptr_t)images);
-    free((void *)(uintptr_t)points);
-    free((void *)(uintptr_t)text);
     return test_report();
 }
