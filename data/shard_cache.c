@@ -198,7 +198,7 @@ void shard_cache_put(ShardCache *cache, int fd, uint64_t offset, const void *dat
     bool looks = cache->unlooked > often;
     if (looks) cache->unlooked = 0;
     bool kept = write_all(fd, offset, data, bytes);
-    if (!kept && errno == ENOSPC) {
+    if (!kept && (errno == ENOSPC || errno == EDQUOT)) {
         make_room(cache, true);
         kept = write_all(fd, offset, data, bytes);
     }

@@ -53,19 +53,26 @@ static Status load_weights(const TrainedConfig *config, void (*warn)(const char 
     return status;
 }
 
-Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
-                    Trained *out) {
-    memset(out, 0, sizeof *out);
+static Status read_settings(const TrainedConfig *config, RunSettings *out) {
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/config.yaml", config->run_dir));
     FAIL_IF(!file_exists(path), NOT_FOUND, "%s is not there: is %s a run folder?", path,
             config->run_dir);
-    TRY(run_config_read(path, config->overrides, config->override_count, &out->settings));
+    TRY(run_config_read(path, config->overrides, config->override_count, out));
+    out->control.port = 0; // several runs may be open at a time: each of them serves from any port
+    return STATUS_OK;
+}
+
+static Status open_model(const TrainedConfig *config, void (*warn)(const char *line),
+                         Trained *out) {
     const RunSettings *settings = &out->settings;
-    TRY(cores_choose(comm, settings->device.threads, &out->cores));
     TRY(dataset_open(&(DatasetConfig){.path = settings->data.path,
                                       .split = config->split,
-                                      .cache_bytes = (size_t)settings->data.cache},
+                                      .cache_bytes = (size_t)settings->data.cache,
+                                      .fetch = share_fetch(out->share),
+                                      .tries = 3,
+                                      .wait = 0.2,
+                                      .warn = warn},
                      &out->data));
     EngineConfig engine = {.network = &settings->model,
                            .process = &settings->process,
@@ -80,8 +87,35 @@ Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const 
     return load_weights(config, warn, out);
 }
 
+// What is computed of shares of different data means nothing.
+static Status compare_data(Comm *comm, const Trained *trained) {
+    const DatasetInfo *info = dataset_info(trained->data);
+    uint64_t theirs = info->identity;
+    TRY(comm_broadcast(comm, &theirs, sizeof theirs, 0));
+    Status status = STATUS_OK;
+    if (theirs != info->identity)
+        status = error_raise(STATUS_BAD_CONFIG, __FILE__, __LINE__, __func__,
+                             "%s: this is another data set than that of rank 0 (\"%s\"): copy the"
+                             " same folder to all hosts",
+                             trained->settings.data.path, info->name);
+    return comm_share_status(comm, status);
+}
+
+Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
+                    Trained *out) {
+    memset(out, 0, sizeof *out);
+    TRY(comm_share_status(comm, read_settings(config, &out->settings)));
+    TRY(cores_choose(comm, out->settings.device.threads, &out->cores));
+    TRY(share_survey(comm, &out->settings, &out->share));
+    TRY(share_start(out->share));
+    TRY(comm_share_status(comm, open_model(config, warn, out)));
+    return compare_data(comm, out);
+}
+
 void trained_close(Trained *trained) {
     if (trained->engine.device != NULL) device_release(trained->engine.device, trained->weights);
     engine_close(&trained->engine);
+    share_stop(trained->share); // a reader that waits for data holds up the end
     dataset_close(trained->data);
+    share_close(trained->share);
 }

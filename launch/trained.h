@@ -4,11 +4,13 @@
 
 #include "comm/comm.h"
 #include "launch/cores.h"
+#include "launch/share.h"
 #include "trainer/engine.h"
 #include "trainer/trainer.h"
 
 typedef struct {
     RunSettings settings; // RUN/config.yaml with overrides
+    Share *share;         // what this host lacks comes from others
     Dataset *data;        // the split that was asked for
     Engine engine;
     float *weights; // device
@@ -25,8 +27,10 @@ typedef struct {
     bool backward;    // room for gradients with respect to x
 } TrainedConfig;
 
-// Called by all ranks; each loads for itself. Warns about broken checkpoints that it passes over.
-// Errors: NOT_FOUND, BAD_DATA, BAD_CONFIG. trained_close is fine after a failure.
+// All ranks together; each loads for itself, data that its host lacks from one that has them. Warns
+// about broken checkpoints that it passes over. Errors, the same on all ranks: NOT_FOUND, BAD_DATA,
+// BAD_CONFIG (also: ranks see different data), and those of share_start. trained_close is fine
+// after a failure. Data must not be read any more once the first rank closes.
 Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
                     Trained *out);
 void trained_close(Trained *trained);

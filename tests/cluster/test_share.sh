@@ -63,6 +63,12 @@ for host in n2 n3; do [ "$(cached $host)" -gt 900000 ] || die "the cache of $hos
 on n1 0 bash -c '[ ! -e /tmp/dye-cache-0 ]'
 checked "the data on n1 alone: the same fingerprint; $blocks blocks, $megabytes MB were served"
 
+on n1 0 "${launch[@]}" ./dye eval all --limit 60 --json
+grep '"bits_per_dim"' "$log" >"$work/eval" || die "no numbers of an evaluation"
+on n1 0 "${launch[@]}" ./dye eval cold --limit 60 --json
+grep '"bits_per_dim"' "$log" | diff "$work/eval" - || die "the data on n1 alone evaluate otherwise"
+checked "evaluation: the same numbers, with the data on n1 alone"
+
 share warm
 [ "${megabytes%.*}" -eq 0 ] || die "$megabytes MB were served to a warm cache"
 checked "a warm cache: $blocks blocks, $megabytes MB"
@@ -117,4 +123,6 @@ checked "damaged on one host, whole on another one: the same fingerprint; $block
 on n2 0 ./dye pack idx -o /tmp/pictures --limit 3000
 on n1 78 "${launch[@]}" ./dye train "${keys[@]}" run.dir=no data.path=/tmp/pictures
 said "rank.* on n2 reads? another data set .*copy the same folder" "another data set"
+on n1 78 "${launch[@]}" ./dye eval cold --limit 60
+said "another data set than that of rank 0" "another data set, evaluated"
 checked "another host has the data: the same fingerprint; another data set: refused"

@@ -5,8 +5,6 @@
 #include "base/mix.h"
 #include "data/dataset_index.h"
 #include "data/loader.h"
-#include "data/pack/pack.h"
-#include "data/pack/shard_writer.h"
 #include "tests/data/support_data.h"
 #include "tests/data/support_stream.h"
 
