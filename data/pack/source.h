@@ -80,8 +80,9 @@ struct Source {
     void *state;
 };
 
-// Recognises and opens; `options` are lent until it is closed. Errors: NOT_FOUND, BAD_DATA (also: no type knows the path; tells all that
-// there are), and what the type says. Close it with source_close.
+// Recognises and opens; `options` are lent until it is closed. Errors: NOT_FOUND, BAD_DATA (also:
+// no type knows the path; tells all that there are), and what the type says. Close it with
+// source_close.
 Status source_open(const char *path, const SourceOptions *options, Source *out);
 // The same as this type, with its `state` before open.
 Status source_open_as(const SourceType *type, void *state, const char *path,
