@@ -209,8 +209,9 @@ static Status parse_root(const json_t *root, const char *what, Manifest *out) {
     TRY(json_get_i64(root, "part_size", what, 1, (int64_t)1 << 40, &out->params.part_size));
     TRY(parse_tensors(root, what, &out->params));
     TRY(parse_parts(root, what, out));
-    TRY(json_get_object(root, "facts", what, &out->meta.facts));
-    json_incref(out->meta.facts);
+    json_t *facts;
+    TRY(json_get_object(root, "facts", what, &facts));
+    out->meta.facts = json_incref(facts);
     return STATUS_OK;
 }
 
