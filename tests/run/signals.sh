@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A signal to mpirun or to one rank: all ranks save and stop at the same step with exit code 75, and
-# the same command goes on to the end of the undisturbed run.
+# the same command goes on to the end of the undisturbed run. signals.sh [--long]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 make_points
@@ -35,12 +35,14 @@ stop_by() {
 }
 
 stop_by USR1 mpirun 3
-stop_by USR1 rank-last 2
 stop_by TERM rank-last 3
-stop_by TERM rank0 2
 stop_by USR1 alone 0
-stop_by TERM alone 0
 stop_by INT alone 0
+if [ "${1:-}" = --long ]; then
+    stop_by USR1 rank-last 2
+    stop_by TERM rank0 2
+    stop_by TERM alone 0
+fi
 
 # end_by SIGNAL: mpirun's own end. It leaves its ranks two seconds, the first without notice: the last
 # good checkpoint is named at once, a save is made if it fits, and nothing is lost either way.
