@@ -46,7 +46,7 @@ static Status claim_folder(const Pack *pack, int *lock) {
 
 // Everything but the stage.
 static Status clear_folder(const Pack *pack) {
-    const char *folders[2] = {pack->folder, pack->work};
+    const char *folders[2] = {pack->folder, pack->records};
     for (int f = 0; f < 2; ++f) {
         char **names;
         int count;
@@ -54,7 +54,7 @@ static Status clear_folder(const Pack *pack) {
         Status status = STATUS_OK;
         for (int i = 0; i < count && status == STATUS_OK; ++i) {
             char path[PATH_BYTES];
-            if (strcmp(names[i], "work") == 0 || strcmp(names[i], "stage") == 0) continue;
+            if (strcmp(names[i], "records") == 0 || strcmp(names[i], "stage") == 0) continue;
             status = path_format(path, "%s/%s", folders[f], names[i]);
             if (status == STATUS_OK && unlink(path) != 0 && errno != ENOENT)
                 status = folder_remove(path);
@@ -100,7 +100,7 @@ static Status compare_plan(const char *path, json_t *plan) {
 
 static Status check_plan(const Pack *pack) {
     char path[PATH_BYTES];
-    TRY(path_format(path, "%s/plan.json", pack->work));
+    TRY(path_format(path, "%s/plan.json", pack->records));
     json_t *plan = pack_plan_json(pack->config, pack->source, &pack->plan);
     FAIL_IF(plan == NULL, BAD_DATA, "the name of a source is not UTF-8");
     Status status = is_lead(pack->config) ? write_plan(pack, path, plan) : compare_plan(path, plan);
@@ -182,7 +182,7 @@ static Status write_units(Pack *pack) {
 // The finished folder takes the place of `out`.
 static Status publish(const Pack *pack, const char *out) {
     char old[PATH_BYTES];
-    TRY(folder_remove(pack->work));
+    TRY(folder_remove(pack->records));
     TRY(folder_sync(pack->folder));
     bool replace = file_exists(out);
     if (replace) {
@@ -245,7 +245,7 @@ static Status run_stages(Pack *pack, const char *out, int *lock) {
 static void tidy(const Pack *pack) {
     char plan[PATH_BYTES];
     ErrorRecord record = error_take(); // the cleanup's own failure would hide the cause
-    if (path_format(plan, "%s/plan.json", pack->work) == STATUS_OK && !file_exists(plan))
+    if (path_format(plan, "%s/plan.json", pack->records) == STATUS_OK && !file_exists(plan))
         (void)!folder_remove(pack->folder);
     else
         (void)!folder_remove(pack->options.stage);
@@ -268,8 +268,8 @@ static Status pack_with(const PackConfig *config, const char *out) {
     FAIL_IF(work == NULL, NO_MEMORY, "no memory to pack %s", config->input[0].path);
     work->config = config;
     Status status = path_format(work->folder, "%s.packing", out);
-    if (status == STATUS_OK) status = path_format(work->work, "%s/work", work->folder);
-    if (status == STATUS_OK) status = path_format(stage, "%s/stage", work->work);
+    if (status == STATUS_OK) status = path_format(work->records, "%s/records", work->folder);
+    if (status == STATUS_OK) status = path_format(stage, "%s/stage", work->records);
     work->options = config->source;
     work->options.stage = stage;
     work->options.lead = is_lead(config);

@@ -86,7 +86,7 @@ done:
 }
 
 static Status content_path(const Pack *pack, int split, int column, char out[PATH_BYTES]) {
-    return path_format(out, "%s/content-%s-%s.json", pack->work, pack->plan.split[split].name,
+    return path_format(out, "%s/content-%s-%s.json", pack->records, pack->plan.split[split].name,
                        pack->plan.info.column[column].name);
 }
 

@@ -21,7 +21,7 @@ void pack_progress(Pack *pack, int64_t more, const char *what) {
 // ---- records ------------------------------------------------------------------------------------
 
 static Status record_path(const Pack *pack, int split, int64_t unit, char out[PATH_BYTES]) {
-    return path_format(out, "%s/unit-%s-%05" PRId64 ".json", pack->work,
+    return path_format(out, "%s/unit-%s-%05" PRId64 ".json", pack->records,
                        pack->plan.split[split].name, unit);
 }
 

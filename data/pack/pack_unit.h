@@ -10,8 +10,8 @@ typedef struct {
     SourceOptions options;
     Source *source; // [config->inputs]
     PackPlan plan;
-    char folder[PATH_BYTES]; // OUT.packing: shards
-    char work[PATH_BYTES];   // OUT.packing/work: plan, records; below it the stage
+    char folder[PATH_BYTES];  // OUT.packing: shards
+    char records[PATH_BYTES]; // OUT.packing/records: of units, and the plan; below it the stage
     uint8_t *buffer[DATASET_COLUMNS_MOST];
     int64_t room;        // samples that each of them holds
     int64_t done, total; // of this rank's samples

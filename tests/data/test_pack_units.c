@@ -172,7 +172,7 @@ static void test_ranks(void) {
     pack_by_ranks(large(), "together", STATUS_OK);
     support_same_folders(config.out, support_path(folder, "together"), 5);
     EXPECT(file_exists(support_path(config.out, "train-image-00002.zst")));
-    EXPECT(!file_exists(support_path(config.out, "work")));
+    EXPECT(!file_exists(support_path(config.out, "records")));
     int64_t count;
     uint16_t *label = labels_of(config.out, "train", &count);
     EXPECT_EQ(count, SAMPLES);

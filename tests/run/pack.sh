@@ -44,7 +44,7 @@ diff -r one three || die "three ranks pack other bytes than one"
 run 0 2 verify one
 said "good: one" "verified by two ranks"
 start 2 pack --split train large.bin -o killed --name set
-wait_for 60 test -e killed.packing/work/unit-train-00001.json
+wait_for 60 test -e killed.packing/records/unit-train-00001.json
 mapfile -t pids < <(ranks_of "$job")
 kill -9 "${pids[@]}"
 wait_gone 20 "$job" "${pids[@]}"
