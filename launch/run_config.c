@@ -61,22 +61,24 @@ static const SchemaRow rows[] = {
     CHOICE(model.timestep_freq, "div-127", "div-127|div-128", FIXED,
            "time frequencies as in diffusers (127) or the original DiT (128)"),
 
-    CHOICE(process.name, "ddpm",
-           "ddpm|gaussian2015|score-sde|variational-sde|vdm|multinomial|binomial|vq|sundae|"
-           "autoencoder|classifier",
-           FIXED, "diffusion system: docs/systems.md"),
+    CHOICE(
+        process.name, "ddpm",
+        "ddpm|gaussian2015|score-sde|variational-sde|vdm|flow|edm|multinomial|binomial|vq|sundae|"
+        "autoencoder|classifier",
+        FIXED, "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
-    CHOICE(process.schedule, "auto", "auto|cosine|linear|scalar|net|vp|ve|sub-vp|released|paper",
-           FIXED, "noise schedule; auto, here and below: the system's own choice"),
-    CHOICE(process.head, "auto", "auto|eps|x0|v|score|residual", FIXED,
+    CHOICE(process.schedule, "auto",
+           "auto|cosine|linear|scalar|net|vp|ve|sub-vp|gvp|released|paper", FIXED,
+           "noise schedule; auto, here and below: the system's own choice"),
+    CHOICE(process.head, "auto", "auto|eps|x0|v|score|residual|velocity|edm", FIXED,
            "what the network predicts"),
     CHOICE(process.variance, "auto", "auto|fixed-small|fixed-large|learned|learned-range", FIXED,
            "ddpm: variance of the reverse steps"),
     CHOICE(
         process.loss, "auto", "auto|simple|hybrid|vlb|likelihood|continuous|discrete", FIXED,
         "squares, with the bound for a learned variance, the bound itself; score-sde: g^2/sigma^2"),
-    CHOICE(process.times, "auto", "auto|uniform|stratified|importance|second-moment|debiased",
-           FIXED,
+    CHOICE(process.times, "auto",
+           "auto|uniform|stratified|importance|second-moment|debiased|lognormal", FIXED,
            "law of the times in training: uniform, evenly over a batch, by what losses they gave"),
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
@@ -142,10 +144,12 @@ static const SchemaRow rows[] = {
     INTERVAL(sample.every, "0", FREE, "when to draw samples: steps, or time"),
     NUMBER(sample.count, "16", 1, 65536, NONE, FREE, "samples drawn during training"),
 
-    CHOICE(sampler.solver, "auto", "auto|ddim|ddpm|em|pc|heun|ancestral|purity|fraction|argmax",
+    CHOICE(sampler.solver, "auto",
+           "auto|ddim|ddpm|dpm-2m|dpm-3m|dpm-sde|em|pc|heun|"
+           "ancestral|purity|fraction|argmax",
            FREE,
-           "numbers: ddim, ddpm; score-sde also em, pc, heun; symbols: ancestral;"
-           " vq also purity; sundae: fraction, argmax"),
+           "numbers: ddim, ddpm, dpm-2m, dpm-3m, dpm-sde; in continuous time also em, pc, heun;"
+           " symbols: ancestral; vq also purity; sundae: fraction, argmax"),
     NUMBER(sampler.steps, "50", 0, 100000, NONE, FREE,
            "network evaluations of a sample; 0: process.steps"),
     NUMBER(sampler.guidance, "1", 0, 100, NONE, FREE, "classifier-free guidance; 1: none"),
@@ -187,8 +191,8 @@ static const struct {
     {"process.aux", "vq"},
     {"process.aux_adaptive", "vq"},
     {"model.codes", "autoencoder"},
-    {"sampler.snr", "score-sde, variational-sde"},
-    {"sampler.lambda", "score-sde, variational-sde"},
+    {"sampler.snr", "score-sde, variational-sde, flow, edm"},
+    {"sampler.lambda", "score-sde, variational-sde, flow"},
     {"sampler.temperature", "sundae"},
     {"sampler.share", "sundae"},
     {"sampler.purity", "vq"},

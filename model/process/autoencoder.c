@@ -37,7 +37,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     out->term_weight = 1;
 }
 
-static const GaussianSystem own = {numbers, NULL, has_variance, NULL, NULL};
+static const GaussianSystem own = {.numbers = numbers, .has_variance = has_variance};
 
 const ProcessSystem system_autoencoder = {
     .name = "autoencoder",

@@ -85,7 +85,8 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     out->mean_stops = hybrid;
 }
 
-static const GaussianSystem own = {numbers, variance, has_variance, NULL, NULL};
+static const GaussianSystem own = {
+    .numbers = numbers, .variance = variance, .has_variance = has_variance};
 
 const ProcessSystem system_ddpm = {
     .name = "ddpm",
@@ -95,7 +96,7 @@ const ProcessSystem system_ddpm = {
                 .variance = "fixed-small, fixed-large, learned, learned-range",
                 .loss = "simple, hybrid, vlb",
                 .times = "uniform, second-moment, stratified",
-                .solver = "ddim, ddpm"},
+                .solver = "ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
     .first_time = 1,
     .check = check,
     .fill = fill,

@@ -63,16 +63,29 @@ void gaussian_set_head(const char *head, GaussianNumbers *out) {
         out->target_eps = -g / noise;
         out->hat_x = 1 / keep;
         out->hat_out = noise * noise / (g * keep);
+    } else if (word_is(head, "velocity")) { // eps - x_0
+        out->target_x0 = -1;
+        out->target_eps = 1;
+        out->hat_x = 1 / (keep + noise);
+        out->hat_out = -noise / (keep + noise);
+    } else if (word_is(head, "edm")) { // (x_0 - c_skip x)/c_out; data = sigma_data
+        double data = sqrt(1 - noise * noise) / keep;
+        out->target_x0 = noise / data;
+        out->target_eps = -data * keep;
+        out->hat_x = data * data * keep;
+        out->hat_out = data * noise;
     } else if (word_is(head, "residual")) { // eps - x_t
         out->target_x0 = -keep;
         out->target_eps = 1 - noise;
         out->hat_x = (1 - noise) / keep;
         out->hat_out = -noise / keep;
-    } else { // v = keep eps - noise x_0 (arXiv 2202.00512)
+    } else { // v = keep eps - noise x_0 (arXiv 2202.00512), where the squares often add up to 1
+        double square = keep * keep + noise * noise;
+        if (fabs(square - 1) < 1e-9) square = 1;
         out->target_x0 = -noise;
         out->target_eps = keep;
-        out->hat_x = keep;
-        out->hat_out = -noise;
+        out->hat_x = keep / square;
+        out->hat_out = -noise / square;
     }
 }
 
@@ -209,21 +222,10 @@ static double log_noise(const Process *process, double t) {
     return log(at.noise / at.keep);
 }
 
-// Uniform in log SNR, in which the bound is an integral of half a square of eps; or where that
-// learns, and is dear to invert, in time.
-static double bound_time(const Process *process, double point, double *weight) {
-    double low = process->system->begin, high = process->system->end;
-    double first = log_noise(process, low), goal;
-    if (process->grid > 0) { // a mean over times
-        *weight = 1;
-        return process_time_at(process, point);
-    }
-    if (process->own_count > 0) {
-        (void)vdm_g(process, process_time_at(process, point), weight);
-        return process_time_at(process, point);
-    }
-    *weight = log_noise(process, high) - first;
-    goal = first + point * *weight;
+// The time that lies so far between two in log SNR.
+static double time_between(const Process *process, double low, double high, double share) {
+    double first = log_noise(process, low);
+    double goal = first + share * (log_noise(process, high) - first);
     for (int i = 0; i < 60; ++i) {
         double middle = 0.5 * (low + high);
         if (log_noise(process, middle) < goal)
@@ -232,6 +234,22 @@ static double bound_time(const Process *process, double point, double *weight) {
             high = middle;
     }
     return 0.5 * (low + high);
+}
+
+// Uniform in log SNR, in which the bound is an integral of half a square of eps; or where that
+// learns, and is dear to invert, in time.
+static double bound_time(const Process *process, double point, double *weight) {
+    double low = process->system->begin, high = process->system->end;
+    if (process->grid > 0) { // a mean over times
+        *weight = 1;
+        return process_time_at(process, point);
+    }
+    if (process->own_count > 0) {
+        (void)vdm_g(process, process_time_at(process, point), weight);
+        return process_time_at(process, point);
+    }
+    *weight = log_noise(process, high) - log_noise(process, low);
+    return time_between(process, low, high, point);
 }
 
 // ---- sampling ---------------------------------------------------------------------------------
@@ -297,15 +315,62 @@ double process_elbo_rest(const Process *process, const void *x_0) {
 }
 
 // Euler and Maruyama backwards along one of the SDEs that have the same marginals (arXiv
-// 2106.02808): x - (f x - (1 - lambda/2) g^2 score) h + sqrt(1 - lambda) g sqrt(h) z, f =
-// alpha'/alpha, score = (alpha x0_hat - x)/sigma^2.
+// 2106.02808): the flow, (1 - lambda)/2 g^2 score h more, and sqrt(1 - lambda) g sqrt(h) z, score =
+// (alpha x0_hat - x)/sigma^2.
 static GaussianStep em_step(const Process *process, double lambda, double t, double s) {
+    const GaussianSystem *system = system_of(process);
     GaussianPoint at = gaussian_point(process, t);
-    double alpha = sqrt(at.keep), f = at.keep_rate / alpha, h = t - s, g2 = diffusion(at);
-    double pull = (1 - lambda / 2) * g2;
-    return (GaussianStep){.by_x = 1 - f * h - pull * h / at.noise,
-                          .by_x0 = pull * h * alpha / at.noise,
+    GaussianStep slope = gaussian_slope(process, t);
+    double h = t - s, g2 = system->stir != NULL ? system->stir(process, t) : diffusion(at);
+    double pull = (1 - lambda) / 2 * g2 * h / at.noise;
+    return (GaussianStep){.by_x = 1 - h * slope.by_x - pull,
+                          .by_x0 = pull * sqrt(at.keep) - h * slope.by_x0,
                           .std = sqrt((1 - lambda) * g2 * h)};
+}
+
+GaussianStep gaussian_half(const Process *process, double t, double from, double to, double *keep) {
+    GaussianStep slope = gaussian_slope(process, t);
+    double h = (to - from) / 2;
+    *keep = 1;
+    if (!system_of(process)->straight)
+        return (GaussianStep){.by_x = h * slope.by_x, .by_x0 = h * slope.by_x0};
+    GaussianPoint at = gaussian_point(process, t), begin = gaussian_point(process, from),
+                  end = gaussian_point(process, to);
+    double ratio = sqrt(at.noise / at.keep);
+    h = (sqrt(end.noise / end.keep) - sqrt(begin.noise / begin.keep)) / 2 * sqrt(end.keep) / ratio;
+    *keep = sqrt(end.keep / begin.keep);
+    return (GaussianStep){.by_x = h / sqrt(at.keep), .by_x0 = -h};
+}
+
+GaussianMultistep gaussian_multistep(const Process *process, const char *solver, const double *time,
+                                     int known, double to) {
+    GaussianPoint at = gaussian_point(process, time[0]), end = gaussian_point(process, to);
+    if (to == 0) return (GaussianMultistep){.by_x0 = {1}};
+    // h = log(alpha/sigma) gained; that of the steps before in its ratio.
+    double here = -0.5 * log_noise(process, time[0]), h = -0.5 * log_noise(process, to) - here;
+    double r[2] = {0}, alpha = sqrt(end.keep), by_x = sqrt(end.noise / at.noise),
+           grows = -expm1(-h);
+    for (int k = 0; k < 2 && k + 1 < known; ++k) {
+        double before = -0.5 * log_noise(process, time[k + 1]);
+        r[k] = (here - before) / h;
+        here = before;
+    }
+    if (word_is(solver, "dpm-sde")) {
+        double all = -expm1(-2 * h), half = known > 1 ? 0.5 / r[0] : 0;
+        return (GaussianMultistep){
+            by_x * exp(-h), {alpha * all * (1 + half), -alpha * all * half}, sqrt(end.noise * all)};
+    }
+    if (known < 2) return (GaussianMultistep){by_x, {alpha * grows}, 0};
+    if (known < 3 || word_is(solver, "dpm-2m")) {
+        double half = 0.5 / r[0];
+        return (GaussianMultistep){by_x, {alpha * grows * (1 + half), -alpha * grows * half}, 0};
+    }
+    // In the differences (D_0 - D_1)/r_0 and (D_1 - D_2)/r_1. The second derivative has the factor
+    // 2 of its Taylor term, which the released code lacks.
+    double slope = 1 - grows / h, bend = 0.5 - slope / h, sum = r[0] + r[1];
+    double late = alpha * (slope + (slope * r[0] + 2 * bend) / sum), early = alpha * slope - late;
+    return (GaussianMultistep){
+        by_x, {alpha * grows + late / r[0], early / r[1] - late / r[0], -early / r[1]}, 0};
 }
 
 GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, double t,
@@ -376,11 +441,10 @@ static void correct(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
 // Heun's method on the ODE: x + h k_1 to be asked at, x + h/2 k_1 kept; then h/2 k_2 more.
 static void heun(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                  const SamplerStep *step, RngKey key) {
-    double h = step->to - step->time;
-    GaussianStep slope = gaussian_slope(sampler->process, step->time);
-    GaussianStep half = {.by_x = h / 2 * slope.by_x, .by_x0 = h / 2 * slope.by_x0};
-    if (step->kind == STEP_HEUN_2) { // time is where it ends, `to` where it began: h < 0 again
-        half.by_x = -half.by_x, half.by_x0 = -half.by_x0;
+    bool second = step->kind == STEP_HEUN_2; // its time is where the step ends, `to` where it began
+    double keep, from = second ? step->to : step->time, to = second ? step->time : step->to;
+    GaussianStep half = gaussian_half(sampler->process, step->time, from, to, &keep);
+    if (second) {
         queue_step(sampler, stream, pass, samples, step->time, &half, pass->x_t, key);
         axpby(stream, (Axpby){.x = pass->target,
                               .y = pass->x_t,
@@ -389,10 +453,35 @@ static void heun(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sam
                               .b = 1});
         return;
     }
-    half.by_x += 1;
+    GaussianStep whole = {.by_x = keep + 2 * half.by_x, .by_x0 = 2 * half.by_x0};
+    half.by_x += keep;
     queue_step(sampler, stream, pass, samples, step->time, &half, pass->target, key);
-    GaussianStep whole = {.by_x = 1 + h * slope.by_x, .by_x0 = h * slope.by_x0};
     queue_step(sampler, stream, pass, samples, step->time, &whole, pass->x_t, key);
+}
+
+// The x0_hat of the last two steps are kept in target and x_0, that of this one comes by dout.
+static void multistep(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                      const SamplerStep *step, RngKey key) {
+    int64_t n = samples * sampler->process->items, i = step - sampler->step,
+            left = sampler->steps - i;
+    double time[3] = {step->time, i > 0 ? step[-1].time : 0, i > 1 ? step[-2].time : 0};
+    int64_t known =
+        i + 1 < left ? i + 1 : left; // the ends are of lower order: steps are uneven there
+    GaussianMultistep multi = gaussian_multistep(sampler->process, sampler->config.solver, time,
+                                                 known < 3 ? (int)known : 3, step->to);
+    GaussianStep hat = {.by_x0 = 1},
+                 first = {.by_x = multi.by_x, .by_x0 = multi.by_x0[0], .std = multi.std};
+    queue_step(sampler, stream, pass, samples, step->time, &hat, pass->dout, key);
+    queue_step(sampler, stream, pass, samples, step->time, &first, pass->x_t, key);
+    float *kept[3] = {pass->dout, pass->target, pass->x_0};
+    for (int k = 1; k < 3; ++k)
+        if (multi.by_x0[k] != 0)
+            axpby(
+                stream,
+                (Axpby){.x = kept[k], .y = pass->x_t, .n = n, .a = (float)multi.by_x0[k], .b = 1});
+    for (int k = 2; k > 0; --k)
+        if (step->to > 0)
+            axpby(stream, (Axpby){.x = kept[k - 1], .y = kept[k], .n = n, .a = 1, .b = 0});
 }
 
 static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
@@ -400,6 +489,8 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
     const Process *process = sampler->process;
     if (step->kind == STEP_CORRECT) {
         correct(sampler, stream, pass, samples, step->time, key);
+    } else if (step->kind == STEP_MULTI) {
+        multistep(sampler, stream, pass, samples, step, key);
     } else if (step->kind == STEP_HEUN_1 || step->kind == STEP_HEUN_2) {
         heun(sampler, stream, pass, samples, step, key);
     } else {
@@ -428,6 +519,7 @@ const ProcessFamily family_gaussian = {
     .level = level,
     .weight = weight,
     .bound_time = bound_time,
+    .time_between = time_between,
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,

@@ -35,11 +35,15 @@ typedef struct {
     // Continuous time, and the deviation of the start of a sampler (NULL: 1).
     GaussianPoint (*point)(const Process *process, double t);
     double (*start)(const Process *process);
+    double (*stir)(const Process *process, double t); // g^2 of the SDE of `em`; NULL: that of x_t
+    bool straight; // `heun` walks along x/alpha over sigma/alpha, in which x_0 alone bends it
 } GaussianSystem;
 
 GaussianNumbers gaussian_numbers(const Process *process, double t);
 GaussianPoint gaussian_point(const Process *process, double t);
-// Targets and x0_hat for a network that predicts "eps", "x0", "v", or "score" times g.
+// Targets and x0_hat for a network that predicts "eps", "x0", "v", "velocity" (eps - x_0), "edm"
+// (what is left to c_out, where the data have the variance that makes that of x_t 1), or "score"
+// times g.
 void gaussian_set_head(const char *head, GaussianNumbers *out);
 // Continuous time: at the first time, and before, the bound's term is that of reading x_0 off x_t,
 // N(x_t/alpha, (sigma/alpha)^2), in levels for images.
@@ -64,4 +68,16 @@ typedef struct {
 } GaussianStep;
 // The probability flow of continuous time, dx/dt = by_x x + by_x0 x0_hat.
 GaussianStep gaussian_slope(const Process *process, double t);
+// Half of what Euler's step from `from` to `to` adds, with the slope at t; `keep`: what it adds to
+// is keep x. In the coordinates that `heun` walks along.
+GaussianStep gaussian_half(const Process *process, double t, double from, double to, double *keep);
+// DPM-Solver++ (arXiv 2211.01095): x_s = by_x x_t + sum of by_x0[k] x0_hat(k evaluations ago) + std
+// z.
+typedef struct {
+    double by_x, by_x0[3], std;
+} GaussianMultistep;
+// "dpm-2m", "dpm-3m", "dpm-sde" from time[0] to `to`; time[1..known-1]: those of the evaluations
+// before, of which as many count as the order has. The step to 0 gives the mean.
+GaussianMultistep gaussian_multistep(const Process *process, const char *solver, const double *time,
+                                     int known, double to);
 GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, double t, double s);

@@ -71,7 +71,8 @@ static double null_nats(const Process *process, const void *x_0) {
     return 0.5 * ((double)process->items * log(2 * M_PI) + gaussian_square_sum(process, x_0));
 }
 
-static const GaussianSystem own = {numbers, variance, has_variance, NULL, NULL};
+static const GaussianSystem own = {
+    .numbers = numbers, .variance = variance, .has_variance = has_variance};
 
 const ProcessSystem system_gaussian2015 = {
     .name = "gaussian2015",

@@ -17,6 +17,8 @@ static const ProcessSystem *const systems[] = {
     &system_score_sde,
     &system_variational_sde,
     &system_vdm,
+    &system_flow,
+    &system_edm,
     &system_autoencoder,
     &system_classifier,
     &system_multinomial,

@@ -28,6 +28,7 @@ typedef enum {
     STEP_CORRECT, // Langevin at this time
     STEP_HEUN_1,  // the ODE, Euler to `to`, ...
     STEP_HEUN_2,  // ... where this evaluation is: mean of both slopes
+    STEP_MULTI,   // by what the evaluations before gave as well
     STEP_UNROLLED // of what the evaluation before gave
 } StepKind;
 typedef struct {
@@ -44,8 +45,9 @@ typedef struct {
     // Continuous time: training draws from [begin, end], samplers walk from end to sample_end and
     // take the mean there. All 0: times 1..T.
     double begin, end, sample_end;
-    // The law of the time "debiased" that training may draw from in continuous time: the time at a
-    // point of (0,1), the point of a time, and its density. NULL: there is none.
+    double (*grid)(double share); // the way of a sampler from end to sample_end; NULL: even
+    // The law of the time "debiased" or "lognormal" that training may draw from in continuous time:
+    // the time at a point of (0,1), the point of a time, and its density. NULL: there is none.
     double (*quantile)(double point);
     double (*distribution)(double t);
     double (*density)(double t);
@@ -76,6 +78,8 @@ struct ProcessFamily {
     double (*weight)(const Process *process, double t); // of the loss, for a uniform t
     // Continuous time: process_bound_time.
     double (*bound_time)(const Process *process, double point, double *weight);
+    // The time that lies so far between two, in what multistep solvers walk along evenly.
+    double (*time_between)(const Process *process, double low, double high, double share);
     void (*corrupt)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key);
     void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
@@ -91,7 +95,7 @@ struct ProcessFamily {
 extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
-    system_variational_sde, system_vdm, system_autoencoder;
+    system_variational_sde, system_vdm, system_autoencoder, system_flow, system_edm;
 extern const ProcessSystem system_classifier;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
     system_vq;

@@ -6,6 +6,10 @@
 
 // Time i of n kept ones, rising from i = 0. DDIM's own grid begins at 1 and ends T/n short of T;
 // the others include both ends, as improved DDPM's respacing does.
+static bool is_multistep(const Sampler *sampler) {
+    return strncmp(sampler->config.solver, "dpm-", 4) == 0;
+}
+
 static int kept_time(const char *solver, int steps, int n, int i) {
     if (word_is(solver, "ddim")) return 1 + (int)((int64_t)i * steps / n);
     if (n == 1) return steps;
@@ -18,29 +22,41 @@ static void plan_discrete(Sampler *sampler) {
         SamplerStep *step = &sampler->step[n - 1 - i];
         step->time = kept_time(sampler->config.solver, steps, n, i);
         step->to = i > 0 ? sampler->step[n - i].time : 0;
+        if (is_multistep(sampler)) step->kind = STEP_MULTI;
     }
 }
 
-// From 1 to begin in even steps, of one evaluation or of two; the last evaluation gives the mean.
-static void plan_continuous(Sampler *sampler) {
+// The times of a walk from `end` to sample_end, even or as the system or the solver has them.
+static double time_at(const Sampler *sampler, double share) {
     const ProcessSystem *system = sampler->process->system;
+    if (is_multistep(sampler))
+        return share == 0   ? system->end
+               : share == 1 ? system->sample_end
+                            : system->family->time_between(sampler->process, system->sample_end,
+                                                           system->end, 1 - share);
+    if (system->grid != NULL) return system->grid(share);
+    return system->end + share * (system->sample_end - system->end);
+}
+
+// In steps of one evaluation or of two; the last evaluation gives the mean.
+static void plan_continuous(Sampler *sampler) {
     bool heun = word_is(sampler->config.solver, "heun"), pc = word_is(sampler->config.solver, "pc");
     int each = heun || pc ? 2 : 1, whole = (sampler->steps - 1) / each;
     sampler->steps = whole * each + 1;
     for (int i = 0; i < whole; ++i) {
-        double from = system->end + (double)i / whole * (system->sample_end - system->end);
-        double to = system->end + (i + 1.0) / whole * (system->sample_end - system->end);
+        double from = time_at(sampler, (double)i / whole);
+        double to = time_at(sampler, (i + 1.0) / whole);
         SamplerStep *step = &sampler->step[i * each];
         if (heun) {
             step[0] = (SamplerStep){STEP_HEUN_1, from, to};
             step[1] = (SamplerStep){STEP_HEUN_2, to, from};
         } else {
             if (pc) step[0] = (SamplerStep){STEP_CORRECT, from, from};
-            step[pc] = (SamplerStep){STEP_SOLVER, from, to};
+            step[pc] = (SamplerStep){is_multistep(sampler) ? STEP_MULTI : STEP_SOLVER, from, to};
         }
     }
     sampler->step[whole * each] =
-        (SamplerStep){STEP_SOLVER, whole > 0 ? system->sample_end : system->end, 0};
+        (SamplerStep){STEP_SOLVER, time_at(sampler, whole > 0 ? 1 : 0), 0};
 }
 
 // Each evaluation is asked for x_0; argmax takes two for a step. The times say nothing.

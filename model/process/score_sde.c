@@ -67,7 +67,8 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     gaussian_read_off(process, t, out);
 }
 
-static const GaussianSystem own = {numbers, variance, NULL, point, start};
+static const GaussianSystem own = {
+    .numbers = numbers, .variance = variance, .point = point, .start = start};
 
 const ProcessSystem system_score_sde = {
     .name = "score-sde",
@@ -75,7 +76,7 @@ const ProcessSystem system_score_sde = {
     .choices = {.schedule = "vp, ve, sub-vp",
                 .head = "eps, x0, v",
                 .loss = "simple, likelihood",
-                .solver = "pc, em, heun, ddim, ddpm"},
+                .solver = "pc, em, heun, ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
     .first_time = 1,
     .begin = 1e-5,
     .end = 1,

@@ -79,7 +79,8 @@ static bool weigh_by_history(const TimeLaw *law, double *weight) {
 
 static const LawKind kinds[] = {
     {"uniform", 0, learn_nothing, weigh_alike},
-    {"debiased", 0, learn_nothing, weigh_alike}, // ProcessSystem has it
+    {"debiased", 0, learn_nothing, weigh_alike}, // ProcessSystem has it, and the next
+    {"lognormal", 0, learn_nothing, weigh_alike},
     {"stratified", 0, learn_nothing, weigh_alike},
     {"importance", 2, learn_average, weigh_by_average},
     {"second-moment", HISTORY + 1, learn_history, weigh_by_history},
@@ -184,13 +185,14 @@ void process_set_times(Process *process, const double *state) {
     set_cumulative(process->law);
 }
 
-static bool is_debiased(const Process *process) {
-    return word_is(process->config.times, "debiased");
+static bool has_own_law(const Process *process) {
+    const char *times = process->config.times;
+    return word_is(times, "debiased") || word_is(times, "lognormal");
 }
 
 double process_time_at(const Process *process, double point) {
     const ProcessSystem *system = process->system;
-    if (is_debiased(process)) return system->quantile(point);
+    if (has_own_law(process)) return system->quantile(point);
     if (process->grid > 0) return fmax(1, ceil(point * process->grid)) / process->grid;
     if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
@@ -198,7 +200,7 @@ double process_time_at(const Process *process, double point) {
 
 double process_time_point(const Process *process, double time) {
     const ProcessSystem *system = process->system;
-    if (is_debiased(process)) return system->distribution(time);
+    if (has_own_law(process)) return system->distribution(time);
     if (is_continuous(system)) return (time - system->begin) / (system->end - system->begin);
     return (time - process->law->first) / process->law->count;
 }

@@ -59,7 +59,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     gaussian_read_off(process, t, out);
 }
 
-static const GaussianSystem own = {numbers, variance, NULL, point, NULL};
+static const GaussianSystem own = {.numbers = numbers, .variance = variance, .point = point};
 
 const ProcessSystem system_variational_sde = {
     .name = "variational-sde",
@@ -68,7 +68,7 @@ const ProcessSystem system_variational_sde = {
                 .head = "score",
                 .loss = "simple",
                 .times = "debiased, uniform",
-                .solver = "em, pc, heun, ddim, ddpm"},
+                .solver = "em, pc, heun, ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
     .first_time = 1,
     .begin = 1e-5,
     .end = 1,

@@ -38,7 +38,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     out->hat_out = 0;
 }
 
-static const GaussianSystem own = {numbers, variance, NULL, point, NULL};
+static const GaussianSystem own = {.numbers = numbers, .variance = variance, .point = point};
 
 const ProcessSystem system_vdm = {
     .name = "vdm",

@@ -93,7 +93,7 @@ static void test_keys_of_other_systems_speak(void) {
                 BAD_CONFIG, "process.unroll is 3, but it is for sundae alone");
     EXPECT_FAIL(
         read_text("data: {path: x}\nprocess: {name: ddpm}\nsampler: {lambda: 1}\n", &settings),
-        BAD_CONFIG, "for score-sde, variational-sde alone, and process.name is ddpm");
+        BAD_CONFIG, "for score-sde, variational-sde, flow alone, and process.name is ddpm");
     EXPECT_OK(read_text("data: {path: x}\nprocess: {name: variational-sde}\nsampler: {lambda: 1}\n",
                         &settings));
     EXPECT_OK(

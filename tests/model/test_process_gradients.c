@@ -28,6 +28,8 @@ static const GradientCase cases[] = {
     {"score-sde", "vp", "eps", "", "likelihood", false},
     {"score-sde", "ve", "x0", "", "simple", false},
     {"score-sde", "sub-vp", "v", "", "simple", true},
+    {"flow", "linear", "velocity", "", "simple", true},
+    {"edm", "", "edm", "", "simple", true},
     {"vdm", "", "residual", "", "discrete", false},
     {"vdm", "", "eps", "", "continuous", true},
     {"gaussian2015", "", "", "", "vlb", false},

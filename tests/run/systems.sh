@@ -61,6 +61,11 @@ for schedule in ve sub-vp; do
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.schedule=$schedule \
         sampler.solver=heun sampler.steps=9
 done
+for name in flow edm; do
+    system "$name" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" data.path="$work/points" \
+        "${small_batch[@]}" model.width=32 process.name=$name process.schedule=auto \
+        sampler.solver=dpm-2m sampler.steps=9
+done
 for loss in continuous discrete; do
     system "vdm $loss" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
@@ -190,7 +195,7 @@ fi
 
 if [ -n "$long" ]; then
     for name in fashion-mnist-2015 fashion-mnist-iddpm fashion-mnist-score-sde \
-        fashion-mnist-variational fashion-mnist-vdm; do
+        fashion-mnist-variational fashion-mnist-vdm fashion-mnist-flow fashion-mnist-edm; do
         system "$name" bits_per_dim "$root/configs/$name.yaml" data.path="$work/pictures" \
             train.batch=12 train.grains=12 sampler.solver=ddim sampler.steps=5
     done
