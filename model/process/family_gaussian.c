@@ -110,7 +110,14 @@ GaussianNumbers gaussian_numbers(const Process *process, double t) {
         numbers.slope = sqrt(to.keep) * process->table.step_noise[(int)t] / at.noise;
         numbers.log_posterior = log(gaussian_posterior_variance(process, t, t - 1));
     }
-    system_of(process)->numbers(process, t, &numbers);
+    if (system_of(process)->numbers != NULL) {
+        system_of(process)->numbers(process, t, &numbers);
+        return numbers;
+    }
+    gaussian_set_head(process->config.head, &numbers);
+    numbers.term = GAUSSIAN_KL; // of unit variances: half a square of eps
+    numbers.weight = 1;
+    gaussian_read_off(process, t, &numbers);
     return numbers;
 }
 
@@ -388,7 +395,9 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
         .by_x0 = sqrt(to.keep) * gaussian_step_noise(process, t, s) / at.noise,
     };
     if (s == 0) return step; // the last step gives the mean
-    step.variance = system_of(process)->variance(process, t, s);
+    const GaussianSystem *system = system_of(process);
+    step.variance.add = log(gaussian_posterior_variance(process, t, s));
+    if (system->variance != NULL) step.variance = system->variance(process, t, s);
     step.has_variance = has_variance(process);
     if (!step.has_variance) step.std = exp(0.5 * step.variance.add);
     return step;

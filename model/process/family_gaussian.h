@@ -27,9 +27,10 @@ typedef struct {
 
 // What tells one system from another.
 typedef struct {
-    // Fills everything but keep, noise, slope and log_posterior, which are there already.
+    // Fills everything but keep, noise, slope and log_posterior, which are there already. NULL: in
+    // continuous time, a loss of weight 1 on what the head predicts.
     void (*numbers)(const Process *process, double t, GaussianNumbers *out);
-    // Of the reverse step from t to s > 0.
+    // Of the reverse step from t to s > 0; NULL: that of q(x_s|x_t,x_0).
     GaussianVariance (*variance)(const Process *process, double t, double s);
     bool (*has_variance)(const ProcessConfig *config); // the network gives it: a second half of out
     // Continuous time, and the deviation of the start of a sampler (NULL: 1).

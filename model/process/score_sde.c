@@ -44,10 +44,6 @@ static double start(const Process *process) {
     return word_is(process->config.schedule, "ve") ? sqrt(ve_point(1).noise) : 1;
 }
 
-static GaussianVariance variance(const Process *process, double t, double s) {
-    return (GaussianVariance){.add = log(gaussian_posterior_variance(process, t, s))};
-}
-
 static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     (void)shape;
     FAIL_IF(word_is(config->loss, "likelihood") && !word_is(config->head, "eps"), BAD_CONFIG,
@@ -67,8 +63,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     gaussian_read_off(process, t, out);
 }
 
-static const GaussianSystem own = {
-    .numbers = numbers, .variance = variance, .point = point, .start = start};
+static const GaussianSystem own = {.numbers = numbers, .point = point, .start = start};
 
 const ProcessSystem system_score_sde = {
     .name = "score-sde",

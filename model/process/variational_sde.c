@@ -47,10 +47,6 @@ static GaussianPoint point(const Process *process, double t) {
     return vp_point(t);
 }
 
-static GaussianVariance variance(const Process *process, double t, double s) {
-    return (GaussianVariance){.add = log(gaussian_posterior_variance(process, t, s))};
-}
-
 // The loss is half the square of a sigma/g + eps.
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     gaussian_set_head(process->config.head, out);
@@ -59,7 +55,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     gaussian_read_off(process, t, out);
 }
 
-static const GaussianSystem own = {.numbers = numbers, .variance = variance, .point = point};
+static const GaussianSystem own = {.numbers = numbers, .point = point};
 
 const ProcessSystem system_variational_sde = {
     .name = "variational-sde",

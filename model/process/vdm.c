@@ -14,10 +14,6 @@ static GaussianPoint point(const Process *process, double t) {
     return (GaussianPoint){keep, noise, -half * noise * sqrt(keep), half * keep * sqrt(noise)};
 }
 
-static GaussianVariance variance(const Process *process, double t, double s) {
-    return (GaussianVariance){.add = log(gaussian_posterior_variance(process, t, s))};
-}
-
 // Half a square of eps, by the rise of g: g', or with T steps T (e^(g_t - g_s) - 1). At the first
 // time x_0 is read off z_0.
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
@@ -38,7 +34,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     out->hat_out = 0;
 }
 
-static const GaussianSystem own = {.numbers = numbers, .variance = variance, .point = point};
+static const GaussianSystem own = {.numbers = numbers, .point = point};
 
 const ProcessSystem system_vdm = {
     .name = "vdm",

@@ -43,7 +43,8 @@ static void test_schedules(void) {
     }
 }
 
-// What each head's target says gives x_0 back, also where the squares of a point do not add up to 1.
+// What each head's target says gives x_0 back, also where the squares of a point do not add up
+// to 1.
 static void test_heads(void) {
     static const char *const heads[] = {"eps", "x0", "v"};
     for (int k = 0; k < 9; ++k) {

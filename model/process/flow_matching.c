@@ -13,10 +13,6 @@ static GaussianPoint point(const Process *process, double t) {
     return (GaussianPoint){keep * keep, noise * noise, -M_PI_2 * noise, M_PI_2 * keep};
 }
 
-static GaussianVariance variance(const Process *process, double t, double s) {
-    return (GaussianVariance){.add = log(gaussian_posterior_variance(process, t, s))};
-}
-
 // SiT's choice for its SDE, of those with the same marginals: g^2 = 2 sigma. That of x_t itself has
 // no bound where nothing of x_0 is left.
 static double stir(const Process *process, double t) {
@@ -32,15 +28,7 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-static void numbers(const Process *process, double t, GaussianNumbers *out) {
-    gaussian_set_head(process->config.head, out);
-    out->term = GAUSSIAN_KL; // of unit variances: half a square of eps
-    out->weight = 1;
-    gaussian_read_off(process, t, out);
-}
-
-static const GaussianSystem own = {
-    .numbers = numbers, .variance = variance, .point = point, .stir = stir};
+static const GaussianSystem own = {.point = point, .stir = stir};
 
 const ProcessSystem system_flow = {
     .name = "flow",
@@ -50,9 +38,9 @@ const ProcessSystem system_flow = {
                 .loss = "simple",
                 .solver = "heun, ddim, em, dpm-2m, dpm-3m, dpm-sde, pc, ddpm"},
     .first_time = 1,
-    .begin = 1e-5,
-    .end = 1 - 1e-5,
-    .sample_end = 1e-3,
+    .begin = 1e-3, // what is left of x_0 or eps at the ends is a millionth of the variance
+    .end = 1 - 1e-3,
+    .sample_end = 2e-3,
     .check = check,
     .prior = gaussian_prior_nats,
     .own = &own,
