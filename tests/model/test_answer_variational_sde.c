@@ -165,27 +165,11 @@ static double elbo_nats(const Process *process, double s) {
     return nats;
 }
 
-static double bound_nats(const Process *process, double s) {
-    enum { POINTS = 20000 };
-    float x_0[3] = {(float)s, (float)s, (float)-s};
-    double nats = process_bound_prior(process, x_0) / 3;
-    GaussianNumbers first = gaussian_numbers(process, process_first_time(process));
-    EXPECT_EQ(first.term, GAUSSIAN_DENSITY);
-    double error = first.hat_x * first.hat_x * first.noise * first.noise;
-    nats += 0.5 * (log(2 * M_PI) + first.variance.add + error * exp(-first.variance.add));
-    for (int i = 0; i < POINTS; ++i) {
-        double weight, t = process_bound_time(process, (i + 0.5) / POINTS, &weight);
-        GaussianNumbers n = gaussian_numbers(process, t);
-        nats += weight * 0.5 * n.slope * n.slope * best_error(process, t, s) / POINTS;
-    }
-    return nats;
-}
-
 static void test_bounds_are_the_entropy(void) {
     Process *process = open_process();
     EXPECT_NEAR(elbo_nats(process, 0.5), 0.725791, 1e-6);
     EXPECT_NEAR(elbo_nats(process, 1), 1.418939, 1e-6);
-    EXPECT_NEAR(bound_nats(process, 0.5), 0.725791, 1e-3);
+    EXPECT_NEAR(best_bound(process, 0.5), 1.047096, 1e-3); // bits
     EXPECT_OK(process_elbo_check(process));
     process_close(process);
 }
