@@ -62,7 +62,7 @@ for schedule in ve sub-vp; do
         sampler.solver=heun sampler.steps=9
 done
 for name in flow edm; do
-    system "$name" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" data.path="$work/points" \
+    system "$name of points" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" data.path="$work/points" \
         "${small_batch[@]}" model.width=32 process.name=$name process.schedule=auto \
         sampler.solver=dpm-2m sampler.steps=9
 done
