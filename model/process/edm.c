@@ -10,8 +10,8 @@
 #include "model/process/family_gaussian.h"
 
 static const double sigma_min = 0.002, sigma_max = 80, log_mean = -1.2, log_std = 1.2, rho = 7;
-#define EDM_FIRST                                                                                  \
-    1e-9 // of the bound, which reads x_0 off there: sigma_min, as the last step of a sampler
+// The time at which the bound reads x_0 off: sigma_min, as the last step of a sampler.
+#define EDM_FIRST 1e-9
 
 // Of images in [-1,1] theirs; other data are meant to have variance 1 (process.data_std).
 static double sigma_data(const Process *process) {
