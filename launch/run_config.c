@@ -64,11 +64,11 @@ static const SchemaRow rows[] = {
     CHOICE(
         process.name, "ddpm",
         "ddpm|gaussian2015|score-sde|variational-sde|vdm|flow|edm|multinomial|binomial|vq|sundae|"
-        "autoencoder|classifier",
+        "d3pm|mdlm|sedd|discrete-flow|autoencoder|classifier",
         FIXED, "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
     CHOICE(process.schedule, "auto",
-           "auto|cosine|linear|scalar|net|vp|ve|sub-vp|gvp|released|paper", FIXED,
+           "auto|cosine|linear|scalar|net|vp|ve|sub-vp|gvp|released|paper|absorbing|uniform", FIXED,
            "noise schedule; auto, here and below: the system's own choice"),
     CHOICE(process.head, "auto", "auto|eps|x0|v|score|residual|velocity|edm", FIXED,
            "what the network predicts"),
@@ -83,8 +83,9 @@ static const SchemaRow rows[] = {
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
     NUMBER(process.unroll, "2", 1, 8, NONE, FIXED, "sundae: passes of the loss"),
-    NUMBER(process.aux, "-1", -1, 1e6, NONE, FIXED,
-           "vq: weight of the cross-entropy of the data beside the bound; -1: its own, 5e-4"),
+    NUMBER(
+        process.aux, "-1", -1, 1e6, NONE, FIXED,
+        "vq, d3pm: weight of the cross-entropy of the data beside the bound; -1: its own, 5e-4 and 0.01"),
     SCHEMA_SWITCH(RunSettings, process.aux_adaptive, "true", SCHEMA_FIXED,
                   "vq: that weight falls with t, from twice its size to once"),
     NUMBER(process.data_mean, "0", -1e6, 1e6, NONE, FIXED,
@@ -146,16 +147,18 @@ static const SchemaRow rows[] = {
 
     CHOICE(sampler.solver, "auto",
            "auto|ddim|ddpm|dpm-2m|dpm-3m|dpm-sde|em|pc|heun|"
-           "ancestral|purity|fraction|argmax",
+           "ancestral|purity|remask|fraction|argmax",
            FREE,
            "numbers: ddim, ddpm, dpm-2m, dpm-3m, dpm-sde; in continuous time also em, pc, heun;"
-           " symbols: ancestral; vq also purity; sundae: fraction, argmax"),
+           " symbols: ancestral; vq, d3pm, mdlm also purity, remask; sundae: fraction, argmax"),
     NUMBER(sampler.steps, "50", 0, 100000, NONE, FREE,
            "network evaluations of a sample; 0: process.steps"),
     NUMBER(sampler.guidance, "1", 0, 100, NONE, FREE, "classifier-free guidance; 1: none"),
     NUMBER(sampler.eta, "0", 0, 1, NONE, FREE, "ddim: 0 deterministic, 1 as much noise as ddpm"),
     NUMBER(sampler.snr, "0.16", 1e-6, 1e3, NONE, FREE, "pc: noise to step of the corrector"),
-    NUMBER(sampler.temperature, "0.8", 1e-3, 1e3, NONE, FREE, "sundae: of the draws"),
+    NUMBER(sampler.temperature, "0.8", 1e-3, 1e3, NONE, FREE, "sundae, remask: of the draws"),
+    NUMBER(sampler.block, "0", 0, 65536, NONE, FREE,
+           "remask: symbols that are drawn before all behind them; 0: all together"),
     NUMBER(sampler.share, "0.3", 0, 1, NONE, FREE,
            "sundae: share of tokens that a step draws (fraction), or that are certain (argmax)"),
     NUMBER(sampler.lambda, "0", 0, 1, NONE, FREE, "em: 0 the reverse SDE, 1 the ODE"),
@@ -188,14 +191,15 @@ static const struct {
 } own_keys[] = {
     {"process.rate", "binomial"},
     {"process.unroll", "sundae"},
-    {"process.aux", "vq"},
+    {"process.aux", "vq, d3pm"},
     {"process.aux_adaptive", "vq"},
     {"model.codes", "autoencoder"},
     {"sampler.snr", "score-sde, variational-sde, flow, edm"},
     {"sampler.lambda", "score-sde, variational-sde, flow"},
-    {"sampler.temperature", "sundae"},
+    {"sampler.temperature", "sundae, vq, d3pm, mdlm"},
+    {"sampler.block", "vq, d3pm, mdlm"},
     {"sampler.share", "sundae"},
-    {"sampler.purity", "vq"},
+    {"sampler.purity", "vq, d3pm, mdlm"},
 };
 
 static bool is_among(const char *name, const char *names) {

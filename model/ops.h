@@ -264,37 +264,47 @@ typedef enum {
 // Numbers of one sample at its noise level, computed in float64 on the host.
 //   x_t = keep x_0 + noise eps;   target = target_x0 x_0 + target_eps eps
 //   x0_hat = hat_x x_t + hat_out out
-// weight: of (out - target)^2 in the loss; the rest serves GaussianTerms only.
+// weight: of (out - target)^2 in the loss; the rest serves gaussian_terms only.
 typedef struct {
     float keep, noise, target_x0, target_eps, hat_x, hat_out, weight;
     int32_t term;       // GaussianTerm
     double term_weight; // of the term in the loss
-    double nats;        // of the loss that need no network, GaussianLoss only
+    double nats;        // of the loss that need no network, gaussian_loss only
     double slope, log_posterior;
     GaussianVariance variance;
     bool mean_stops; // the term's gradient reaches the variance alone
 } GaussianLevel;
 
-// eps of element e: rng_normal of block e/4, number e%4 of sample[s] under `key`.
-// x_0, x_t, target [samples,item]; level [samples]. target may be NULL.
+// What operations on numbers take; what each reads and writes is told here. All arrays are
+// [samples,item] but level, loss, error [samples], and out, dout [samples,2,item] with the
+// network's variance: prediction, then v.
+//
+// gaussian_corrupt: x_t and target of x_0. eps of element e: rng_normal of block e/4, number e%4 of
+// sample[s] under `key`. target may be NULL.
+//
+// gaussian_loss: loss[s] = weight * sum (out - target)^2 + nats; dout = 2 weight (out - target), or
+// dout NULL.
+//
+// gaussian_terms: loss[s] = weight * sum (out - target)^2 + term_weight * term, and its gradient in
+// dout; error[s] = term (float64) with x0_hat limited to [-1,1] if `clip`. dout, loss and error may
+// each be NULL. In the loss the decoder takes the normal distribution function as 1/(1 + exp(-2y)),
+// y = sqrt(2/pi) (x + 0.044715 x^3), and a mass of 1e-12 at least, as DDPM's code does; the error
+// is exact.
+//
+// gaussian_prior: x_t = std * normal, keyed as eps: the start of a sampler.
 typedef struct {
-    const float *x_0;
+    const float *x_0, *out;
     const uint64_t *sample;
     const GaussianLevel *level;
-    float *x_t, *target;
+    float *x_t, *target, *dout, *loss;
+    double *error;
     int64_t samples, item;
+    float std;
+    bool has_variance, clip;
     RngKey key;
-} GaussianCorrupt;
+} Gaussian;
 
-// loss[s] = weight * sum (out - target)^2 + nats; dout = 2 weight (out - target), or dout NULL.
-typedef struct {
-    const float *out, *target;
-    const GaussianLevel *level;
-    float *dout, *loss;
-    int64_t samples, item;
-} GaussianLoss;
-
-// The gradient of GaussianLoss with respect to the parameters of a schedule of g, the logarithm of
+// The gradient of gaussian_loss with respect to the parameters of a schedule of g, the logarithm of
 // noise over signal; the target is eps - by_x x_t. With dx_t/dg = keep noise (keep eps - noise
 // x_0)/2 a sample gives
 //   by_g      = sum (dx + 2 weight by_x (out - target)) dx_t/dg + sum dtime slope
@@ -314,24 +324,9 @@ typedef struct {
     bool accumulate;
 } ScheduleGrad;
 
-// loss[s] = weight * sum (out - target)^2 + term_weight * term, and its gradient in dout; error[s]
-// = term (float64) with x0_hat limited to [-1,1] if `clip`. dout, loss and error may each be NULL.
-// out, dout [samples,item], or with the network's variance [samples,2,item]: prediction, then v.
-// In the loss the decoder takes the normal distribution function as 1/(1 + exp(-2y)),
-// y = sqrt(2/pi) (x + 0.044715 x^3), and a mass of 1e-12 at least, as DDPM's code does; the error
-// is exact.
-typedef struct {
-    const float *out, *x_0, *x_t, *target;
-    const GaussianLevel *level;
-    float *dout, *loss;
-    double *error;
-    int64_t samples, item;
-    bool has_variance, clip;
-} GaussianTerms;
-
 // One sampler step, the same for all samples of the call:
 //   x0_hat = hat_x x + hat_out out, limited to [-1,1] if clip
-//   next   = by_x x + by_x0 x0_hat + std z,   z keyed as in GaussianCorrupt (skipped if std is 0)
+//   next   = by_x x + by_x0 x0_hat + std z,   z keyed as in gaussian_corrupt (skipped if std is 0)
 // has_variance: std^2 is `variance` of the second half of out, which is `out_item` = 2 item long.
 // `x` may be `next`.
 typedef struct {
@@ -345,15 +340,6 @@ typedef struct {
     RngKey key;
 } GaussianAdvance;
 
-// x[e] of sample[s] = std * normal: the start of a sampler.
-typedef struct {
-    const uint64_t *sample;
-    float *x;
-    int64_t samples, item;
-    float std;
-    RngKey key;
-} GaussianPrior;
-
 // ---- categorical diffusion --------------------------------------------------------------------
 
 // What the network's distribution p over the K classes of a token stands for.
@@ -361,7 +347,8 @@ typedef enum {
     CATEGORICAL_PLUG_IN, // for x_0 in the posterior: multinomial diffusion, D3PM
     CATEGORICAL_DIRECT,  // for x_{t-1} itself: binomial diffusion
     CATEGORICAL_MIXTURE, // for x_0, over which the posterior is averaged: VQ-Diffusion
-    CATEGORICAL_GUESS,   // for x_0, and the loss is - log p(x_0): SUNDAE
+    CATEGORICAL_GUESS,   // for x_0, and the loss is - log p(x_0)
+    CATEGORICAL_SCORE,   // nothing: e^logit is a ratio of probabilities
     CATEGORICAL_NOTHING  // it is not asked: the step is the forward kernel backwards, the loss is 0
 } CategoricalForm;
 
@@ -373,112 +360,84 @@ typedef enum {
 // With a mask, id `classes` of x_t alone, a class is kept (A), drawn from the base (U) or masked
 // (C), A + U + C = 1, and a mask stays (arXiv 2111.14822). The mixture form reads U of the step and
 // before it in `step_spread`, `spread_before`; aux: weight of the cross-entropy of x_0 in its loss.
+// masks > 0: exactly so many tokens are masked, in the place of each with probability C.
+// stay: of a guess, the probability that a step leaves a token; `step`: of x_t from x_{t-1}.
 typedef struct {
     double keep, step_keep, keep_before, weight;
-    double mask, step_mask, mask_before, step_spread, spread_before, aux;
-    int32_t form; // CategoricalForm
+    double mask, step_mask, mask_before, step_spread, spread_before, aux, stay;
+    int32_t form, masks; // CategoricalForm
 } CategoricalLevel;
 
 enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
 
-// Token e draws block e/2 of sample[s]: numbers 2(e%2), 2(e%2)+1 = (stay, class). It stays when
-// (stay + 1/2) / 2^32 < keep in float64, is masked when that is >= 1 - mask > keep, else becomes
-// rng_below(class, classes), or the first class at which the running sum of base passes
-// (class + 1/2) / 2^32. ids in [0, classes), of x_t with the mask. keep = 0: x_0 is not read.
-typedef struct {
-    const int32_t *x_0;
-    const uint64_t *sample;
-    const CategoricalLevel *level;
-    const double *base;
-    int32_t *x_t;
-    int64_t samples, item;
-    int32_t classes;
-    RngKey key;
-} CategoricalCorrupt;
-
-// loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
-//   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )
-// and theta_p is theta(x_t, p), p itself or sum over v of p(v) theta(x_t, v) by the form, p =
-// softmax(logits). In the first form and the mixture A_0 = 1 makes the first step the decoder
-// -log theta_p[x_0]. The mixture takes an x_t for x_0 if no noise can have made it (U_t = 0).
-// logits, dlogits [samples,item,classes]; error = the sum in float64, without weight. The loss,
-// but not error, has aux times - log p(x_0) in the sum; a guess is - log p(x_0) itself. It is added
-// to what is in `loss` if `accumulate`. dlogits, loss and error may each be NULL.
-typedef struct {
-    const float *logits;
-    const int32_t *x_0, *x_t;
-    const CategoricalLevel *level;
-    const double *base;
-    float *dlogits, *loss;
-    double *error;
-    int64_t samples, item;
-    int32_t classes;
-    bool accumulate;
-} CategoricalLoss;
-
-// Draws next[e] from theta_p by inversion with rng_uniform_f64 of the numbers 2(e%2), 2(e%2)+1 of
-// block e/2 of sample[s]; one level for all samples. x_t may be next. truncation in (0, 1): p is
-// left its likeliest classes only, the fewest that have this share of it.
-typedef struct {
-    const float *logits;
-    const int32_t *x_t;
-    const uint64_t *sample;
-    const double *base;
-    int32_t *next;
-    int64_t samples, item;
-    int32_t classes;
-    CategoricalLevel level;
-    double truncation;
-    RngKey key;
-} CategoricalAdvance;
-
-// One step of a sampler that guesses x_0, p = softmax(logits / temperature):
+// Ways of a sampler that guesses x_0, p = softmax(logits / temperature).
 typedef enum {
     // Each token becomes, with probability `share`, a draw from p. A sample that a step, from
     // key.step = 10 on, leaves as it was stays so: memory [samples] is 1 then (step 0 clears it).
     REFRESH_FRACTION,
-    REFRESH_ARGMAX,   // every token becomes the likeliest class; memory [samples,item] = p of it
-    REFRESH_UNCERTAIN // the same but for the `share` of tokens with the largest memory, which stay
+    REFRESH_ARGMAX,    // every token becomes the likeliest class; memory [samples,item] = p of it
+    REFRESH_UNCERTAIN, // the same but for the `share` of tokens with the largest memory: they stay
+    // Masked tokens of a sample with m of them become classes: m/steps of them, rounded up, ...
+    REVEAL_DRAWN, // ... drawn without replacement by their score, the largest of softmax(logits)
+    REVEAL_SUREST // ... those whose draw from p has the most of softmax(logits)
 } RefreshKind;
 
-// Token e draws block e of sample[s]: numbers 0 and 1 the class, by inversion, 2 whether.
+// What all operations on symbols take; what each reads and writes is told at BACKEND_OPS.
 typedef struct {
-    const float *logits;
+    const float *logits; // [samples,item,classes]
+    const int32_t *x_0;  // [samples,item]: ids in [0, classes)
     const uint64_t *sample;
-    int32_t *x;
-    float *memory;
-    int64_t samples, item;
-    int32_t classes;
-    RefreshKind kind;
-    double temperature, share;
-    RngKey key;
-} CategoricalRefresh;
-
-// Reveals m/steps of the m masked tokens of each sample, rounded up: drawn without replacement by
-// their scores, score = max p. Each becomes a class drawn from p^(1 + purity score / highest score
-// of the sample), truncated as above, by the numbers of CategoricalAdvance; the order takes block
-// item + e. race [samples, item] is room for the work.
-typedef struct {
-    const float *logits;
-    const uint64_t *sample;
-    int32_t *x;
-    double *race;
-    int64_t samples, item;
-    int32_t classes, steps;
-    double purity, truncation;
-    RngKey key;
-} CategoricalReveal;
-
-// ids of the base distribution, the start of a sampler: number e%4 of block e/4, used as `class`
-// above.
-typedef struct {
-    const uint64_t *sample;
+    const CategoricalLevel *level; // [samples]
     const double *base;
-    int32_t *x;
+    int32_t *x_t; // [samples,item]: ids in [0, classes), and the mask
+    float *dlogits, *loss, *memory;
+    double *error, *race; // race [samples,item]: room
     int64_t samples, item;
-    int32_t classes;
+    int32_t classes, steps, block;
+    RefreshKind kind;
+    bool accumulate;
+    double temperature, share, purity, truncation;
     RngKey key;
-} CategoricalPrior;
+} Categorical;
+
+// categorical_corrupt: x_t from x_0. Token e draws block e/2 of sample[s]: numbers 2(e%2),
+// 2(e%2)+1 = (stay, class). It stays when (stay + 1/2) / 2^32 < keep in float64, is masked when
+// that is >= 1 - mask > keep, else becomes rng_below(class, classes), or the first class at which
+// the running sum of base passes (class + 1/2) / 2^32. keep = 0: x_0 is not read. With `masks`, a
+// token is masked when (stay + 1/2) / 2^32 times the tokens from it on is below the masks left.
+//
+// categorical_loss: loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
+//   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )
+// and theta_p is theta(x_t, p), p itself or sum over v of p(v) theta(x_t, v) by the form, p =
+// softmax(logits). In the first form and the mixture A_0 = 1 makes the first step the decoder
+// -log theta_p[x_0]. The mixture takes an x_t for x_0 if no noise can have made it (U_t = 0).
+// dlogits [samples,item,classes] is its gradient; error = the sum in float64, without weight. The
+// loss, but not error, has aux times - log p(x_0) in the sum. It is added to what is in `loss` if
+// `accumulate`. dlogits, loss and error may each be NULL.
+//   With a mask, a guess and a score are of masked tokens alone; the others' term is 0.
+//   guess   - log p(x_0). Without a mask that is the loss, and error has - log p(x_0) - p(x_t), or
+//           1 - p(x_0) where x_t is x_0: the rate of the bound of a flow whose tokens jump to draws
+//           from p (arXiv 2412.03487)
+//   score   score entropy (arXiv 2310.16834, eq. 5). Of a masked token the ratios to the mask are
+//           e^logit/K in units of what all classes have: sum of q - 1 - log q(x_0), q = e^logit/K.
+//           Else e^logit(y) is q_t(y)/q_t(x_t), 1 for x_t itself, r_y is that given x_0, and the
+//           term is the sum over y != x_t of (s_y - r_y log s_y + r_y (log r_y - 1))/K
+//
+// categorical_advance: x_t becomes a draw from theta_p by inversion with rng_uniform_f64 of the
+// numbers 2(e%2), 2(e%2)+1 of block e/2 of sample[s]. truncation in (0, 1): p is left its likeliest
+// classes only, the fewest that have this share of it. Of a guess, p with what `stay` leaves; of a
+// score, the same with a mask, else the analytic step (2310.16834, sec. 4.2).
+//
+// categorical_refresh: one step by `kind`. Token e draws block e of sample[s]: numbers 0 and 1 the
+// class, by inversion, 2 whether.
+//
+// categorical_reveal: one step by `kind`, p truncated as above; the numbers of categorical_advance
+// make a class. REVEAL_DRAWN: class from p^(1 + purity score / highest score of the sample) at
+// temperature 1; the order takes block item + e. Tokens of the first `block` that has masks come
+// before all others.
+//
+// categorical_prior: x_t of the base distribution, the start of a sampler: number e%4 of block e/4,
+// used as `class` above.
 
 // The mean over the places of out [samples,classes,places] is a sample's logits: loss[s] = - log of
 // what their softmax gives label[s], and its gradient in dout; wrong[s] = 1 where another class is
@@ -550,18 +509,18 @@ typedef struct {
     X(dropout, Dropout, 3)                                                                         \
     X(rescale, Rescale, 3)                                                                         \
     X(logit, Logit, 2)                                                                             \
-    X(gaussian_corrupt, GaussianCorrupt, 5)                                                        \
-    X(gaussian_loss, GaussianLoss, 5)                                                              \
-    X(gaussian_terms, GaussianTerms, 8)                                                            \
+    X(gaussian_corrupt, Gaussian, 9)                                                               \
+    X(gaussian_loss, Gaussian, 9)                                                                  \
+    X(gaussian_terms, Gaussian, 9)                                                                 \
     X(schedule_grad, ScheduleGrad, 11)                                                             \
     X(gaussian_advance, GaussianAdvance, 4)                                                        \
-    X(gaussian_prior, GaussianPrior, 2)                                                            \
-    X(categorical_corrupt, CategoricalCorrupt, 5)                                                  \
-    X(categorical_loss, CategoricalLoss, 8)                                                        \
-    X(categorical_advance, CategoricalAdvance, 5)                                                  \
-    X(categorical_prior, CategoricalPrior, 3)                                                      \
-    X(categorical_refresh, CategoricalRefresh, 4)                                                  \
-    X(categorical_reveal, CategoricalReveal, 4)                                                    \
+    X(gaussian_prior, Gaussian, 9)                                                                 \
+    X(categorical_corrupt, Categorical, 11)                                                        \
+    X(categorical_loss, Categorical, 11)                                                           \
+    X(categorical_advance, Categorical, 11)                                                        \
+    X(categorical_prior, Categorical, 11)                                                          \
+    X(categorical_refresh, Categorical, 11)                                                        \
+    X(categorical_reveal, Categorical, 11)                                                         \
     X(class_loss, ClassLoss, 5)                                                                    \
     X(axpby, Axpby, 2)                                                                             \
     X(sum_squares, SumSquares, 2)                                                                  \

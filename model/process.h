@@ -24,9 +24,9 @@ typedef struct {
     int32_t unroll;    // sundae: passes of the loss
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
-    float aux;                 // vq: weight of the cross-entropy of x_0; below 0: the system's own
-    bool aux_adaptive;         // vq: that weight falls from twice its size to once
-    bool dequantise;           // images: uniform noise of a level's width makes data continuous
+    float aux;         // vq, d3pm: weight of the cross-entropy of x_0; below 0: the system's own
+    bool aux_adaptive; // vq: that weight falls from twice its size to once
+    bool dequantise;   // images: uniform noise of a level's width makes data continuous
     // And the process sees logit(logit + (1 - 2 logit) x), x in [0,1] continuous; 0: x as above.
     float logit;
     float label_drop; // share of labels replaced by the null class in training
@@ -34,19 +34,19 @@ typedef struct {
 
 typedef struct {
     // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral",
-    // with a mask also "purity"; sundae: "fraction", "argmax".
+    // with a mask also "purity", "remask"; sundae: "fraction", "argmax".
     char solver[12];
-    int32_t steps;  // sampler steps, at most T; 0: T
-    float guidance; // 1: none. out = null + guidance (cond - null)
-    float eta;      // ddim: 0 deterministic, 1 as ancestral with the small variance
-    bool clip;      // images: limit x0_hat to [-1,1]
-    float snr;      // pc: of the corrector's noise to its step
-    // sundae: of the draws; share of tokens that a step draws (fraction) or that are certain
-    // (argmax)
-    float temperature, share;
-    float lambda;     // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
-    float truncation; // symbols: share of p that its likeliest classes keep; 0 or 1: all
-    float purity;     // purity: how much sharper the surest token's p is; 0: none
+    int32_t steps;     // sampler steps, at most T; 0: T
+    float guidance;    // 1: none. out = null + guidance (cond - null)
+    float eta;         // ddim: 0 deterministic, 1 as ancestral with the small variance
+    bool clip;         // images: limit x0_hat to [-1,1]
+    float snr;         // pc: of the corrector's noise to its step
+    float temperature; // of the draws of fraction and remask
+    float share;       // of tokens that a step draws (fraction) or that are certain (argmax)
+    int32_t block;     // remask: tokens that are drawn before all behind them; 0: all at once
+    float lambda;      // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
+    float truncation;  // symbols: share of p that its likeliest classes keep; 0 or 1: all
+    float purity;      // purity: how much sharper the surest token's p is; 0: none
 } SamplerConfig;
 
 typedef struct Process Process;

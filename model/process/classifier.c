@@ -55,5 +55,8 @@ static const ProcessFamily family_classifier = {
     .bound_terms = bound_terms,
 };
 
-const ProcessSystem system_classifier = {
-    .name = "classifier", .family = &family_classifier, .first_time = 1, .classifier = true};
+const ProcessSystem system_classifier = {.name = "classifier",
+                                         .family = &family_classifier,
+                                         .first_time = 1,
+                                         .timeless = true,
+                                         .classifier = true};

@@ -8,6 +8,15 @@ static const CategoricalSystem *system_of(const Process *process) {
     return process->system->own;
 }
 
+static double end_of(const ProcessSystem *system, const ProcessConfig *config) {
+    return is_continuous(system) ? system->end : config->steps;
+}
+
+static bool has_mask(const ProcessSystem *system, const ProcessConfig *config) {
+    const CategoricalSystem *own = system->own;
+    return own->mass != NULL && own->mass(config, end_of(system, config)).mask > 0;
+}
+
 static Status check(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape) {
     const CategoricalSystem *own = system->own;
     FAIL_IF(config->aux > 0 && own->aux == NULL, BAD_CONFIG,
@@ -17,22 +26,23 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
             "the data have %d symbols; %s diffusion takes 2 to %d", shape->vocabulary, system->name,
             (int)CATEGORICAL_CLASSES_MOST);
     shape->out_channels = shape->vocabulary;
-    if (own->mass != NULL) ++shape->vocabulary; // the network reads the mask, and never says it
+    if (has_mask(system, config)) ++shape->vocabulary; // the network reads it, and never says it
     return STATUS_OK;
 }
 
 // ---- numbers ----------------------------------------------------------------------------------
 
 static double weight(const Process *process, double t) {
-    (void)t;
-    if (is_continuous(process->system)) return 1;
+    const CategoricalSystem *own = system_of(process);
+    if (is_continuous(process->system)) return own->weighted ? own->rate(&process->config, t) : 1;
     return process->config.steps - process->system->first_time + 1;
 }
 
 // As A_t = A_s a, 1 - C_t = (1 - C_s) (1 - c), without a difference where there is no spread.
-static CategoricalLevel masked_numbers(const Process *process, int t, int s) {
+static CategoricalLevel mass_numbers(const Process *process, double t, double s) {
     const CategoricalSystem *system = system_of(process);
-    CategoricalMass at = system->mass(process, t), before = system->mass(process, s);
+    CategoricalMass at = system->mass(&process->config, t);
+    CategoricalMass before = system->mass(&process->config, s);
     double classes = before.keep + before.spread;
     double spread = at.spread * before.keep - at.keep * before.spread;
     return (CategoricalLevel){.keep = at.keep,
@@ -45,29 +55,54 @@ static CategoricalLevel masked_numbers(const Process *process, int t, int s) {
                               .step_spread = spread / (before.keep * classes),
                               .spread_before = before.spread,
                               .aux = system->aux != NULL ? system->aux(process, t) : 0,
+                              .stay = (1 - before.keep) / (1 - at.keep),
                               .form = system->form};
 }
 
-CategoricalLevel categorical_numbers(const Process *process, int t, int s) {
+CategoricalLevel categorical_numbers(const Process *process, double t, double s) {
     const NoiseTable *table = &process->table;
     const CategoricalSystem *system = system_of(process);
-    if (system->mass != NULL) return masked_numbers(process, t, s);
-    return (CategoricalLevel){.keep = table->keep[t],
-                              .step_keep = table->keep[t] / table->keep[s],
-                              .keep_before = table->keep[s],
+    if (system->mass != NULL) return mass_numbers(process, t, s);
+    int at = (int)t, to = (int)s;
+    return (CategoricalLevel){.keep = table->keep[at],
+                              .step_keep = table->keep[at] / table->keep[to],
+                              .keep_before = table->keep[to],
                               .weight = weight(process, t),
-                              .form = t > 1 ? system->form : system->first_form};
+                              .form = at > 1 ? system->form : system->first_form};
 }
 
+// In continuous time the step is the whole way from the data. With masks exactly as many tokens are
+// masked as t is a share of: the mean over uniform t is that of masks drawn one by one, and varies
+// less.
 static void level(const Process *process, double t, double scale, void *row) {
-    if (is_continuous(process->system)) { // the time is the share of noise
-        *(CategoricalLevel *)row =
-            (CategoricalLevel){.keep = 1 - t, .weight = scale, .form = system_of(process)->form};
-        return;
+    CategoricalLevel *level = row;
+    if (!is_continuous(process->system)) {
+        *level = categorical_numbers(process, t, t - 1);
+    } else if (t <= 0) {
+        *level = (CategoricalLevel){.keep = 1, .form = CATEGORICAL_NOTHING};
+    } else if (has_mask(process->system, &process->config)) {
+        double masks = fmax(1, ceil(t * (double)process->items));
+        *level = categorical_numbers(process, masks / (double)process->items, 0);
+        level->masks = (int32_t)masks;
+    } else {
+        *level = categorical_numbers(process, t, 0);
     }
-    CategoricalLevel numbers = categorical_numbers(process, (int)t, (int)t - 1);
-    numbers.weight *= scale;
-    *(CategoricalLevel *)row = numbers;
+    level->weight *= scale;
+}
+
+static double bound_time(const Process *process, double point, double *weight) {
+    const CategoricalSystem *system = system_of(process);
+    bool masks = has_mask(process->system, &process->config);
+    double n = (double)process->items;
+    double t = masks ? (1 + floor(point * n)) / n : point * point; // where the rate is largest
+    *weight = system->rate(&process->config, t) * (masks ? 1 : 2 * point);
+    return t;
+}
+
+double categorical_uniform_prior(const Process *process, double keep) {
+    double classes = process->vocabulary, rest = 1 - keep, here = keep + rest / classes;
+    double each = here * log(classes * here) + (classes - 1) * rest / classes * log(rest);
+    return (double)process->items * each;
 }
 
 void categorical_upload_base(const Process *process, Stream *stream, Pass *pass) {
@@ -78,41 +113,39 @@ void categorical_upload_base(const Process *process, Stream *stream, Pass *pass)
                   (size_t)process->vocabulary * sizeof *pass->base);
 }
 
-// Device memory of the base distribution, NULL: uniform.
-static const double *base_of(const Process *process, const Pass *pass) {
-    return system_of(process)->base != NULL ? pass->base : NULL;
+// The same numbers for all samples.
+static void upload_level(Stream *stream, Pass *pass, int64_t samples, CategoricalLevel level) {
+    CategoricalLevel *row = pass->host_level;
+    for (int64_t i = 0; i < samples; ++i) row[i] = level;
+    stream_upload(stream, pass->level, row, (size_t)samples * sizeof *row);
 }
 
 // ---- tensors ----------------------------------------------------------------------------------
 
+static Categorical args_of(const Process *process, const Pass *pass, int64_t samples, RngKey key) {
+    return (Categorical){.logits = pass->out,
+                         .x_0 = pass->x_0,
+                         .sample = pass->sample,
+                         .level = pass->level,
+                         .base = system_of(process)->base != NULL ? pass->base : NULL,
+                         .x_t = pass->x_t,
+                         .memory = pass->target,
+                         .race = (double *)pass->dout, // [samples, items, K >= 2]
+                         .samples = samples,
+                         .item = process->items,
+                         .classes = process->vocabulary,
+                         .key = key};
+}
+
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key) {
     categorical_upload_base(process, stream, pass);
-    categorical_corrupt(stream, (CategoricalCorrupt){.x_0 = pass->x_0,
-                                                     .sample = pass->sample,
-                                                     .level = pass->level,
-                                                     .base = base_of(process, pass),
-                                                     .x_t = pass->x_t,
-                                                     .samples = samples,
-                                                     .item = process->items,
-                                                     .classes = process->vocabulary,
-                                                     .key = key});
-}
-
-static CategoricalLoss loss_of(const Process *process, Pass *pass, int64_t samples) {
-    return (CategoricalLoss){.logits = pass->out,
-                             .x_0 = pass->x_0,
-                             .x_t = pass->x_t,
-                             .level = pass->level,
-                             .base = base_of(process, pass),
-                             .samples = samples,
-                             .item = process->items,
-                             .classes = process->vocabulary};
+    categorical_corrupt(stream, args_of(process, pass, samples, key));
 }
 
 static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient) {
-    CategoricalLoss args = loss_of(process, pass, samples);
+    Categorical args = args_of(process, pass, samples, (RngKey){0});
     args.dlogits = gradient ? pass->dout : NULL;
     args.loss = pass->loss;
     args.accumulate = gradient && pass->number > 0;
@@ -120,110 +153,66 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
 }
 
 static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
-    CategoricalLoss args = loss_of(process, pass, samples);
+    Categorical args = args_of(process, pass, samples, (RngKey){0});
     args.error = pass->error;
     categorical_loss(stream, args);
 }
 
-static void draw_next(const Process *process, Stream *stream, Pass *pass, int64_t samples,
-                      CategoricalLevel level, double truncation, RngKey key) {
-    categorical_advance(stream, (CategoricalAdvance){.logits = pass->out,
-                                                     .x_t = pass->x_t,
-                                                     .sample = pass->sample,
-                                                     .base = base_of(process, pass),
-                                                     .next = pass->x_t,
-                                                     .samples = samples,
-                                                     .item = process->items,
-                                                     .classes = process->vocabulary,
-                                                     .level = level,
-                                                     .truncation = truncation,
-                                                     .key = key});
-}
-
+// What a guess at the level of the corruption says; nothing stays.
 static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                       RngKey key) {
-    draw_next(process, stream, pass, samples, (CategoricalLevel){.form = system_of(process)->form},
-              0, key);
+    categorical_advance(stream, args_of(process, pass, samples, key));
 }
 
 // ---- sampling ---------------------------------------------------------------------------------
 
 // The corruption at T of a class that is not kept; `purity` begins with masks alone.
-static void begin_masked(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
-                         RngKey key) {
-    const Process *process = sampler->process;
-    CategoricalMass end = system_of(process)->mass(process, process->config.steps);
-    double mask = word_is(sampler->config.solver, "purity") ? 1 : end.mask;
-    CategoricalLevel *row = pass->host_level;
-    for (int64_t i = 0; i < samples; ++i) row[i] = (CategoricalLevel){.mask = mask};
-    stream_upload(stream, pass->level, row, (size_t)samples * sizeof *row);
-    corrupt(process, stream, pass, samples, key);
-}
-
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
     const Process *process = sampler->process;
-    if (system_of(process)->mass != NULL) {
-        begin_masked(sampler, stream, pass, samples, key);
+    if (has_mask(process->system, &process->config)) {
+        CategoricalMass end =
+            system_of(process)->mass(&process->config, end_of(process->system, &process->config));
+        double mask = word_is(sampler->config.solver, "purity") ? 1 : end.mask;
+        upload_level(stream, pass, samples, (CategoricalLevel){.mask = mask});
+        corrupt(process, stream, pass, samples, key);
         return;
     }
     categorical_upload_base(process, stream, pass);
-    categorical_prior(stream, (CategoricalPrior){.sample = pass->sample,
-                                                 .base = base_of(process, pass),
-                                                 .x = pass->x_t,
-                                                 .samples = samples,
-                                                 .item = process->items,
-                                                 .classes = process->vocabulary,
-                                                 .key = key});
+    categorical_prior(stream, args_of(process, pass, samples, key));
 }
 
-// Whatever the time, the network guesses x_0; what is kept of the guess makes the next x.
-static void refresh(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
-                    const SamplerStep *step, RngKey key) {
-    const Process *process = sampler->process;
-    bool argmax = word_is(sampler->config.solver, "argmax");
-    RefreshKind whole = argmax ? REFRESH_ARGMAX : REFRESH_FRACTION;
-    categorical_refresh(stream, (CategoricalRefresh){
-                                    .logits = pass->out,
-                                    .sample = pass->sample,
-                                    .x = pass->x_t,
-                                    .memory = pass->target,
-                                    .samples = samples,
-                                    .item = process->items,
-                                    .classes = process->vocabulary,
-                                    .kind = step->kind == STEP_UNROLLED ? REFRESH_UNCERTAIN : whole,
-                                    .temperature = (double)sampler->config.temperature,
-                                    .share = (double)sampler->config.share,
-                                    .key = key});
-}
-
-// Which masked tokens become classes, whatever the time is (arXiv 2205.16007, sec. 4.2).
-static void reveal(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
-                   const SamplerStep *step, RngKey key) {
-    categorical_reveal(stream,
-                       (CategoricalReveal){.logits = pass->out,
-                                           .sample = pass->sample,
-                                           .x = pass->x_t,
-                                           .race = (double *)pass->dout, // [samples, items, K >= 2]
-                                           .samples = samples,
-                                           .item = sampler->process->items,
-                                           .classes = sampler->process->vocabulary,
-                                           .steps = sampler->steps - (int)(step - sampler->step),
-                                           .purity = (double)sampler->config.purity,
-                                           .truncation = (double)sampler->config.truncation,
-                                           .key = key});
+// Whatever the time: a guess of x_0 of which a part is kept, or masked tokens that become classes
+// (arXiv 2205.16007, sec. 4.2; 2502.09992).
+static void choose_tokens(const Sampler *sampler, const SamplerStep *step, Stream *stream,
+                          Categorical args) {
+    const SamplerConfig *config = &sampler->config;
+    args.steps = sampler->steps - (int)(step - sampler->step);
+    args.block = config->block;
+    args.temperature = (double)config->temperature;
+    args.share = (double)config->share;
+    args.purity = (double)config->purity;
+    args.kind = word_is(config->solver, "purity")   ? REVEAL_DRAWN
+                : word_is(config->solver, "remask") ? REVEAL_SUREST
+                : step->kind == STEP_UNROLLED       ? REFRESH_UNCERTAIN
+                : word_is(config->solver, "argmax") ? REFRESH_ARGMAX
+                                                    : REFRESH_FRACTION;
+    if (args.kind == REVEAL_DRAWN || args.kind == REVEAL_SUREST)
+        categorical_reveal(stream, args);
+    else
+        categorical_refresh(stream, args);
 }
 
 static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                     const SamplerStep *step, RngKey key) {
     const Process *process = sampler->process;
-    if (process->system->unrolled)
-        refresh(sampler, stream, pass, samples, step, key);
-    else if (word_is(sampler->config.solver, "purity"))
-        reveal(sampler, stream, pass, samples, step, key);
-    else
-        draw_next(process, stream, pass, samples,
-                  categorical_numbers(process, (int)step->time, (int)step->to),
-                  (double)sampler->config.truncation, key);
+    Categorical args = args_of(process, pass, samples, key);
+    args.truncation = (double)sampler->config.truncation;
+    if (word_is(sampler->config.solver, "ancestral")) {
+        upload_level(stream, pass, samples, categorical_numbers(process, step->time, step->to));
+        categorical_advance(stream, args);
+    } else {
+        choose_tokens(sampler, step, stream, args);
+    }
 }
 
 const ProcessFamily family_categorical = {
@@ -233,6 +222,7 @@ const ProcessFamily family_categorical = {
     .check = check,
     .level = level,
     .weight = weight,
+    .bound_time = bound_time,
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,

@@ -1,5 +1,5 @@
 // The categorical family: a token keeps its class with probability A_t, else it is drawn from a
-// base distribution. Private to model/process/ and its tests.
+// base distribution, or masked. Private to model/process/ and its tests.
 #pragma once
 
 #include "model/process/process_impl.h"
@@ -11,15 +11,23 @@ typedef struct {
 
 // What tells one system from another.
 typedef struct {
-    CategoricalForm form, first_form;              // of steps t >= 2, and of t = 1
+    CategoricalForm form, first_form; // of steps t >= 2, and of t = 1 where there is no `mass`
     double (*base)(const Process *process, int k); // probability of class k; NULL: uniform
-    // Systems with a mask, of the mixture form: t = 0..T, in the place of the table; keep > 0 where
-    // t < T. Zeros may be exact: no mask, no spread. NULL: no mask.
-    CategoricalMass (*mass)(const Process *process, int t);
+    // Systems with a mask (of the mixture form where time is discrete), and all of continuous time:
+    // 0 <= t <= T or 1, in the place of the table; keep > 0 where t < T. Zeros may be exact: no
+    // mask, no spread. NULL: no mask.
+    CategoricalMass (*mass)(const ProcessConfig *config, double t);
     double (*aux)(const Process *process, double t); // of the loss; NULL: 0
+    // Continuous time: by what the error at t is multiplied so that its integral over (0,1] is the
+    // bound, NULL: none; and whether that is the weight of the loss, else 1. Where there is a mask,
+    // t is the share of tokens that have it.
+    double (*rate)(const ProcessConfig *config, double t);
+    bool weighted;
 } CategoricalSystem;
 
 // The kernel from s to t > s, composed: step_keep = A_t / A_s, keep_before = A_s.
-CategoricalLevel categorical_numbers(const Process *process, int t, int s);
+CategoricalLevel categorical_numbers(const Process *process, double t, double s);
 // The base distribution to where the operations of a pass read it.
 void categorical_upload_base(const Process *process, Stream *stream, Pass *pass);
+// KL(A x_0 + (1-A)/K || 1/K) of all tokens of a sample; the same whatever x_0 is.
+double categorical_uniform_prior(const Process *process, double keep);

@@ -157,51 +157,37 @@ double gaussian_square_sum(const Process *process, const void *x_0) {
 
 // ---- tensors ----------------------------------------------------------------------------------
 
-static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
-                    RngKey key) {
-    gaussian_corrupt(stream, (GaussianCorrupt){.x_0 = pass->x_0,
-                                               .sample = pass->sample,
-                                               .level = pass->level,
-                                               .x_t = pass->x_t,
-                                               .target = pass->target,
-                                               .samples = samples,
-                                               .item = process->items,
-                                               .key = key});
+static Gaussian args_of(const Process *process, const Pass *pass, int64_t samples, RngKey key) {
+    return (Gaussian){.x_0 = pass->x_0,
+                      .out = pass->out,
+                      .sample = pass->sample,
+                      .level = pass->level,
+                      .x_t = pass->x_t,
+                      .target = pass->target,
+                      .samples = samples,
+                      .item = process->items,
+                      .has_variance = has_variance(process),
+                      .key = key};
 }
 
-static GaussianTerms terms_of(const Process *process, Pass *pass, int64_t samples) {
-    return (GaussianTerms){.out = pass->out,
-                           .x_0 = pass->x_0,
-                           .x_t = pass->x_t,
-                           .target = pass->target,
-                           .level = pass->level,
-                           .samples = samples,
-                           .item = process->items,
-                           .has_variance = has_variance(process)};
+static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                    RngKey key) {
+    gaussian_corrupt(stream, args_of(process, pass, samples, key));
 }
 
 static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient) {
-    float *dout = gradient ? pass->dout : NULL;
-    const char *kind = process->config.loss;
-    if (!word_is(kind, "hybrid") && !word_is(kind, "vlb")) { // squares alone
-        gaussian_loss(stream, (GaussianLoss){.out = pass->out,
-                                             .target = pass->target,
-                                             .level = pass->level,
-                                             .dout = dout,
-                                             .loss = pass->loss,
-                                             .samples = samples,
-                                             .item = process->items});
-        return;
-    }
-    GaussianTerms args = terms_of(process, pass, samples);
-    args.dout = dout;
+    Gaussian args = args_of(process, pass, samples, (RngKey){0});
+    args.dout = gradient ? pass->dout : NULL;
     args.loss = pass->loss;
-    gaussian_terms(stream, args);
+    if (word_is(process->config.loss, "hybrid") || word_is(process->config.loss, "vlb"))
+        gaussian_terms(stream, args);
+    else // squares alone
+        gaussian_loss(stream, args);
 }
 
 static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
-    GaussianTerms args = terms_of(process, pass, samples);
+    Gaussian args = args_of(process, pass, samples, (RngKey){0});
     args.error = pass->error;
     args.clip = process->image;
     gaussian_terms(stream, args);
@@ -404,12 +390,9 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
 }
 
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
-    gaussian_prior(stream, (GaussianPrior){.sample = pass->sample,
-                                           .x = pass->x_t,
-                                           .samples = samples,
-                                           .item = sampler->process->items,
-                                           .std = (float)start_of(sampler->process),
-                                           .key = key});
+    Gaussian args = args_of(sampler->process, pass, samples, key);
+    args.std = (float)start_of(sampler->process);
+    gaussian_prior(stream, args);
 }
 
 static void queue_step(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,

@@ -19,14 +19,9 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-// KL(A x_0 + (1-A)/K || 1/K) for each token; the same whatever x_0 is.
 static double prior(const Process *process, const void *x_0) {
     (void)x_0;
-    double classes = process->vocabulary, keep = process->table.keep[process->config.steps];
-    double rest = process->table.noise[process->config.steps];
-    double here = keep + rest / classes, each = here * log(classes * here);
-    each += (classes - 1) * rest / classes * log(rest);
-    return (double)process->items * each;
+    return categorical_uniform_prior(process, process->table.keep[process->config.steps]);
 }
 
 static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN,

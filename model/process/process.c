@@ -24,6 +24,10 @@ static const ProcessSystem *const systems[] = {
     &system_multinomial,
     &system_binomial,
     &system_vq,
+    &system_d3pm,
+    &system_mdlm,
+    &system_sedd,
+    &system_discrete_flow,
     &system_sundae,
 };
 // clang-format on
@@ -157,7 +161,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     TRY(resolve_words(system, &config));
     TRY(check(&config, system, shape));
     TRY(system->family->check(system, &config, shape));
-    shape->time_input = !system->unrolled && !system->classifier;
+    shape->time_input = !system->timeless;
     shape->autoencoder = system->autoencoder;
 
     size_t rows = (size_t)config.steps + 1;
@@ -247,6 +251,7 @@ void process_set_code(Process *process, int64_t places, int32_t codes) {
 }
 
 double process_first_time(const Process *process) {
+    if (process_is_tokens(process) && is_continuous(process->system)) return 0; // nothing is there
     return is_continuous(process->system) ? process->system->begin : 1;
 }
 

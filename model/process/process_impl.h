@@ -51,9 +51,9 @@ typedef struct {
     double (*quantile)(double point);
     double (*distribution)(double t);
     double (*density)(double t);
-    bool one_step; // a reverse step is known between neighbouring times only
-    // Several passes make a loss; the network is told no time; there is no likelihood.
-    bool unrolled;
+    bool one_step;      // a reverse step is known between neighbouring times only
+    bool timeless;      // the network is told no time
+    bool unrolled;      // several passes make a loss; there is no likelihood
     bool autoencoder;   // the network answers through codes
     bool classifier;    // of the data's labels: nothing is drawn, and there is no likelihood
     bool level_centers; // images: levels are (v + 1/2)/128 - 1, a width from the outer two to +-1
@@ -98,7 +98,7 @@ extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, /
     system_variational_sde, system_vdm, system_autoencoder, system_flow, system_edm;
 extern const ProcessSystem system_classifier;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
-    system_vq;
+    system_vq, system_d3pm, system_mdlm, system_sedd, system_discrete_flow;
 
 // As process_open, of a system that need not be in the table.
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,

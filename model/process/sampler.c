@@ -59,11 +59,14 @@ static void plan_continuous(Sampler *sampler) {
         (SamplerStep){STEP_SOLVER, time_at(sampler, whole > 0 ? 1 : 0), 0};
 }
 
-// Each evaluation is asked for x_0; argmax takes two for a step. The times say nothing.
-static void plan_unrolled(Sampler *sampler) {
+// Symbols in continuous time: even steps to the data. Unrolled, argmax takes two evaluations for a
+// step, and the times say nothing.
+static void plan_symbols(Sampler *sampler) {
     bool pairs = word_is(sampler->config.solver, "argmax");
+    double n = sampler->steps;
     for (int i = 0; i < sampler->steps; ++i)
-        sampler->step[i].kind = pairs && i % 2 == 1 ? STEP_UNROLLED : STEP_SOLVER;
+        sampler->step[i] = (SamplerStep){pairs && i % 2 == 1 ? STEP_UNROLLED : STEP_SOLVER,
+                                         1 - i / n, 1 - (i + 1) / n};
 }
 
 Status sampler_open(const Process *process, const SamplerConfig *given, Sampler **out) {
@@ -90,7 +93,8 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     FAIL_IF(!isfinite(config.guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
     FAIL_IF(!(config.eta >= 0 && config.eta <= 1), BAD_CONFIG,
             "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config.eta);
-    FAIL_IF(system->unrolled && !(config.temperature > 0), BAD_CONFIG,
+    bool warm = system->unrolled || word_is(config.solver, "remask");
+    FAIL_IF(warm && !(config.temperature > 0), BAD_CONFIG,
             "sampler.temperature is %g; choose a number above 0", (double)config.temperature);
     FAIL_IF(!(config.lambda >= 0 && config.lambda <= 1), BAD_CONFIG,
             "sampler.lambda is %g; choose 0 (the reverse SDE) to 1 (the ODE)",
@@ -109,12 +113,12 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};
-    if (system->unrolled)
-        plan_unrolled(sampler);
-    else if (is_continuous(system))
-        plan_continuous(sampler);
-    else
+    if (!is_continuous(system))
         plan_discrete(sampler);
+    else if (process_is_tokens(process))
+        plan_symbols(sampler);
+    else
+        plan_continuous(sampler);
     *out = sampler;
     return STATUS_OK;
 }

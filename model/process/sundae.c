@@ -12,7 +12,12 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-static const CategoricalSystem own = {.form = CATEGORICAL_GUESS, .first_form = CATEGORICAL_GUESS};
+static CategoricalMass mass(const ProcessConfig *config, double t) {
+    (void)config;
+    return (CategoricalMass){1 - t, t, 0};
+}
+
+static const CategoricalSystem own = {.form = CATEGORICAL_GUESS, .mass = mass};
 
 const ProcessSystem system_sundae = {
     .name = "sundae",
@@ -21,6 +26,7 @@ const ProcessSystem system_sundae = {
     .first_time = 1,
     .begin = 0,
     .end = 1,
+    .timeless = true,
     .unrolled = true,
     .check = check,
     .own = &own,

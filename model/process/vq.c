@@ -8,11 +8,11 @@
 
 // A_t falls and C_t rises in even steps. `released` is the authors' code, where 1e-6 is uniform at
 // all t; in the paper that share grows to 0.1.
-static CategoricalMass mass(const Process *process, int t) {
+static CategoricalMass mass(const ProcessConfig *config, double t) {
     if (t == 0) return (CategoricalMass){.keep = 1};
-    int steps = process->config.steps;
-    double along = steps > 1 ? (t - 1.0) / (steps - 1) : 1;
-    double last = word_is(process->config.schedule, "paper") ? 0.9 : 0.99999;
+    int steps = config->steps;
+    double along = steps > 1 ? (t - 1) / (steps - 1) : 1;
+    double last = word_is(config->schedule, "paper") ? 0.9 : 0.99999;
     double keep = 0.99999 + along * (9e-6 - 0.99999), mask = 9e-6 + along * (last - 9e-6);
     return (CategoricalMass){keep, 1 - keep - mask, mask};
 }
@@ -26,22 +26,21 @@ static double aux(const Process *process, double t) {
 // KL(q(x_T|x_0) || the mask with C_T, else a uniform class) for each token; the same for all x_0.
 static double prior(const Process *process, const void *x_0) {
     (void)x_0;
-    CategoricalMass end = mass(process, process->config.steps);
+    CategoricalMass end = mass(&process->config, process->config.steps);
     double classes = process->vocabulary, each = (1 - end.mask) / classes;
     double rest = end.spread / classes, here = end.keep + rest;
     return (double)process->items *
            (here * log(here / each) + (classes - 1) * rest * log(rest / each));
 }
 
-static const CategoricalSystem own = {
-    .form = CATEGORICAL_MIXTURE, .first_form = CATEGORICAL_MIXTURE, .mass = mass, .aux = aux};
+static const CategoricalSystem own = {.form = CATEGORICAL_MIXTURE, .mass = mass, .aux = aux};
 
 const ProcessSystem system_vq = {
     .name = "vq",
     .family = &family_categorical,
     .choices = {.schedule = "released, paper",
                 .times = "importance, uniform",
-                .solver = "ancestral, purity"},
+                .solver = "ancestral, purity, remask"},
     .first_time = 1,
     .prior = prior,
     .own = &own,

@@ -1,15 +1,7 @@
 // VQ-Diffusion against exact enumeration: bounds of the best network p(x_0|x_t), the mixture form
 // on multinomial and on absorbing noise, samplers against the law of the chain that they walk.
-#include "model/process/family_categorical.h"
-#include "tests/model/support_process.h"
-#include "tests/model/support_source.h"
+#include "tests/model/support_masks.h"
 #include "tests/test.h"
-
-enum { MASK = K, SEEN = 256, COUPLES = STATES * SEEN }; // x_t: four tokens with a mask
-
-static int seen_token(int x_t, int i) {
-    return x_t >> 2 * i & 3;
-}
 
 static ProcessConfig config_vq(int steps, const char *schedule) {
     ProcessConfig config = {.name = "vq", .steps = steps, .aux = 0.01f, .times = "uniform"};
@@ -18,11 +10,6 @@ static ProcessConfig config_vq(int steps, const char *schedule) {
 }
 
 // ---- the kernel, by its definition ------------------------------------------------------------
-
-static double forward(CategoricalMass mass, int from, int to) {
-    if (from == MASK || to == MASK) return to == MASK ? (from == MASK ? 1 : mass.mask) : 0;
-    return mass.keep * (from == to) + mass.spread / K;
-}
 
 // The schedules as the paper and the code write them.
 static CategoricalMass written(int t, int steps, double last) {
@@ -51,11 +38,11 @@ static void check_schedule(const char *schedule, double last) {
         double next[K + 1][K + 1] = {{0}};
         for (int i = 0; i <= K; ++i)
             for (int j = 0; j <= K; ++j)
-                for (int k = 0; k <= K; ++k) next[i][k] += chain[i][j] * forward(step, j, k);
+                for (int k = 0; k <= K; ++k) next[i][k] += chain[i][j] * mass_kernel(step, j, k);
         memcpy(chain, next, sizeof chain);
         for (int i = 0; i <= K; ++i)
             for (int k = 0; k <= K; ++k)
-                EXPECT_NEAR(chain[i][k], forward(written(t, 100, last), i, k), 1e-12);
+                EXPECT_NEAR(chain[i][k], mass_kernel(written(t, 100, last), i, k), 1e-12);
         most = fmax(most, 1 - level.keep - level.mask);
     }
     EXPECT_NEAR(most, last == .9 ? 1 - .9 - 9e-6 : 1e-6, 1e-12);
@@ -65,8 +52,8 @@ static void check_schedule(const char *schedule, double last) {
         for (int k = 0; k <= K; ++k) {
             double composed = 0;
             for (int j = 0; j <= K; ++j)
-                composed += forward(written(40, 100, last), i, j) * forward(step, j, k);
-            EXPECT_NEAR(composed, forward(written(60, 100, last), i, k), 1e-12);
+                composed += mass_kernel(written(40, 100, last), i, j) * mass_kernel(step, j, k);
+            EXPECT_NEAR(composed, mass_kernel(written(60, 100, last), i, k), 1e-12);
         }
     process_close(process);
 }
@@ -78,52 +65,9 @@ static void test_schedules_are_products(void) {
 
 // ---- bound ------------------------------------------------------------------------------------
 
-static double couple_probability(CategoricalMass mass, int x_0, int x_t) {
-    double p = source_probability(x_0);
-    for (int i = 0; i < LENGTH; ++i) p *= forward(mass, token_of(x_0, i), seen_token(x_t, i));
-    return p;
-}
-
-// p(x_0i = k | x_t).
-static void best_answer(CategoricalMass mass, int x_t, double p[LENGTH][K]) {
-    memset(p, 0, sizeof(double) * LENGTH * K);
-    for (int x_0 = 0; x_0 < STATES; ++x_0)
-        for (int i = 0; i < LENGTH; ++i) {
-            double weight = source_probability(x_0);
-            for (int j = 0; j < LENGTH; ++j)
-                weight *= forward(mass, token_of(x_0, j), seen_token(x_t, j));
-            p[i][token_of(x_0, i)] += weight;
-        }
-    for (int i = 0; i < LENGTH; ++i) {
-        double total = p[i][0] + p[i][1] + p[i][2];
-        for (int k = 0; k < K; ++k) p[i][k] = total > 0 ? p[i][k] / total : 1.0 / K;
-    }
-}
-
 static CategoricalMass mass_of(const Process *process, int t) {
     CategoricalLevel level = categorical_numbers(process, t, t - 1);
     return (CategoricalMass){level.keep, 1 - level.keep - level.mask, level.mask};
-}
-
-static void upload_couples(const ProcessCase *c, int t) {
-    static int32_t x_0[COUPLES][LENGTH], x_t[COUPLES][LENGTH];
-    static float logits[COUPLES][LENGTH][K];
-    CategoricalLevel *row = c->pass.host_level;
-    for (int at = 0; at < COUPLES; ++at) {
-        int y = at % SEEN;
-        for (int i = 0; i < LENGTH; ++i)
-            x_0[at][i] = token_of(at / SEEN, i), x_t[at][i] = seen_token(y, i);
-        memcpy(logits[at], logits[y], sizeof *logits);
-        double p[LENGTH][K];
-        if (at < SEEN) best_answer(mass_of(c->process, t), y, p);
-        for (int i = 0; i < LENGTH * K && at < SEEN; ++i)
-            logits[at][i / K][i % K] = (float)log(fmax(p[i / K][i % K], 1e-300));
-        c->process->system->family->level(c->process, t, 1, row + at);
-    }
-    case_upload(c, c->pass.x_0, x_0, sizeof x_0);
-    case_upload(c, c->pass.x_t, x_t, sizeof x_t);
-    case_upload(c, c->pass.out, logits, sizeof logits);
-    case_upload(c, c->pass.level, row, COUPLES * (int64_t)sizeof *row);
 }
 
 // Bits a token of the terms at 1..T, without the prior.
@@ -132,9 +76,9 @@ static double best_terms(ProcessCase *c) {
     double nats = 0;
     for (int t = 1; t <= process_steps(c->process); ++t) {
         CategoricalMass mass = mass_of(c->process, t);
-        upload_couples(c, t);
-        process_bound_terms(c->process, c->stream, &c->pass, COUPLES);
-        case_download(c, error, c->pass.error, sizeof error);
+        CategoricalLevel level;
+        c->process->system->family->level(c->process, t, 1, &level);
+        couple_errors(c, &level, answer_best, &mass, error);
         for (int at = 0; at < COUPLES; ++at) {
             double p = couple_probability(mass, at / SEEN, at % SEEN);
             if (p > 0) nats += p * error[at];
@@ -151,9 +95,9 @@ static double marginal_prior(CategoricalMass mass) {
         for (int x = 0; x < STATES; ++x) data[token_of(x, i)] += source_probability(x);
         for (int v = 0; v <= MASK; ++v) {
             double marginal = 0;
-            for (int k = 0; k < K; ++k) marginal += data[k] * forward(mass, k, v);
+            for (int k = 0; k < K; ++k) marginal += data[k] * mass_kernel(mass, k, v);
             for (int k = 0; k < K; ++k) {
-                double q = forward(mass, k, v);
+                double q = mass_kernel(mass, k, v);
                 if (q > 0) bits += data[k] * q * log2(q / marginal) / LENGTH;
             }
         }
@@ -174,7 +118,7 @@ static void check_bound(const char *backend, const char *schedule, double terms,
     int32_t x_0[LENGTH] = {0};
     double each = 0;
     for (int v = 0; v <= MASK; ++v) {
-        double q = forward(end, 0, v), p = v == MASK ? end.mask : (1 - end.mask) / K;
+        double q = mass_kernel(end, 0, v), p = v == MASK ? end.mask : (1 - end.mask) / K;
         each += q * log(q / p);
     }
     EXPECT_NEAR(process_bound_prior(c.process, x_0), LENGTH * each, 1e-12);
@@ -189,23 +133,28 @@ static void test_bound_of_the_best_network(void) {
 
 // ---- other noises -----------------------------------------------------------------------------
 
-static CategoricalMass multinomial_mass(const Process *process, int t) {
-    return (CategoricalMass){process->table.keep[t], process->table.noise[t], 0};
+static CategoricalMass multinomial_mass(const ProcessConfig *config, double t) {
+    double before = cos(0.008 / 1.008 * M_PI_2), keep = 1;
+    for (int i = 1; i <= (int)t; ++i) {
+        double f = cos((i / (double)config->steps + 0.008) / 1.008 * M_PI_2);
+        keep *= sqrt(fmax(f / before * (f / before), 0.001));
+        before = f;
+    }
+    return (CategoricalMass){keep, 1 - keep, 0};
 }
 
-static CategoricalMass absorbing_mass(const Process *process, int t) {
-    double mask = (double)t / process->config.steps;
+static CategoricalMass absorbing_mass(const ProcessConfig *config, double t) {
+    double mask = t / config->steps;
     return (CategoricalMass){1 - mask, 0, mask};
 }
 
 // The mixture on the noise of `mass`, with the schedule of `of`.
 static double mixture_bound(const ProcessSystem *of, int steps,
-                            CategoricalMass (*mass)(const Process *, int), double prior) {
+                            CategoricalMass (*mass)(const ProcessConfig *, double), double prior) {
     ProcessConfig config = {.name = "vq", .steps = steps};
     ProcessCase c;
     process_case_open(&c, "cpu", &config, shape_tokens(LENGTH, K), COUPLES);
-    CategoricalSystem own = {
-        .form = CATEGORICAL_MIXTURE, .first_form = CATEGORICAL_MIXTURE, .mass = mass};
+    CategoricalSystem own = {.form = CATEGORICAL_MIXTURE, .mass = mass};
     ProcessSystem system = *of;
     system.own = &own;
     Process *other, *vq = c.process;
@@ -220,12 +169,7 @@ static double mixture_bound(const ProcessSystem *of, int steps,
 }
 
 static void test_mixture_on_other_noises(void) {
-    double before = cos(0.008 / 1.008 * M_PI_2), keep = 1;
-    for (int t = 1; t <= 16; ++t) {
-        double f = cos((t / 16.0 + 0.008) / 1.008 * M_PI_2);
-        keep *= sqrt(fmax(f / before * (f / before), 0.001));
-        before = f;
-    }
+    double keep = multinomial_mass(&(ProcessConfig){.steps = 16}, 16).keep;
     double here = keep + (1 - keep) / K, rest = (1 - keep) / K;
     double prior = here * log2(K * here) + (K - 1) * rest * log2(K * rest);
     EXPECT_NEAR(mixture_bound(&system_multinomial, 16, multinomial_mass, prior), 1.347733, 1e-6);
@@ -262,8 +206,8 @@ static double reverse(const Process *process, int t, int s, const double p[K], i
     CategoricalMass from = s > 0 ? mass_of(process, s) : (CategoricalMass){1, 0, 0};
     double sum = 0;
     for (int j = 0; j < K; ++j)
-        sum += p[j] * forward(step, x_s, x_t) * forward(from, j, x_s) /
-               forward(mass_of(process, t), j, x_t);
+        sum += p[j] * mass_kernel(step, x_s, x_t) * mass_kernel(from, j, x_s) /
+               mass_kernel(mass_of(process, t), j, x_t);
     return sum;
 }
 

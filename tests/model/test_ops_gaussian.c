@@ -41,14 +41,14 @@ enum { LEVEL_WORDS = SAMPLES * sizeof(GaussianLevel) / 4 };
 
 static void call_corrupt(Stream *stream, OpBuffer *b, const void *shape) {
     const RngKey *key = shape;
-    gaussian_corrupt(stream, (GaussianCorrupt){.x_0 = b[0].device,
-                                               .sample = b[1].device,
-                                               .level = b[2].device,
-                                               .x_t = b[3].device,
-                                               .target = b[4].device,
-                                               .samples = SAMPLES,
-                                               .item = ITEM,
-                                               .key = *key});
+    gaussian_corrupt(stream, (Gaussian){.x_0 = b[0].device,
+                                        .sample = b[1].device,
+                                        .level = b[2].device,
+                                        .x_t = b[3].device,
+                                        .target = b[4].device,
+                                        .samples = SAMPLES,
+                                        .item = ITEM,
+                                        .key = *key});
 }
 
 static void test_gaussian_corrupt_is_the_generator(void) {
@@ -78,12 +78,12 @@ static void test_gaussian_corrupt_is_the_generator(void) {
 
 static void call_prior(Stream *stream, OpBuffer *b, const void *shape) {
     const RngKey *key = shape;
-    gaussian_prior(stream, (GaussianPrior){.sample = b[0].device,
-                                           .x = b[1].device,
-                                           .samples = SAMPLES,
-                                           .item = ITEM,
-                                           .std = 3,
-                                           .key = *key});
+    gaussian_prior(stream, (Gaussian){.sample = b[0].device,
+                                      .x_t = b[1].device,
+                                      .samples = SAMPLES,
+                                      .item = ITEM,
+                                      .std = 3,
+                                      .key = *key});
 }
 
 static void test_gaussian_prior(void) {
@@ -229,13 +229,13 @@ static void test_gaussian_advance(void) {
 
 static void call_loss(Stream *stream, OpBuffer *b, const void *shape) {
     (void)shape;
-    gaussian_loss(stream, (GaussianLoss){.out = b[0].device,
-                                         .target = b[1].device,
-                                         .level = b[2].device,
-                                         .dout = b[3].device,
-                                         .loss = b[4].device,
-                                         .samples = SAMPLES,
-                                         .item = ITEM});
+    gaussian_loss(stream, (Gaussian){.out = b[0].device,
+                                     .target = b[1].device,
+                                     .level = b[2].device,
+                                     .dout = b[3].device,
+                                     .loss = b[4].device,
+                                     .samples = SAMPLES,
+                                     .item = ITEM});
 }
 
 static void test_gaussian_loss(void) {

@@ -12,18 +12,18 @@ typedef struct {
 
 static void call_terms(Stream *stream, OpBuffer *b, const void *shape) {
     const TermShape *s = shape;
-    gaussian_terms(stream, (GaussianTerms){.out = b[0].device,
-                                           .x_0 = b[1].device,
-                                           .x_t = b[2].device,
-                                           .target = b[3].device,
-                                           .level = b[4].device,
-                                           .dout = s->gradient ? b[5].device : NULL,
-                                           .loss = b[6].device,
-                                           .error = s->error ? b[7].device : NULL,
-                                           .samples = s->samples,
-                                           .item = s->item,
-                                           .has_variance = s->has_variance,
-                                           .clip = s->clip});
+    gaussian_terms(stream, (Gaussian){.out = b[0].device,
+                                      .x_0 = b[1].device,
+                                      .x_t = b[2].device,
+                                      .target = b[3].device,
+                                      .level = b[4].device,
+                                      .dout = s->gradient ? b[5].device : NULL,
+                                      .loss = b[6].device,
+                                      .error = s->error ? b[7].device : NULL,
+                                      .samples = s->samples,
+                                      .item = s->item,
+                                      .has_variance = s->has_variance,
+                                      .clip = s->clip});
 }
 
 // ---- the definition ---------------------------------------------------------------------------

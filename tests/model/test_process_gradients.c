@@ -44,6 +44,12 @@ static const GradientCase cases[] = {
     {"sundae", "", "", "", "", false},
     {"vq", "released", "", "", "", false},
     {"vq", "paper", "", "", "", false},
+    {"d3pm", "", "", "", "", false},
+    {"mdlm", "", "", "", "", false},
+    {"sedd", "absorbing", "", "", "", false},
+    {"sedd", "uniform", "", "", "", false},
+    {"discrete-flow", "uniform", "", "", "", false},
+    {"discrete-flow", "absorbing", "", "", "", false},
 };
 
 static ProcessConfig config_of(const GradientCase *c) {

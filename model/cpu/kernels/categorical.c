@@ -16,12 +16,14 @@ static int32_t base_draw(const double *base, int32_t classes, uint32_t bits) {
     return last;
 }
 
-void CPU_KERNEL(categorical_corrupt)(Stream *stream, const CategoricalCorrupt *args) {
+void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
     (void)stream;
     enum { TOKENS = NOISE_CHUNK / 2 };
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
         double keep = args->level[s].keep, masked_from = 1.0 - args->level[s].mask;
+        bool counts = args->level[s].masks > 0;
+        int32_t left = args->level[s].masks;
         for (int64_t e = 0; e < args->item; e += TOKENS) {
             const int32_t *x_0 = args->x_0 + s * args->item + e;
             int32_t *x_t = args->x_t + s * args->item + e;
@@ -29,9 +31,12 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const CategoricalCorrupt *a
             noise_bits(args->key, args->sample[s], e / 2, bits);
             for (int64_t i = 0; i < n; ++i) {
                 double u = ((double)bits[2 * i] + 0.5) * 0x1p-32;
-                x_t[i] = u < keep           ? x_0[i]
-                         : u >= masked_from ? args->classes
-                                            : base_draw(args->base, args->classes, bits[2 * i + 1]);
+                bool masked = counts ? u * (double)(args->item - e - i) < left : u >= masked_from;
+                left -= masked;
+                x_t[i] = masked ? args->classes
+                         : counts || u < keep
+                             ? x_0[i]
+                             : base_draw(args->base, args->classes, bits[2 * i + 1]);
             }
         }
     }
@@ -140,6 +145,25 @@ static double guess_loss(const float *logits, int classes, int x_0, double weigh
     return log_sum - (double)logits[x_0];
 }
 
+// Score entropy, and weight times its gradient s - r.
+static double score_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
+                         float *dlogits) {
+    double part[CATEGORICAL_CLASSES_MOST], inverse = 1.0 / k->classes;
+    double rest = (1.0 - k->level->keep) * inverse, here = k->level->keep + rest;
+    bool masked = x_t == k->classes;
+    for (int c = 0; c < k->classes; ++c) {
+        double r = masked       ? (c == x_0 ? (double)k->classes : 0.0)
+                   : x_t == x_0 ? rest / here
+                   : c == x_0   ? here / rest
+                                : 1.0;
+        double score = exp_f64((double)logits[c]), entropy = r > 0.0 ? r * (log_f64(r) - 1.0) : 0.0;
+        bool counts = c != x_t;
+        part[c] = counts ? score - (r > 0.0 ? r * (double)logits[c] : 0.0) + entropy : 0.0;
+        if (dlogits != NULL) dlogits[c] = (float)(counts ? weight * inverse * (score - r) : 0.0);
+    }
+    return f64_sum(part, k->classes) * inverse;
+}
+
 // ---- the mixture form -------------------------------------------------------------------------
 
 // u = q(x_t|x_{t-1} = k), z = q(x_t|x_0 = k) of a class k that x_t is not, and of x_t.
@@ -194,12 +218,12 @@ static double mixture_kl(const TokenKernel *k, const double *p, const float *log
     return f64_sum(part, k->classes);
 }
 
-// Also - log p(x_0) into cross; the gradient is that of both.
+// Also aux times - log p(x_0) into extra; the gradient is that of both.
 static double mixture_loss(const TokenKernel *k, const float *logits, int x_0, int x_t,
-                           double weight, double *cross, float *dlogits) {
+                           double weight, double *extra, float *dlogits) {
     double p[CATEGORICAL_CLASSES_MOST], slope[CATEGORICAL_CLASSES_MOST] = {0}, log_sum, kl = 0.0;
     softmax(logits, k->classes, p, &log_sum);
-    *cross = log_sum - (double)logits[x_0];
+    *extra = k->level->aux * (log_sum - (double)logits[x_0]);
     if (reach_of(k, x_t).z > 0.0) kl = mixture_kl(k, p, logits, log_sum, x_0, x_t, slope);
     if (dlogits == NULL) return kl;
     double sum = f64_sum(slope, k->classes) - k->level->aux;
@@ -208,35 +232,44 @@ static double mixture_loss(const TokenKernel *k, const float *logits, int x_0, i
     return kl;
 }
 
+// What a token adds to the error; to the loss it adds that and `extra`.
 static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
-                         double *cross, float *dlogits) {
+                         double *extra, float *dlogits) {
+    bool visible = k->level->mask > 0.0 && x_t != k->classes;
     if (k->form == CATEGORICAL_MIXTURE)
-        return mixture_loss(k, logits, x_0, x_t, weight, cross, dlogits);
+        return mixture_loss(k, logits, x_0, x_t, weight, extra, dlogits);
     if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
-    if (k->form == CATEGORICAL_GUESS) return guess_loss(logits, k->classes, x_0, weight, dlogits);
+    if (k->form == CATEGORICAL_SCORE && !visible)
+        return score_loss(k, logits, x_0, x_t, weight, dlogits);
+    if (k->form == CATEGORICAL_GUESS && !visible) {
+        double cross = guess_loss(logits, k->classes, x_0, weight, dlogits);
+        if (x_t == k->classes) return cross;
+        double here = exp_f64((double)logits[x_t] - (double)logits[x_0] - cross);
+        *extra = x_t == x_0 ? cross - 1.0 + here : here;
+        return cross - *extra;
+    }
     for (int c = 0; c < k->classes && dlogits != NULL; ++c) dlogits[c] = 0.0f;
     return 0.0;
 }
 
-void CPU_KERNEL(categorical_loss)(Stream *stream, const CategoricalLoss *args) {
+void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
     (void)stream;
     int64_t row = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {
         const CategoricalLevel *level = &args->level[s];
         TokenKernel kernel;
         kernel_fill(&kernel, level, args->base, args->classes);
-        double sum = 0.0, crosses = 0.0;
+        double sum = 0.0, extras = 0.0;
         for (int64_t e = s * args->item; e < (s + 1) * args->item; ++e) {
             float *dlogits = args->dlogits == NULL ? NULL : args->dlogits + e * row;
-            double cross = 0.0;
+            double extra = 0.0;
             sum += token_loss(&kernel, args->logits + e * row, args->x_0[e], args->x_t[e],
-                              level->weight, &cross, dlogits);
-            crosses += cross;
+                              level->weight, &extra, dlogits);
+            extras += extra;
         }
         double before = args->accumulate ? (double)args->loss[s] : 0.0;
-        if (args->loss != NULL)
-            args->loss[s] = (float)(before + level->weight * fma(level->aux, crosses, sum));
+        if (args->loss != NULL) args->loss[s] = (float)(before + level->weight * (sum + extras));
         if (args->error != NULL) args->error[s] = sum;
     }
 }
@@ -300,13 +333,38 @@ static double uniform_of(RngKey key, uint64_t sample, int64_t e) {
     return rng_uniform_f64(bits[2 * (e % 2)], bits[2 * (e % 2) + 1]);
 }
 
+// A draw from p for a token that does not stay; masks alone are drawn for where there are some.
+static int32_t guess_draw(const TokenKernel *k, double *p, int x_t, double uniform) {
+    if (k->level->mask > 0.0 && x_t != k->classes) return x_t;
+    for (int c = 0; c < k->classes; ++c) p[c] *= 1.0 - k->level->stay;
+    p[k->classes] = 0.0;
+    p[x_t] += k->level->stay;
+    return invert(p, k->classes + 1, uniform);
+}
+
+// The scores of x_t, brought back to the earlier time, times the way from there to x_t.
+static int32_t score_draw(const TokenKernel *k, const float *logits, int x_t, double uniform) {
+    double p[CATEGORICAL_CLASSES_MOST];
+    for (int c = 0; c < k->classes; ++c) p[c] = c == x_t ? 1.0 : exp_f64((double)logits[c]);
+    double mixed = (1.0 - k->a) * f64_sum(p, k->classes) / k->classes;
+    for (int c = 0; c < k->classes; ++c) {
+        double before = p[c] > mixed ? p[c] - mixed : 0.0;
+        p[c] = before * ((c == x_t ? k->a : 0.0) + k->rest[x_t]);
+    }
+    return invert(p, k->classes, uniform);
+}
+
 static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, double truncation,
                           double uniform) {
     double p[CATEGORICAL_CLASSES_MOST + 1], log_sum;
+    bool scores = k->form == CATEGORICAL_SCORE && k->level->mask == 0.0;
+    if (scores) return score_draw(k, logits, x_t, uniform);
     if (k->form != CATEGORICAL_NOTHING) {
         softmax(logits, k->classes, p, &log_sum);
         truncate_to(p, k->classes, truncation);
     }
+    if (k->form == CATEGORICAL_GUESS || k->form == CATEGORICAL_SCORE)
+        return guess_draw(k, p, x_t, uniform);
     if (k->form == CATEGORICAL_MIXTURE) {
         double r[CATEGORICAL_CLASSES_MOST], w[CATEGORICAL_CLASSES_MOST];
         Reach reach = reach_of(k, x_t);
@@ -324,25 +382,25 @@ static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, do
     return invert(p, k->classes, uniform);
 }
 
-void CPU_KERNEL(categorical_advance)(Stream *stream, const CategoricalAdvance *args) {
+void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
     (void)stream;
-    TokenKernel kernel;
-    kernel_fill(&kernel, &args->level, args->base, args->classes);
-    for (int64_t s = 0; s < args->samples; ++s)
+    for (int64_t s = 0; s < args->samples; ++s) {
+        TokenKernel kernel;
+        kernel_fill(&kernel, &args->level[s], args->base, args->classes);
         for (int64_t e = 0; e < args->item; ++e) {
             int64_t at = s * args->item + e;
-            args->next[at] =
-                token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],
-                           args->truncation, uniform_of(args->key, args->sample[s], e));
+            args->x_t[at] = token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],
+                                       args->truncation, uniform_of(args->key, args->sample[s], e));
         }
+    }
 }
 
-void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args) {
+void CPU_KERNEL(categorical_prior)(Stream *stream, const Categorical *args) {
     (void)stream;
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-            int32_t *x = args->x + s * args->item + e;
+            int32_t *x = args->x_t + s * args->item + e;
             int64_t n = chunk_size(args->item, e);
             noise_bits(args->key, args->sample[s], e / 4, bits);
             for (int64_t i = 0; i < n; ++i) x[i] = base_draw(args->base, args->classes, bits[i]);
@@ -351,9 +409,17 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const CategoricalPrior *args)
 
 // ---- guesses ----------------------------------------------------------------------------------
 
-static void refresh_fraction(const CategoricalRefresh *args, int64_t s) {
+// p of the logits divided by the temperature.
+static void warm_softmax(const Categorical *args, const float *logits, double *p) {
     float warm[CATEGORICAL_CLASSES_MOST];
-    double p[CATEGORICAL_CLASSES_MOST], log_sum;
+    double log_sum;
+    for (int c = 0; c < args->classes; ++c)
+        warm[c] = (float)((double)logits[c] / args->temperature);
+    softmax(warm, args->classes, p, &log_sum);
+}
+
+static void refresh_fraction(const Categorical *args, int64_t s) {
+    double p[CATEGORICAL_CLASSES_MOST];
     bool changed = args->key.step < 10;
     if (args->key.step == 0) args->memory[s] = 0.0f;
     for (int64_t e = 0; e < args->item && args->memory[s] == 0.0f; ++e) {
@@ -361,12 +427,10 @@ static void refresh_fraction(const CategoricalRefresh *args, int64_t s) {
         uint32_t bits[4];
         rng_block(args->key, args->sample[s], (uint32_t)e, bits);
         if (!(((double)bits[2] + 0.5) * 0x1p-32 < args->share)) continue;
-        for (int c = 0; c < args->classes; ++c)
-            warm[c] = (float)((double)args->logits[at * args->classes + c] / args->temperature);
-        softmax(warm, args->classes, p, &log_sum);
+        warm_softmax(args, args->logits + at * args->classes, p);
         int32_t next = invert(p, args->classes, rng_uniform_f64(bits[0], bits[1]));
-        changed |= next != args->x[at];
-        args->x[at] = next;
+        changed |= next != args->x_t[at];
+        args->x_t[at] = next;
     }
     if (!changed) args->memory[s] = 1.0f;
 }
@@ -379,7 +443,7 @@ static int64_t certainty_rank(const float *memory, int64_t item, int64_t e) {
     return rank;
 }
 
-void CPU_KERNEL(categorical_refresh)(Stream *stream, const CategoricalRefresh *args) {
+void CPU_KERNEL(categorical_refresh)(Stream *stream, const Categorical *args) {
     (void)stream;
     double certain = args->share * (double)args->item;
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -390,54 +454,69 @@ void CPU_KERNEL(categorical_refresh)(Stream *stream, const CategoricalRefresh *a
             softmax(args->logits + at * args->classes, args->classes, p, &log_sum);
             int best = likeliest(p, args->classes);
             if (args->kind == REFRESH_ARGMAX)
-                args->x[at] = best, args->memory[at] = (float)p[best];
+                args->x_t[at] = best, args->memory[at] = (float)p[best];
             else if ((double)certainty_rank(args->memory + s * args->item, args->item, e) >=
                      certain)
-                args->x[at] = best;
+                args->x_t[at] = best;
         }
     }
 }
 
-// The class of a masked token in the p that its score, relative to the highest, sharpens.
-static int32_t pure_draw(const float *logits, int classes, double highest, double purity,
-                         double truncation, double uniform) {
+// The class of a masked token; of REVEAL_DRAWN from the p that its score, relative to the highest,
+// sharpens.
+static int32_t reveal_draw(const Categorical *args, const float *logits, double highest,
+                           double uniform) {
     double p[CATEGORICAL_CLASSES_MOST], log_sum;
-    softmax(logits, classes, p, &log_sum);
-    double power = 1.0 + purity * p[likeliest(p, classes)] / highest;
-    truncate_to(p, classes, truncation);
-    for (int c = 0; c < classes; ++c)
+    if (args->kind == REVEAL_SUREST) {
+        warm_softmax(args, logits, p);
+        truncate_to(p, args->classes, args->truncation);
+        return invert(p, args->classes, uniform);
+    }
+    softmax(logits, args->classes, p, &log_sum);
+    double power = 1.0 + args->purity * p[likeliest(p, args->classes)] / highest;
+    truncate_to(p, args->classes, args->truncation);
+    for (int c = 0; c < args->classes; ++c)
         p[c] = p[c] > 0.0 ? exp_f64(power * ((double)logits[c] - log_sum)) : 0.0;
-    return invert(p, classes, uniform);
+    return invert(p, args->classes, uniform);
 }
 
-// Whoever's exponential clock of rate `score` rings first: the order is a draw without replacement.
-static void sample_reveal(const CategoricalReveal *args, int64_t s) {
-    double *race = args->race + s * args->item, highest = 0.0, p[CATEGORICAL_CLASSES_MOST], log_sum;
-    int32_t *x = args->x + s * args->item;
-    const float *logits = args->logits + s * args->item * args->classes;
-    int64_t masked = 0;
+// The lower, the sooner it is revealed. Drawn: whoever's exponential clock of rate `score` rings
+// first, which is a draw without replacement.
+static double reveal_time(const Categorical *args, int64_t s, int64_t e, double *score) {
+    double p[CATEGORICAL_CLASSES_MOST], log_sum;
+    const float *logits = args->logits + (s * args->item + e) * args->classes;
+    softmax(logits, args->classes, p, &log_sum);
+    *score = p[likeliest(p, args->classes)];
+    if (args->kind == REVEAL_SUREST)
+        return -p[reveal_draw(args, logits, 1.0, uniform_of(args->key, args->sample[s], e))];
+    uint32_t bits[4];
+    rng_block(args->key, args->sample[s], (uint32_t)(args->item + e), bits);
+    return *score > 0.0 ? -log_f64(rng_uniform_f64(bits[0], bits[1])) / *score : 0.0; // not NaN
+}
+
+static void sample_reveal(const Categorical *args, int64_t s) {
+    double *race = args->race + s * args->item, highest = 0.0, score;
+    int32_t *x = args->x_t + s * args->item;
+    int64_t masked = 0, block = args->block > 0 ? args->block : args->item;
     for (int64_t e = 0; e < args->item; ++e) {
         race[e] = INFINITY;
         if (x[e] != args->classes) continue;
-        uint32_t bits[4];
-        softmax(logits + e * args->classes, args->classes, p, &log_sum);
-        double score = p[likeliest(p, args->classes)];
-        rng_block(args->key, args->sample[s], (uint32_t)(args->item + e), bits);
-        race[e] =
-            score > 0.0 ? -log_f64(rng_uniform_f64(bits[0], bits[1])) / score : 0.0; // not NaN
+        race[e] = reveal_time(args, s, e, &score);
         highest = score > highest ? score : highest;
         ++masked;
     }
     for (int64_t left = (masked + args->steps - 1) / args->steps; left > 0; --left) {
-        int64_t first = 0;
-        for (int64_t e = 1; e < args->item; ++e) first = race[e] < race[first] ? e : first;
-        race[first] = INFINITY;
-        x[first] = pure_draw(logits + first * args->classes, args->classes, highest, args->purity,
-                             args->truncation, uniform_of(args->key, args->sample[s], first));
+        int64_t next = 0;
+        for (int64_t e = 1; e < args->item; ++e)
+            if (race[next] == INFINITY || (race[e] < race[next] && e / block == next / block))
+                next = e;
+        race[next] = INFINITY;
+        const float *logits = args->logits + (s * args->item + next) * args->classes;
+        x[next] = reveal_draw(args, logits, highest, uniform_of(args->key, args->sample[s], next));
     }
 }
 
-void CPU_KERNEL(categorical_reveal)(Stream *stream, const CategoricalReveal *args) {
+void CPU_KERNEL(categorical_reveal)(Stream *stream, const Categorical *args) {
     (void)stream;
     for (int64_t s = 0; s < args->samples; ++s) sample_reveal(args, s);
 }

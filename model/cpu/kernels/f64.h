@@ -30,10 +30,11 @@ typedef union {
     int64_t i;
 } F64Bits;
 
-// e^x for x <= 0, relative error below 3e-16; below -708 it is e^-708 (3e-308). NaN stays NaN.
+// e^x, relative error below 3e-16; below -708 it is e^-708 (3e-308), above 709 e^709 (8e307). NaN
+// stays NaN.
 // x = n ln 2 + r, |r| <= ln(2)/2, and the Taylor polynomial of degree 13. No branches.
 static inline double exp_f64(double x) {
-    x = x < -708.0 ? -708.0 : x;
+    x = x < -708.0 ? -708.0 : x > 709.0 ? 709.0 : x;
     // Adding 1.5 * 2^52 leaves round(x / ln 2) in the low bits of the sum.
     F64Bits shifted = {fma(x, 0x1.71547652b82fep0, 0x1.8p52)};
     double n = shifted.f - 0x1.8p52;

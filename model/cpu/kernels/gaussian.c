@@ -34,7 +34,7 @@ void CPU_KERNEL(logit)(Stream *stream, const Logit *args) {
     }
 }
 
-void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const GaussianCorrupt *args) {
+void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const Gaussian *args) {
     (void)stream;
     float eps[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -59,7 +59,7 @@ static void square_add(double lane[F64_LANES], const float x[NOISE_CHUNK]) {
         for (int l = 0; l < F64_LANES; ++l) lane[l] += (double)x[i + l] * (double)x[i + l];
 }
 
-void CPU_KERNEL(gaussian_loss)(Stream *stream, const GaussianLoss *args) {
+void CPU_KERNEL(gaussian_loss)(Stream *stream, const Gaussian *args) {
     (void)stream;
     for (int64_t s = 0; s < args->samples; ++s) {
         float weight = args->level[s].weight, twice = 2.0f * weight;
@@ -146,7 +146,7 @@ static double exp_any(double x) {
     return exp_f64(x > 700.0 ? 700.0 : x);
 }
 
-// The normal distribution function as in GaussianTerms: its argument of the logistic function, the
+// The normal distribution function as in gaussian_terms: its argument of the logistic function, the
 // value, and its slope.
 typedef struct {
     double logit, value, slope;
@@ -304,7 +304,7 @@ static double error_of_chunk(const GaussianLevel *level, const TermChunk *c, int
     return f64_sum(term, n);
 }
 
-static void terms_of_sample(const GaussianTerms *args, int64_t s) {
+static void terms_of_sample(const Gaussian *args, int64_t s) {
     const GaussianLevel *level = &args->level[s];
     int64_t out_item = args->item * (args->has_variance ? 2 : 1);
     double simple[F64_LANES] = {0}, loss = 0.0, error = 0.0;
@@ -332,7 +332,7 @@ static void terms_of_sample(const GaussianTerms *args, int64_t s) {
             (float)((double)level->weight * f64_fold(simple) + level->term_weight * loss);
 }
 
-void CPU_KERNEL(gaussian_terms)(Stream *stream, const GaussianTerms *args) {
+void CPU_KERNEL(gaussian_terms)(Stream *stream, const Gaussian *args) {
     (void)stream;
     for (int64_t s = 0; s < args->samples; ++s) terms_of_sample(args, s);
 }
@@ -369,7 +369,7 @@ void CPU_KERNEL(gaussian_advance)(Stream *stream, const GaussianAdvance *args) {
     for (int64_t s = 0; s < args->samples; ++s) advance_sample(args, s);
 }
 
-void CPU_KERNEL(gaussian_prior)(Stream *stream, const GaussianPrior *args) {
+void CPU_KERNEL(gaussian_prior)(Stream *stream, const Gaussian *args) {
     (void)stream;
     float eps[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
@@ -377,6 +377,6 @@ void CPU_KERNEL(gaussian_prior)(Stream *stream, const GaussianPrior *args) {
             int64_t n = chunk_size(args->item, e);
             noise_normal(args->key, args->sample[s], e, eps);
             for (int i = 0; i < NOISE_CHUNK; ++i) eps[i] *= args->std;
-            memcpy(args->x + s * args->item + e, eps, (size_t)n * sizeof *eps);
+            memcpy(args->x_t + s * args->item + e, eps, (size_t)n * sizeof *eps);
         }
 }

@@ -1,0 +1,28 @@
+// Masked diffusion in continuous time (MDLM, arXiv 2406.07524; MD4, 2406.04329; LLaDA, 2502.09992):
+// tokens become masks one after another, and the network says, without being told the time, what
+// the masked ones were. Its loss is the bound itself, the cross entropy of masked tokens over the
+// share t of them; it is the same for every schedule of t. The best output is p(x_0|x_t).
+#include "model/process/family_categorical.h"
+
+static CategoricalMass mass(const ProcessConfig *config, double t) {
+    (void)config;
+    return (CategoricalMass){1 - t, 0, t};
+}
+
+static double rate(const ProcessConfig *config, double t) {
+    (void)config;
+    return 1 / t;
+}
+
+static const CategoricalSystem own = {
+    .form = CATEGORICAL_GUESS, .mass = mass, .rate = rate, .weighted = true};
+
+const ProcessSystem system_mdlm = {
+    .name = "mdlm",
+    .family = &family_categorical,
+    .choices = {.times = "stratified, uniform", .solver = "ancestral, remask, purity"},
+    .first_time = 1,
+    .end = 1,
+    .timeless = true,
+    .own = &own,
+};
