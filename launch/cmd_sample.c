@@ -10,6 +10,7 @@
 #include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/infill.h"
 #include "launch/options.h"
 #include "launch/picture.h"
 #include "launch/session.h"
@@ -18,24 +19,31 @@
 
 typedef struct {
     TrainedConfig config;
-    const char *out, *solver;
+    const char *out, *solver, *infill;
     int64_t count, first, seed, steps, label;
     int64_t candidates; // drawn for each sample
     double guidance;    // < 0: as configured
     Trained trained;
     Sampler *sampler;
+    int32_t *known;               // --infill
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
     Trained decoder;
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
-    static const struct option options[] = {
-        {"count", required_argument, NULL, 'n'},      {"out", required_argument, NULL, 'o'},
-        {"seed", required_argument, NULL, 's'},       {"first", required_argument, NULL, 'f'},
-        {"steps", required_argument, NULL, 'k'},      {"solver", required_argument, NULL, 'S'},
-        {"label", required_argument, NULL, 'l'},      {"guidance", required_argument, NULL, 'g'},
-        {"average", required_argument, NULL, 'a'},    {"decode", required_argument, NULL, 'd'},
-        {"candidates", required_argument, NULL, 'c'}, {0}};
+    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"steps", required_argument, NULL, 'k'},
+                                            {"solver", required_argument, NULL, 'S'},
+                                            {"label", required_argument, NULL, 'l'},
+                                            {"guidance", required_argument, NULL, 'g'},
+                                            {"average", required_argument, NULL, 'a'},
+                                            {"decode", required_argument, NULL, 'd'},
+                                            {"candidates", required_argument, NULL, 'c'},
+                                            {"infill", required_argument, NULL, 'i'},
+                                            {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -50,6 +58,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
         case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
+        case 'i': command->infill = optarg; break;
         case 'd': command->decoder_config.run_dir = optarg; break;
         default: FAIL(BAD_USAGE, "see `dye help sample`");
         }
@@ -86,6 +95,9 @@ static Status start(void *context, Comm *comm) {
     if (command->candidates > 1) TRY(candidates_check(command->trained.engine.process));
     FAIL_IF(command->candidates > 1 && classes > 0 && command->label < 0, BAD_USAGE,
             "--candidates: say of which class, by --label");
+    if (command->infill != NULL)
+        TRY(infill_read(dataset_info(command->trained.data), command->trained.engine.process,
+                        engine_item(&command->trained.engine), command->infill, &command->known));
     return open_sampler(command);
 }
 
@@ -127,7 +139,8 @@ static Status run(void *context, Comm *comm) {
                                .first = command->first * command->candidates,
                                .count = command->count * command->candidates,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
-                               .guidance = (float)command->guidance};
+                               .guidance = (float)command->guidance,
+                               .known = command->known};
     TRY(generate(engine, comm, &request, &samples));
     Status status = STATUS_OK;
     if (command->candidates > 1)
@@ -142,6 +155,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
+    free(command->known);
     trained_close(&command->decoder);
     trained_close(&command->trained);
 }

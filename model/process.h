@@ -236,6 +236,9 @@ double sampler_time(const Sampler *sampler, int i); // the time the network is a
 // Draws the start of samples pass->sample[0..samples) into pass->x_t.
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                    uint64_t seed);
+// The id in x_t of a token that is masked, where samplers change masked tokens alone: others, put
+// there after sampler_begin, stay, and what is drawn fits them. -1: this process has no such masks.
+int32_t process_mask(const Process *process);
 // pass->x_t <- one step, given pass->out at sampler_time(i).
 void sampler_advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, int i,
                      uint64_t seed);

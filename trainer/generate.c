@@ -55,6 +55,10 @@ static void begin_group(const Engine *engine, EngineLane *lane, const GenerateRe
     stream_upload(lane->stream, pass->sample, pass->host_sample,
                   (size_t)engine->capacity * sizeof *pass->sample);
     sampler_begin(request->sampler, lane->stream, pass, engine->capacity, request->seed);
+    int64_t item = engine_item(engine);
+    for (int64_t i = 0; i < engine->capacity && request->known != NULL; ++i)
+        stream_upload(lane->stream, (int32_t *)pass->x_t + i * item, request->known,
+                      (size_t)item * sizeof *request->known);
 }
 
 // Downloads the wanted samples of a group.

@@ -8,13 +8,15 @@ static const CategoricalSystem *system_of(const Process *process) {
     return process->system->own;
 }
 
-static double end_of(const ProcessSystem *system, const ProcessConfig *config) {
-    return is_continuous(system) ? system->end : config->steps;
+// Where all is noise, of a system that has `mass`.
+static CategoricalMass last_mass(const ProcessSystem *system, const ProcessConfig *config) {
+    const CategoricalSystem *own = system->own;
+    return own->mass(config, is_continuous(system) ? system->end : config->steps);
 }
 
-static bool has_mask(const ProcessSystem *system, const ProcessConfig *config) {
-    const CategoricalSystem *own = system->own;
-    return own->mass != NULL && own->mass(config, end_of(system, config)).mask > 0;
+int32_t process_mask(const Process *process) {
+    bool stays = process->mask >= 0 && last_mass(process->system, &process->config).spread == 0;
+    return stays ? process->mask : -1;
 }
 
 static Status check(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape) {
@@ -26,7 +28,8 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
             "the data have %d symbols; %s diffusion takes 2 to %d", shape->vocabulary, system->name,
             (int)CATEGORICAL_CLASSES_MOST);
     shape->out_channels = shape->vocabulary;
-    if (has_mask(system, config)) ++shape->vocabulary; // the network reads it, and never says it
+    if (own->mass != NULL && last_mass(system, config).mask > 0)
+        ++shape->vocabulary; // the network reads it, and never says it
     return STATUS_OK;
 }
 
@@ -80,7 +83,7 @@ static void level(const Process *process, double t, double scale, void *row) {
         *level = categorical_numbers(process, t, t - 1);
     } else if (t <= 0) {
         *level = (CategoricalLevel){.keep = 1, .form = CATEGORICAL_NOTHING};
-    } else if (has_mask(process->system, &process->config)) {
+    } else if (process->mask >= 0) {
         double masks = fmax(1, ceil(t * (double)process->items));
         *level = categorical_numbers(process, masks / (double)process->items, 0);
         level->masks = (int32_t)masks;
@@ -92,7 +95,7 @@ static void level(const Process *process, double t, double scale, void *row) {
 
 static double bound_time(const Process *process, double point, double *weight) {
     const CategoricalSystem *system = system_of(process);
-    bool masks = has_mask(process->system, &process->config);
+    bool masks = process->mask >= 0;
     double n = (double)process->items;
     double t = masks ? (1 + floor(point * n)) / n : point * point; // where the rate is largest
     *weight = system->rate(&process->config, t) * (masks ? 1 : 2 * point);
@@ -169,10 +172,10 @@ static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_
 // The corruption at T of a class that is not kept; `purity` begins with masks alone.
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
     const Process *process = sampler->process;
-    if (has_mask(process->system, &process->config)) {
-        CategoricalMass end =
-            system_of(process)->mass(&process->config, end_of(process->system, &process->config));
-        double mask = word_is(sampler->config.solver, "purity") ? 1 : end.mask;
+    if (process->mask >= 0) {
+        double mask = word_is(sampler->config.solver, "purity")
+                          ? 1
+                          : last_mass(process->system, &process->config).mask;
         upload_level(stream, pass, samples, (CategoricalLevel){.mask = mask});
         corrupt(process, stream, pass, samples, key);
         return;

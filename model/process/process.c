@@ -174,6 +174,8 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     process->items = shape->tokens ? shape->length : shape->channels * pixels;
     process->out_item = shape->out_channels * (shape->tokens ? shape->length : pixels);
     process->vocabulary = shape->tokens ? shape->out_channels : 0; // without a mask
+    process->mask =
+        shape->tokens && shape->vocabulary > shape->out_channels ? process->vocabulary : -1;
     process->null_label = shape->classes;
     if (config.data_std == 0) process->config.data_std = 1;
     bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);

@@ -119,6 +119,7 @@ struct Process {
     int64_t items;      // numbers or tokens of one sample
     int64_t out_item;   // numbers of the network's answer
     int32_t vocabulary; // categorical: K, without a mask
+    int32_t mask;       // categorical: K where x_t may have masks, else -1
     int32_t null_label;
     double code_nats; // of a sample's codes
     bool image;       // the process sees numbers in [-1,1] on 256 levels

@@ -2,6 +2,8 @@
 // computed by enumeration for one token.
 #include "launch/likelihood.h"
 
+#include <math.h>
+
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"
 
@@ -28,6 +30,21 @@ static void test_bound_is_its_expectation(void) {
     small_model_close(&model);
 }
 
+// With masks, logits of zero cost log 27 for each letter whatever is masked.
+static void test_bound_of_masks(void) {
+    static const char *const systems[] = {"mdlm", "sedd"};
+    for (int i = 0; i < 2; ++i) {
+        SmallModel model = {0};
+        small_model_letters(&model, "likelihood", systems[i], 2, 0);
+        Bound bound;
+        EvalRequest request = request_of(&model, 77, 2);
+        EXPECT_OK(likelihood_bound(&model.engine, model.comm, &request, &bound));
+        EXPECT_NEAR(bound.bits, log2(27), 1e-6);
+        EXPECT(bound.standard_error < 1e-6);
+        small_model_close(&model);
+    }
+}
+
 // Streams, groups and the number of samples asked for must not matter to a sample's share.
 static void test_bound_is_the_same_on_any_number_of_streams(void) {
     Bound bound[2];
@@ -45,6 +62,7 @@ static void test_bound_is_the_same_on_any_number_of_streams(void) {
 
 int main(void) {
     RUN(test_bound_is_its_expectation);
+    RUN(test_bound_of_masks);
     RUN(test_bound_is_the_same_on_any_number_of_streams);
     return test_report();
 }

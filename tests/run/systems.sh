@@ -120,8 +120,29 @@ if [ -e /usr/lib/bible.data ]; then
     same "$(grep -cxFf "$work/sundae.drawn" "$work/sundae.chosen")" 2 "chosen lines among those drawn"
     run fail 0 sample "$work/multinomial" --candidates 3
     said "which is for sundae alone" "candidates of another system"
+
+    letters=(data.path="$work/bible" "${small_batch[@]}" model.width=32 model.depth=1 data.length=16
+        sampler.steps=4)
+    system mdlm bits_per_token "$root/configs/kjv-mdlm.yaml" "${letters[@]}"
+    for ranks in 0 2; do # what is given stays, the same on any number of ranks
+        run 0 $ranks sample "$work/mdlm" -n 5 --infill "and _od ___d" --solver remask \
+            -o "$work/infill-$ranks" sampler.block=4
+    done
+    same "$(grep -c '^and .od ...d' "$work/infill-0")" 5 "lines with what was given"
+    cmp "$work/infill-0" "$work/infill-2" || die "infilling differs on 2 ranks"
+    run fail 0 sample "$work/mdlm" --infill "And _od"
+    said "no 'A' .character 1" "the letter that the alphabet lacks"
+    run fail 0 sample "$work/multinomial" --infill "and _od"
+    said "has no masks" "infilling without masks"
+    [ -z "$long" ] || for name in sedd d3pm discrete-flow; do
+        system $name bits_per_token "$root/configs/kjv-$name.yaml" "${letters[@]}" process.steps=20
+    done
+    [ -z "$long" ] || for schedule in "sedd uniform" "discrete-flow absorbing"; do
+        system "$schedule" bits_per_token "$root/configs/kjv-${schedule% *}.yaml" "${letters[@]}" \
+            process.schedule=${schedule#* }
+    done
 else
-    echo "skip multinomial and sundae: Debian's bible-kjv-text is not installed"
+    echo "skip multinomial, sundae and masks: Debian's bible-kjv-text is not installed"
 fi
 
 # Pictures become codes, the same bytes on any number of threads; what is drawn on codes becomes

@@ -92,7 +92,7 @@ void small_model_letters(SmallModel *model, const char *test, const char *system
                              .patch = 1,
                              .mlp_ratio = 2,
                              .timestep_freq = "div-127"};
-    ProcessConfig process = {.steps = LETTERS_STEPS, .unroll = 2};
+    ProcessConfig process = {.steps = LETTERS_STEPS, .unroll = 2, .batch = 8};
     snprintf(process.name, sizeof process.name, "%s", system);
     EngineConfig config = {.network = &network,
                            .process = &process,

@@ -368,6 +368,7 @@ static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, do
     if (k->form == CATEGORICAL_MIXTURE) {
         double r[CATEGORICAL_CLASSES_MOST], w[CATEGORICAL_CLASSES_MOST];
         Reach reach = reach_of(k, x_t);
+        if (reach.z_here == 0.0) return x_t; // not by this noise: it was given
         double sum = mix(k, &reach, x_t, p, r, w);
         for (int c = 0; c < k->classes; ++c) p[c] = (c == x_t ? reach.u_here : reach.u) * w[c];
         p[k->classes] = x_t == k->classes ? k->level->mask_before * sum : 0.0;
