@@ -44,8 +44,8 @@ typedef struct {
 static void format_name(const Recorded *recorded, char *out, size_t bytes) {
     const LinearForward *forward = &recorded->args.linear_forward;
     const LinearGrad *grad = &recorded->args.linear_grad;
-    const AttentionForward *attend = &recorded->args.attention_forward;
-    const AttentionGrad *attend_grad = &recorded->args.attention_grad;
+    const Attention *attend = &recorded->args.attention_forward;
+    const Attention *attend_grad = &recorded->args.attention_grad;
     const char *half = recorded_is_half(recorded) ? " bf16" : "";
     switch (recorded->op) {
     case OP_linear_forward:

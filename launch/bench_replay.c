@@ -136,8 +136,8 @@ const char *op_name(int op) {
 double recorded_flops(const Recorded *recorded) {
     const LinearForward *forward = &recorded->args.linear_forward;
     const LinearGrad *grad = &recorded->args.linear_grad;
-    const AttentionForward *attend = &recorded->args.attention_forward;
-    const AttentionGrad *attend_grad = &recorded->args.attention_grad;
+    const Attention *attend = &recorded->args.attention_forward;
+    const Attention *attend_grad = &recorded->args.attention_grad;
     switch (recorded->op) {
     case OP_linear_forward:
         return 2.0 * (double)forward->rows * (double)forward->in * (double)forward->out;

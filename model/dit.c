@@ -294,44 +294,54 @@ static const Linear *modulation_of(const Dit *dit, int i) {
     return i / 2 == dit->base.config.depth ? &dit->final_modulation : &dit->block[i / 2].modulation;
 }
 
-// From the residual stream and branch of layer i - 1 to what layer i reads.
-static void norm_step(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+// Between layer i - 1 and layer i.
+static ResidualNorm norm_of(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
     const DitLayer *layer = &memory->layer[i], *before = layer - (i > 0);
     int64_t width = dit->width;
-    ResidualNormForward args = {.x = before->sum,
-                                .shift = layer->modulation + layer->first,
-                                .scale = layer->modulation + layer->first + width,
-                                .sum = layer->sum,
-                                .y = layer->norm,
-                                .stats = layer->stats,
-                                .samples = run->input->samples,
-                                .tokens = dit->tokens,
-                                .width = width,
-                                .mod_stride = layer->stride,
-                                .half = dit->base.half && i < 2 * dit->base.config.depth,
-                                .branch_half = dit->base.half};
+    ResidualNorm args = {.x = before->sum,
+                         .shift = layer->modulation + layer->first,
+                         .scale = layer->modulation + layer->first + width,
+                         .sum = layer->sum,
+                         .y = layer->norm,
+                         .stats = layer->stats,
+                         .samples = run->input->samples,
+                         .tokens = dit->tokens,
+                         .width = width,
+                         .mod_stride = layer->stride,
+                         .half = dit->base.half && i < 2 * dit->base.config.depth,
+                         .branch_half = dit->base.half};
     if (i > 0) {
         args.branch = before->branch;
         args.gate = before->modulation + before->first + 2 * width;
         args.gate_stride = before->stride;
     }
+    return args;
+}
+
+// From the residual stream and branch of layer i - 1 to what layer i reads.
+static void norm_step(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
     if (i % 2 == 0)
-        run_linear(run, modulation_of(dit, i), memory->condition.active, layer->modulation);
-    residual_norm_forward(run->stream, args);
+        run_linear(run, modulation_of(dit, i), memory->condition.active,
+                   memory->layer[i].modulation);
+    residual_norm_forward(run->stream, norm_of(run, dit, memory, i));
+}
+
+static Attention attention_of(const Run *run, const Dit *dit, const DitLayer *layer) {
+    return (Attention){.qkv = layer->qkv,
+                       .out = layer->attention,
+                       .lse = layer->lse,
+                       .samples = run->input->samples,
+                       .tokens = dit->tokens,
+                       .heads = dit->heads,
+                       .head_dim = dit->width / dit->heads,
+                       .half = dit->base.half};
 }
 
 static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer, int i) {
     const DitBlock *block = &dit->block[i / 2];
     if (i % 2 == 0) {
         run_linear(run, &block->qkv, layer->norm, layer->qkv);
-        attention_forward(run->stream, (AttentionForward){.qkv = layer->qkv,
-                                                          .out = layer->attention,
-                                                          .lse = layer->lse,
-                                                          .samples = run->input->samples,
-                                                          .tokens = dit->tokens,
-                                                          .heads = dit->heads,
-                                                          .head_dim = dit->width / dit->heads,
-                                                          .half = dit->base.half});
+        attention_forward(run->stream, attention_of(run, dit, layer));
         run_linear(run, &block->projection, layer->attention, layer->branch);
     } else {
         run_linear_act(run, &block->fc_1, layer->norm, ACT_GELU, layer->slope, layer->hidden);
@@ -371,26 +381,14 @@ static const float *dit_stream(const Run *run, int64_t *tokens) {
 // the residual stream and branch of layer i - 1.
 static void norm_step_grad(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
     const DitLayer *layer = &memory->layer[i], *before = layer - (i > 0);
-    int64_t width = dit->width;
-    ResidualNormGrad args = {.sum = layer->sum,
-                             .stats = layer->stats,
-                             .scale = layer->modulation + layer->first + width,
-                             .dy = memory->dnorm,
-                             .dsum = memory->dsum,
-                             .dshift = layer->dmodulation + layer->first,
-                             .dscale = layer->dmodulation + layer->first + width,
-                             .samples = run->input->samples,
-                             .tokens = dit->tokens,
-                             .width = width,
-                             .mod_stride = layer->stride,
-                             .half = dit->base.half && i < 2 * dit->base.config.depth,
-                             .branch_half = dit->base.half};
+    ResidualNorm args = norm_of(run, dit, memory, i);
+    args.dy = memory->dnorm;
+    args.dsum = memory->dsum;
+    args.dshift = layer->dmodulation + layer->first;
+    args.dscale = args.dshift + dit->width;
     if (i > 0) {
-        args.branch = before->branch;
-        args.gate = before->modulation + before->first + 2 * width;
         args.dbranch = memory->dbranch;
-        args.dgate = before->dmodulation + before->first + 2 * width;
-        args.gate_stride = before->stride;
+        args.dgate = before->dmodulation + before->first + 2 * dit->width;
     }
     residual_norm_grad(run->stream, args);
     bool last = i == 2 * dit->base.config.depth;
@@ -407,16 +405,9 @@ static void layer_backward(const Run *run, const Dit *dit, const DitMemory *memo
     run_dropout(run, i, dbranch, dit->tokens * dit->width, dit->base.half);
     if (i % 2 == 0) {
         run_linear_grad(run, &block->projection, dbranch, layer->attention, NULL, dnorm);
-        attention_grad(run->stream, (AttentionGrad){.qkv = layer->qkv,
-                                                    .out = layer->attention,
-                                                    .lse = layer->lse,
-                                                    .dout = dnorm,
-                                                    .dqkv = dwide,
-                                                    .samples = run->input->samples,
-                                                    .tokens = dit->tokens,
-                                                    .heads = dit->heads,
-                                                    .head_dim = dit->width / dit->heads,
-                                                    .half = dit->base.half});
+        Attention args = attention_of(run, dit, layer);
+        args.dout = dnorm, args.dqkv = dwide;
+        attention_grad(run->stream, args);
         run_linear_grad(run, &block->qkv, dwide, layer->norm, NULL, dnorm);
     } else {
         run_linear_grad(run, &block->fc_2, dbranch, layer->hidden, layer->slope, dwide);

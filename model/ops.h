@@ -79,7 +79,12 @@ typedef struct {
 //   y   = LN(sum) (1 + scale) + shift,   LN without weights, eps 1e-6
 // x, branch, sum, y [samples*tokens, width]; shift, scale: row s at offset s*mod_stride, one for
 // each sample; gate likewise at s*gate_stride, because it belongs to the layer before; stats
-// [samples*tokens][2] = mean, 1/std. `sum` may be x. `half` is about y, `branch_half` about branch.
+// [samples*tokens][2] = mean, 1/std. `sum` may be x. `half` is about y and dy, `branch_half` about
+// branch and dbranch.
+//   The gradient reads sum, stats, scale, branch, gate, dy. dsum holds the gradient with respect to
+// `sum` that came from later layers and receives the total, which is also the gradient with respect
+// to x. dbranch = gate * dsum; dgate (stride gate_stride), dshift, dscale (stride mod_stride) are
+// sums over tokens: written, not added. branch, gate, dbranch, dgate are NULL together.
 typedef struct {
     const float *x;
     const void *branch;
@@ -87,26 +92,13 @@ typedef struct {
     float *sum;
     void *y;
     float *stats;
-    int64_t samples, tokens, width, mod_stride, gate_stride;
-    bool half, branch_half;
-} ResidualNormForward;
-
-// Its gradient. dsum holds the gradient with respect to `sum` that came from later layers and
-// receives the total, which is also the gradient with respect to x. dbranch = gate * dsum; dgate
-// (stride gate_stride), dshift, dscale (stride mod_stride) are sums over tokens: written, not
-// added. branch, gate, dbranch, dgate are NULL together. `half` is about dy, `branch_half` about
-// branch and dbranch.
-typedef struct {
-    const float *sum, *stats, *scale;
-    const void *branch;
-    const float *gate;
     const void *dy;
     float *dsum;
     void *dbranch;
     float *dgate, *dshift, *dscale;
     int64_t samples, tokens, width, mod_stride, gate_stride;
     bool half, branch_half;
-} ResidualNormGrad;
+} ResidualNorm;
 
 // Room for the rows of the two operations above.
 static inline size_t norm_scratch_bytes(int64_t width) {
@@ -115,25 +107,19 @@ static inline size_t norm_scratch_bytes(int64_t width) {
 
 // Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
 // qkv [samples,tokens,3,heads,head_dim]; out [samples,tokens,heads*head_dim];
-// lse [samples,heads,tokens] = log of the softmax's denominator, kept for the gradient.
+// lse [samples,heads,tokens] = log of the softmax's denominator, kept for the gradient: dqkv from
+// qkv, out, lse, dout.
 // The tokens x tokens matrix exists for one head at a time, in the stream's scratch: a device that
 // executes attention is opened with scratch_bytes of at least attention_scratch_bytes.
 typedef struct {
     const void *qkv;
     void *out;
     float *lse;
-    int64_t samples, tokens, heads, head_dim;
-    bool half;
-} AttentionForward;
-
-typedef struct {
-    const void *qkv, *out;
-    const float *lse;
     const void *dout;
     void *dqkv;
     int64_t samples, tokens, heads, head_dim;
     bool half;
-} AttentionGrad;
+} Attention;
 
 // Four matrices of tokens rows, each row rounded up to 16 numbers; two of them bf16.
 static inline size_t attention_scratch_bytes(int64_t tokens) {
@@ -494,10 +480,10 @@ typedef struct {
     X(activation_forward, ActivationForward, 3)                                                    \
     X(multiply, Multiply, 2)                                                                       \
     X(halve, Halve, 2)                                                                             \
-    X(residual_norm_forward, ResidualNormForward, 8)                                               \
-    X(residual_norm_grad, ResidualNormGrad, 11)                                                    \
-    X(attention_forward, AttentionForward, 3)                                                      \
-    X(attention_grad, AttentionGrad, 5)                                                            \
+    X(residual_norm_forward, ResidualNorm, 14)                                                     \
+    X(residual_norm_grad, ResidualNorm, 14)                                                        \
+    X(attention_forward, Attention, 5)                                                             \
+    X(attention_grad, Attention, 5)                                                                \
     X(embed_forward, EmbedForward, 4)                                                              \
     X(embed_grad, EmbedGrad, 3)                                                                    \
     X(fourier_forward, FourierForward, 2)                                                          \

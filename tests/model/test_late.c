@@ -44,13 +44,13 @@ static void compute(const char *backend, float *y, float *out) {
                                            .in = IN,
                                            .out = OUT,
                                            .act = ACT_GELU});
-    attention_forward(stream, (AttentionForward){.qkv = slope,
-                                                 .out = device_out,
-                                                 .lse = lse,
-                                                 .samples = 1,
-                                                 .tokens = TOKENS,
-                                                 .heads = 1,
-                                                 .head_dim = 8});
+    attention_forward(stream, (Attention){.qkv = slope,
+                                          .out = device_out,
+                                          .lse = lse,
+                                          .samples = 1,
+                                          .tokens = TOKENS,
+                                          .heads = 1,
+                                          .head_dim = 8});
     stream_download(stream, y, device_y, ROWS * OUT * sizeof(float));
     stream_download(stream, out, device_out, TOKENS * 8 * sizeof(float));
     EXPECT_OK(stream_wait(stream));

@@ -75,13 +75,13 @@ static void case_close(AttentionCase *c) {
 
 static void call_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const AttentionShape *s = shape;
-    attention_forward(stream, (AttentionForward){.qkv = b[0].device,
-                                                 .out = b[1].device,
-                                                 .lse = b[2].device,
-                                                 .samples = s->samples,
-                                                 .tokens = s->tokens,
-                                                 .heads = s->heads,
-                                                 .head_dim = s->head_dim});
+    attention_forward(stream, (Attention){.qkv = b[0].device,
+                                          .out = b[1].device,
+                                          .lse = b[2].device,
+                                          .samples = s->samples,
+                                          .tokens = s->tokens,
+                                          .heads = s->heads,
+                                          .head_dim = s->head_dim});
 }
 
 static void forward_case(const AttentionShape *s) {
@@ -99,15 +99,15 @@ static void forward_case(const AttentionShape *s) {
 
 static void call_grad(Stream *stream, OpBuffer *b, const void *shape) {
     const AttentionShape *s = shape;
-    attention_grad(stream, (AttentionGrad){.qkv = b[0].device,
-                                           .out = b[1].device,
-                                           .lse = b[2].device,
-                                           .dout = b[3].device,
-                                           .dqkv = b[4].device,
-                                           .samples = s->samples,
-                                           .tokens = s->tokens,
-                                           .heads = s->heads,
-                                           .head_dim = s->head_dim});
+    attention_grad(stream, (Attention){.qkv = b[0].device,
+                                       .out = b[1].device,
+                                       .lse = b[2].device,
+                                       .dout = b[3].device,
+                                       .dqkv = b[4].device,
+                                       .samples = s->samples,
+                                       .tokens = s->tokens,
+                                       .heads = s->heads,
+                                       .head_dim = s->head_dim});
 }
 
 // sum of dout * out over one sample and head.

@@ -178,28 +178,28 @@ typedef struct {
 
 static void call_attention_forward(Stream *stream, OpBuffer *b, const void *call) {
     const Heads *s = ((const Call *)call)->shape;
-    attention_forward(stream, (AttentionForward){.qkv = b[0].device,
-                                                 .out = b[1].device,
-                                                 .lse = b[2].device,
-                                                 .samples = s->samples,
-                                                 .tokens = s->tokens,
-                                                 .heads = s->heads,
-                                                 .head_dim = s->head_dim,
-                                                 .half = ((const Call *)call)->half});
+    attention_forward(stream, (Attention){.qkv = b[0].device,
+                                          .out = b[1].device,
+                                          .lse = b[2].device,
+                                          .samples = s->samples,
+                                          .tokens = s->tokens,
+                                          .heads = s->heads,
+                                          .head_dim = s->head_dim,
+                                          .half = ((const Call *)call)->half});
 }
 
 static void call_attention_grad(Stream *stream, OpBuffer *b, const void *call) {
     const Heads *s = ((const Call *)call)->shape;
-    attention_grad(stream, (AttentionGrad){.qkv = b[0].device,
-                                           .out = b[1].device,
-                                           .lse = b[2].device,
-                                           .dout = b[3].device,
-                                           .dqkv = b[4].device,
-                                           .samples = s->samples,
-                                           .tokens = s->tokens,
-                                           .heads = s->heads,
-                                           .head_dim = s->head_dim,
-                                           .half = ((const Call *)call)->half});
+    attention_grad(stream, (Attention){.qkv = b[0].device,
+                                       .out = b[1].device,
+                                       .lse = b[2].device,
+                                       .dout = b[3].device,
+                                       .dqkv = b[4].device,
+                                       .samples = s->samples,
+                                       .tokens = s->tokens,
+                                       .heads = s->heads,
+                                       .head_dim = s->head_dim,
+                                       .half = ((const Call *)call)->half});
 }
 
 static void test_attention(void) {
@@ -227,43 +227,43 @@ enum { SAMPLES = 2, TOKENS = 5, WIDTH = 38, ROWS = SAMPLES * TOKENS };
 
 static void call_norm_forward(Stream *stream, OpBuffer *b, const void *call) {
     bool half = ((const Call *)call)->half;
-    residual_norm_forward(stream, (ResidualNormForward){.x = b[0].device,
-                                                        .branch = b[1].device,
-                                                        .gate = b[2].device,
-                                                        .shift = b[3].device,
-                                                        .scale = b[4].device,
-                                                        .sum = b[5].device,
-                                                        .y = b[6].device,
-                                                        .stats = b[7].device,
-                                                        .samples = SAMPLES,
-                                                        .tokens = TOKENS,
-                                                        .width = WIDTH,
-                                                        .mod_stride = WIDTH,
-                                                        .gate_stride = WIDTH,
-                                                        .half = half,
-                                                        .branch_half = half});
+    residual_norm_forward(stream, (ResidualNorm){.x = b[0].device,
+                                                 .branch = b[1].device,
+                                                 .gate = b[2].device,
+                                                 .shift = b[3].device,
+                                                 .scale = b[4].device,
+                                                 .sum = b[5].device,
+                                                 .y = b[6].device,
+                                                 .stats = b[7].device,
+                                                 .samples = SAMPLES,
+                                                 .tokens = TOKENS,
+                                                 .width = WIDTH,
+                                                 .mod_stride = WIDTH,
+                                                 .gate_stride = WIDTH,
+                                                 .half = half,
+                                                 .branch_half = half});
 }
 
 static void call_norm_grad(Stream *stream, OpBuffer *b, const void *call) {
     bool half = ((const Call *)call)->half;
-    residual_norm_grad(stream, (ResidualNormGrad){.sum = b[0].device,
-                                                  .stats = b[1].device,
-                                                  .scale = b[2].device,
-                                                  .branch = b[3].device,
-                                                  .gate = b[4].device,
-                                                  .dy = b[5].device,
-                                                  .dsum = b[6].device,
-                                                  .dbranch = b[7].device,
-                                                  .dgate = b[8].device,
-                                                  .dshift = b[9].device,
-                                                  .dscale = b[10].device,
-                                                  .samples = SAMPLES,
-                                                  .tokens = TOKENS,
-                                                  .width = WIDTH,
-                                                  .mod_stride = WIDTH,
-                                                  .gate_stride = WIDTH,
-                                                  .half = half,
-                                                  .branch_half = half});
+    residual_norm_grad(stream, (ResidualNorm){.sum = b[0].device,
+                                              .stats = b[1].device,
+                                              .scale = b[2].device,
+                                              .branch = b[3].device,
+                                              .gate = b[4].device,
+                                              .dy = b[5].device,
+                                              .dsum = b[6].device,
+                                              .dbranch = b[7].device,
+                                              .dgate = b[8].device,
+                                              .dshift = b[9].device,
+                                              .dscale = b[10].device,
+                                              .samples = SAMPLES,
+                                              .tokens = TOKENS,
+                                              .width = WIDTH,
+                                              .mod_stride = WIDTH,
+                                              .gate_stride = WIDTH,
+                                              .half = half,
+                                              .branch_half = half});
 }
 
 static void test_norm(void) {

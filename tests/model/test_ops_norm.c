@@ -66,19 +66,19 @@ static void case_close(NormCase *c) {
 static void call_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const NormShape *s = shape;
     const float *x = s->in_place ? b[5].device : b[0].device;
-    residual_norm_forward(stream, (ResidualNormForward){.x = x,
-                                                        .branch = b[1].device,
-                                                        .gate = b[2].device,
-                                                        .shift = b[3].device,
-                                                        .scale = b[4].device,
-                                                        .sum = b[5].device,
-                                                        .y = b[6].device,
-                                                        .stats = b[7].device,
-                                                        .samples = s->samples,
-                                                        .tokens = s->tokens,
-                                                        .width = s->width,
-                                                        .mod_stride = s->mod_stride,
-                                                        .gate_stride = s->gate_stride});
+    residual_norm_forward(stream, (ResidualNorm){.x = x,
+                                                 .branch = b[1].device,
+                                                 .gate = b[2].device,
+                                                 .shift = b[3].device,
+                                                 .scale = b[4].device,
+                                                 .sum = b[5].device,
+                                                 .y = b[6].device,
+                                                 .stats = b[7].device,
+                                                 .samples = s->samples,
+                                                 .tokens = s->tokens,
+                                                 .width = s->width,
+                                                 .mod_stride = s->mod_stride,
+                                                 .gate_stride = s->gate_stride});
 }
 
 static void forward_case(const NormShape *s) {
@@ -115,22 +115,22 @@ static void forward_case(const NormShape *s) {
 
 static void call_grad(Stream *stream, OpBuffer *b, const void *shape) {
     const NormShape *s = shape;
-    residual_norm_grad(stream, (ResidualNormGrad){.sum = b[0].device,
-                                                  .stats = b[1].device,
-                                                  .scale = b[2].device,
-                                                  .branch = b[3].device,
-                                                  .gate = b[4].device,
-                                                  .dy = b[5].device,
-                                                  .dsum = b[6].device,
-                                                  .dbranch = b[7].device,
-                                                  .dgate = b[8].device,
-                                                  .dshift = b[9].device,
-                                                  .dscale = b[10].device,
-                                                  .samples = s->samples,
-                                                  .tokens = s->tokens,
-                                                  .width = s->width,
-                                                  .mod_stride = s->mod_stride,
-                                                  .gate_stride = s->gate_stride});
+    residual_norm_grad(stream, (ResidualNorm){.sum = b[0].device,
+                                              .stats = b[1].device,
+                                              .scale = b[2].device,
+                                              .branch = b[3].device,
+                                              .gate = b[4].device,
+                                              .dy = b[5].device,
+                                              .dsum = b[6].device,
+                                              .dbranch = b[7].device,
+                                              .dgate = b[8].device,
+                                              .dshift = b[9].device,
+                                              .dscale = b[10].device,
+                                              .samples = s->samples,
+                                              .tokens = s->tokens,
+                                              .width = s->width,
+                                              .mod_stride = s->mod_stride,
+                                              .gate_stride = s->gate_stride});
 }
 
 // sum over a sample of dsum * sum + dy * y: its derivatives are what the operation returns.

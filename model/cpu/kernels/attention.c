@@ -100,7 +100,7 @@ static void head_product(Stream *stream, const Head *head, const void *a, bool t
                                    .half_out = head->half});
 }
 
-void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args) {
+void CPU_KERNEL(attention_forward)(Stream *stream, const Attention *args) {
     int64_t tokens = args->tokens;
     HeadRoom room = head_room(stream, tokens);
     bool half = args->half;
@@ -120,7 +120,7 @@ void CPU_KERNEL(attention_forward)(Stream *stream, const AttentionForward *args)
 }
 
 // dout . out of one token of a head.
-static float token_dot(const AttentionGrad *args, const Head *head, int64_t token) {
+static float token_dot(const Attention *args, const Head *head, int64_t token) {
     float a_room[PIECE], b_room[PIECE];
     v16 sum = v16_set(0);
     for (int64_t i = 0; i < head->head_dim; i += PIECE) {
@@ -145,7 +145,7 @@ static void row_softmax_grad(float *restrict scores, float *restrict dp, float l
     }
 }
 
-static void head_softmax_grad(const AttentionGrad *args, const Head *head, const float *lse,
+static void head_softmax_grad(const Attention *args, const Head *head, const float *lse,
                               const HeadRoom *room) {
     int64_t n = head->stride;
     for (int64_t t = 0; t < head->tokens; ++t) {
@@ -157,7 +157,7 @@ static void head_softmax_grad(const AttentionGrad *args, const Head *head, const
     }
 }
 
-void CPU_KERNEL(attention_grad)(Stream *stream, const AttentionGrad *args) {
+void CPU_KERNEL(attention_grad)(Stream *stream, const Attention *args) {
     int64_t tokens = args->tokens;
     HeadRoom room = head_room(stream, tokens);
     bool half = args->half;

@@ -35,7 +35,7 @@ static void row_modulate(const float *restrict x, const float *restrict shift,
     for (int64_t i = 0; i < n; ++i) y[i] = fmaf((x[i] - mean) * rstd, 1.0f + scale[i], shift[i]);
 }
 
-void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNormForward *args) {
+void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNorm *args) {
     int64_t width = args->width;
     float *room = cpu_scratch(stream, norm_scratch_bytes(width)), *y_room = room + width;
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -106,7 +106,7 @@ static void row_grad_branch(const GradRow *row) {
     }
 }
 
-void CPU_KERNEL(residual_norm_grad)(Stream *stream, const ResidualNormGrad *args) {
+void CPU_KERNEL(residual_norm_grad)(Stream *stream, const ResidualNorm *args) {
     int64_t width = args->width;
     size_t bytes = (size_t)width * sizeof(float);
     float *dy_room = cpu_scratch(stream, norm_scratch_bytes(width)), *room = dy_room + width;
