@@ -76,6 +76,10 @@ static void hear_line(const char *line) {
     (void)line;
 }
 
+static void hear_progress(const MetricsRecord *record) {
+    (void)record;
+}
+
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -183,7 +187,7 @@ static Status open_trainer(Bench *bench) {
         .fresh = true,
         .say = hear_line,
         .warn = hear_line,
-        .progress = hear_line,
+        .progress = hear_progress,
         .signals = hear_step,
         .good_checkpoint = hear_saved,
         .records_open = process_metrics_open,

@@ -83,7 +83,9 @@ static Status choose_order(TrainCommand *command) {
     return run_config_format(&command->settings, &command->config_text);
 }
 
-static void show_progress(const char *line) {
+static void show_progress(const MetricsRecord *record) {
+    char line[512];
+    metrics_format(record, line, sizeof line);
     control_progress(line);
     console_progress(line);
 }

@@ -41,8 +41,7 @@ static Status put_symbols(const DatasetInfo *data, int32_t mask, int64_t length,
 Status infill_read(const DatasetInfo *data, const Process *process, int64_t length,
                    const char *text, int32_t **out) {
     *out = NULL;
-    FAIL_IF(data->kind != KIND_TEXT, BAD_USAGE, "--infill is for text, and %s is none",
-            data->name);
+    FAIL_IF(data->kind != KIND_TEXT, BAD_USAGE, "--infill is for text, and %s is none", data->name);
     int32_t mask = process_mask(process);
     FAIL_IF(mask < 0, BAD_USAGE,
             "--infill: this system has no masks that alone are drawn; systems that have: mdlm,"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "launch/console.h"
@@ -64,6 +65,34 @@ Status metrics_open(const char *run_dir, const char *name, int64_t step,
                 "cannot cut %s back to step %" PRId64 ": %s", path, step, strerror(errno));
     }
     return lines_open(path, "\"fingerprint\"", warn, out);
+}
+
+const char *slow_cause_name(SlowCause cause) {
+    static const char *const names[SLOW_CAUSES] = {"data", "compute", "save"};
+    return names[cause];
+}
+
+void metrics_format(const MetricsRecord *record, char *out, size_t bytes) {
+    char eta[32], saved[48] = "no checkpoint yet", slow[160] = "", lost[48] = "";
+    double rate = record->samples_per_s;
+    clock_format(rate > 0 ? record->samples_left / rate : 0, eta, sizeof eta);
+    if (isfinite(record->saved_s)) {
+        char age[32];
+        clock_format(record->saved_s, age, sizeof age);
+        snprintf(saved, sizeof saved, "saved %s ago", age);
+    }
+    if (record->world > 1)
+        snprintf(slow, sizeof slow, " | slowest rank %d on %s +%.0f ms (%s)", record->slowest_rank,
+                 record->slowest_host, record->slowest_excess_s * 1e3,
+                 slow_cause_name(record->slowest_cause));
+    if (record->lost > 0) snprintf(lost, sizeof lost, " | %" PRId64 " samples lost", record->lost);
+    snprintf(out, bytes,
+             "step %" PRId64 " of %" PRId64 ", %" PRId64
+             " samples, %.1f %%, ETA %s | %.0f samples/s"
+             " | loss %.5f | grad norm %.3f | data wait %.1f ms%s%s | %s",
+             record->step, record->steps, record->samples,
+             100.0 * (double)record->step / (double)record->steps, eta, rate, record->loss,
+             record->grad_norm, 1e3 * record->data_wait_each_s, lost, slow, saved);
 }
 
 static void print_number(FILE *file, const char *key, double value) {
@@ -144,6 +173,17 @@ void process_metrics_record(const MetricsRecord *record, const Params *params) {
 }
 
 void process_metrics_held_out(int64_t step, const HeldOutLoss *result) {
+    char line[512];
+    int used = snprintf(line, sizeof line,
+                        "held-out loss at step %" PRId64 ": %.5f; by noise level,"
+                        " least to most:",
+                        step, result->loss);
+    for (int level = 0; level < EVAL_LEVELS; ++level)
+        used +=
+            snprintf(line + used, sizeof line - (size_t)used, " %.4g", result->level_loss[level]);
+    snprintf(line + used, sizeof line - (size_t)used, " (%" PRId64 " samples, %.1f s)",
+             result->samples, result->seconds);
+    console_say(line);
     write_held_out(process_held_out, step, result);
 }
 

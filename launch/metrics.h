@@ -10,10 +10,14 @@
 // half-written last line: a resumed run has no doubled points. The rewrite is atomic.
 Status metrics_open(const char *run_dir, const char *name, int64_t step,
                     void (*warn)(const char *message), Lines **out);
+// "step 1200 of 5000, 307200 samples, 24 %, ETA 3 min 20 s | 512 samples/s | loss 0.0412 ..."
+void metrics_format(const MetricsRecord *record, char *out, size_t bytes);
+const char *slow_cause_name(SlowCause cause); // "data", "compute", "save"
 void metrics_write(Lines *lines, const Params *params, const MetricsRecord *record);
 
 // Those of this process, for RunContext, with console_warn. Opening again begins anew at `step`.
 Status process_metrics_open(const char *run_dir, int64_t step);
 void process_metrics_record(const MetricsRecord *record, const Params *params);
+// Also tells of it, by console_say.
 void process_metrics_held_out(int64_t step, const HeldOutLoss *result);
 void process_metrics_close(void); // fine if none are open

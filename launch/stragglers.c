@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launch/metrics.h"
+
 enum { RANKS_MOST = 4096 }; // ranks beyond are told each time
 static const double least_share = 0.2, least_seconds = 5e-3;
 

@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
     int64_t samples;
+    double seconds;
     double loss;                    // mean over samples and draws, per item
     double level_loss[EVAL_LEVELS]; // the same by time: t in (T l/10, T (l+1)/10]
     int64_t level_count[EVAL_LEVELS];

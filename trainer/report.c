@@ -32,11 +32,6 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-const char *slow_cause_name(SlowCause cause) {
-    static const char *const names[SLOW_CAUSES] = {"data", "compute", "save"};
-    return names[cause];
-}
-
 // Seconds a step of a rank for one cause, or for all of them (SLOW_CAUSES).
 static double time_of(const Trainer *t, int rank, int cause) {
     const double *time = t->totals.time + rank * SLOW_CAUSES;
@@ -68,40 +63,19 @@ static void find_slowest(const Trainer *t, MetricsRecord *record) {
     }
 }
 
-// "step 1200 of 5000, 307200 samples, 24 %, ETA 3 min 20 s | 512 samples/s | loss 0.0412 ..."
-static void format_progress(const Trainer *t, const MetricsRecord *record, char *out,
-                            size_t bytes) {
-    int64_t steps = t->settings.train.steps;
-    double seconds = (double)((steps - t->step) * t->settings.train.batch);
-    char eta[32], saved[48] = "no checkpoint yet", slow[160] = "", lost[48] = "";
-    clock_format(record->samples_per_s > 0 ? seconds / record->samples_per_s : 0, eta, sizeof eta);
-    if (t->saved_step > 0 || t->step == 0) {
-        char age[32];
-        clock_format(clock_now() - t->last_save, age, sizeof age);
-        snprintf(saved, sizeof saved, "saved %s ago", age);
-    }
-    if (comm_world(t->context.comm) > 1)
-        snprintf(slow, sizeof slow, " | slowest rank %d on %s +%.0f ms (%s)", record->slowest_rank,
-                 record->slowest_host, record->slowest_excess_s * 1e3,
-                 slow_cause_name(record->slowest_cause));
-    if (record->lost > 0) snprintf(lost, sizeof lost, " | %" PRId64 " samples lost", record->lost);
-    snprintf(out, bytes,
-             "step %" PRId64 " of %" PRId64 ", %" PRId64
-             " samples, %.1f %%, ETA %s | %.0f samples/s"
-             " | loss %.5f | grad norm %.3f | data wait %.1f ms%s%s | %s",
-             t->step, steps, record->samples, 100.0 * (double)t->step / (double)steps, eta,
-             record->samples_per_s, record->loss, record->grad_norm,
-             1e3 * record->data_wait_s / (double)t->totals.steps, lost, slow, saved);
-}
-
 static MetricsRecord make_record(const Trainer *t) {
     MetricsRecord record = {
         .step = t->step,
+        .steps = t->settings.train.steps,
         .samples = t->step * t->settings.train.batch,
+        .samples_left = (double)((t->settings.train.steps - t->step) * t->settings.train.batch),
+        .world = comm_world(t->context.comm),
+        .saved_s = t->saved_step > 0 || t->step == 0 ? clock_now() - t->last_save : NAN,
         .loss = t->totals.loss_sum / t->totals.loss_items,
         .grad_norm = t->totals.grad_norm / (double)t->totals.steps,
         .lr = t->last_lr,
         .data_wait_s = t->totals.data_wait,
+        .data_wait_each_s = t->totals.data_wait / (double)t->totals.steps,
         .skipped = t->skipped,
         .left_out = t->left_out.count,
         .lost = t->lost.count,
@@ -123,9 +97,7 @@ Status report_step(Trainer *t, bool last) {
     record.fingerprint = t->fingerprint;
     record.tensors = t->tensor_print;
     if (is_rank_0(t)) {
-        char line[512];
-        format_progress(t, &record, line, sizeof line);
-        t->context.progress(line);
+        t->context.progress(&record);
         if (logged) t->context.record(&record, &t->engine.params);
     }
     if (logged) report_reset(t);
@@ -147,16 +119,8 @@ Status report_held_out(Trainer *t) {
                            .weights = t->average};
     HeldOutLoss result;
     TRY(evaluate_loss(&t->engine, t->context.comm, &request, &result));
+    result.seconds = clock_now() - started;
     if (is_rank_0(t)) t->context.record_held_out(t->step, &result);
-    char levels[EVAL_LEVELS * 12];
-    int used = 0;
-    for (int level = 0; level < EVAL_LEVELS; ++level)
-        used += snprintf(levels + used, sizeof levels - (size_t)used, " %.4g",
-                         result.level_loss[level]);
-    report_say(t,
-               "held-out loss at step %" PRId64 ": %.5f; by noise level, least to most:%s"
-               " (%" PRId64 " samples, %.1f s)",
-               t->step, result.loss, levels, result.samples, clock_now() - started);
     return STATUS_OK;
 }
 

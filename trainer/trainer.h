@@ -108,11 +108,13 @@ typedef struct {
 // A record of metrics.jsonl: the steps since the one before. A rank's time to arrive at the
 // reduction is what it spent in reading data, computing, and saving since the last step.
 typedef enum { SLOW_DATA, SLOW_COMPUTE, SLOW_SAVE, SLOW_CAUSES } SlowCause;
-const char *slow_cause_name(SlowCause cause); // "data", "compute", "save"
 typedef struct {
-    int64_t step, samples;
-    double loss, grad_norm, lr, samples_per_s;
+    int64_t step, steps, samples; // of `steps` in all; samples so far
+    int world;
+    double loss, grad_norm, lr, samples_per_s, samples_left;
+    double saved_s;              // since the last checkpoint; NAN: there is none
     double data_wait_s;          // waited for data in all, by the last rank of each step
+    double data_wait_each_s;     // per step
     double arrival_s, compute_s; // of the median rank, per step: to arrive; computing alone
     int slowest_rank;            // by time to arrive
     const char *slowest_host;
@@ -139,17 +141,17 @@ typedef struct {
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
-    const DatasetFetch *fetch;            // for data that are not on this node; NULL: all are
-    DeviceConfig device;                  // scratch_bytes is filled in here
-    double start_seconds;                 // clock_now() at which this process began
-    const char *config_text;              // resolved YAML for RUN/config.yaml
-    json_t *facts;                        // versions, machine: stored in RUN/run.json
-    uint64_t fixed_hash;                  // of the keys that may not change
-    bool fresh;                           // start over: older checkpoints are removed
-    void (*say)(const char *line);        // one line for people; set on all ranks, told by rank 0
-    void (*warn)(const char *line);       // told by the rank that sees it
-    void (*progress)(const char *line);   // the live line
-    int (*signals)(double *seconds_left); // pending actions of this rank, see below
+    const DatasetFetch *fetch;      // for data that are not on this node; NULL: all are
+    DeviceConfig device;            // scratch_bytes is filled in here
+    double start_seconds;           // clock_now() at which this process began
+    const char *config_text;        // resolved YAML for RUN/config.yaml
+    json_t *facts;                  // versions, machine: stored in RUN/run.json
+    uint64_t fixed_hash;            // of the keys that may not change
+    bool fresh;                     // start over: older checkpoints are removed
+    void (*say)(const char *line);  // one line for people; set on all ranks, told by rank 0
+    void (*warn)(const char *line); // told by the rank that sees it
+    void (*progress)(const MetricsRecord *record); // for the live line, each step; rank 0
+    int (*signals)(double *seconds_left);          // pending actions of this rank, see below
     // Make this process the run folder's only writer, and see that it still is (BUSY: somebody
     // else); called on rank 0, NULL: nobody minds. What was taken is released by the caller.
     Status (*folder_take)(const char *run_dir);

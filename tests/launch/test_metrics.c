@@ -258,7 +258,32 @@ static void test_straggler_is_told_once(void) {
     EXPECT_EQ(count_warnings("+60 ms a step (save); look at the disk"), 1);
 }
 
+static void test_live_line(void) {
+    char line[512];
+    MetricsRecord record = {.step = 300,
+                            .steps = 400,
+                            .samples = 2400,
+                            .samples_left = 800,
+                            .world = 1,
+                            .loss = 0.25,
+                            .grad_norm = 2,
+                            .samples_per_s = 20,
+                            .data_wait_each_s = 0.0015,
+                            .saved_s = NAN};
+    metrics_format(&record, line, sizeof line);
+    EXPECT(strcmp(line,
+                  "step 300 of 400, 2400 samples, 75.0 %, ETA 40 s | 20 samples/s"
+                  " | loss 0.25000 | grad norm 2.000 | data wait 1.5 ms | no checkpoint yet") == 0);
+    record.world = 2, record.lost = 3, record.saved_s = 61;
+    record.slowest_rank = 1, record.slowest_host = "b", record.slowest_excess_s = 0.25;
+    record.slowest_cause = SLOW_COMPUTE;
+    metrics_format(&record, line, sizeof line);
+    EXPECT(strstr(line, " | 3 samples lost | slowest rank 1 on b +250 ms (compute) | saved ") !=
+           NULL);
+}
+
 int main(void) {
+    RUN(test_live_line);
     signal(SIGXFSZ, SIG_IGN);
     RUN(test_record_is_json);
     RUN(test_resume_leaves_no_doubled_step);

@@ -28,6 +28,9 @@ static int64_t steps_beside; // most steps that a checkpoint was behind when it 
 static void hear(const char *line) {
     (void)line;
 }
+static void hear_progress(const MetricsRecord *record) {
+    (void)record;
+}
 static void hear_good(const char *path) {
     int64_t saved = 0, step = trainer == NULL ? 0 : trainer_step(trainer);
     EXPECT(sscanf(strrchr(path, '/'), "/step-%" SCNd64, &saved) == 1);
@@ -92,7 +95,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .fresh = fresh,
         .say = hear,
         .warn = keep_warning,
-        .progress = hear,
+        .progress = hear_progress,
         .signals = raise_signal,
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
