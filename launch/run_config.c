@@ -63,7 +63,7 @@ static const SchemaRow rows[] = {
 
     CHOICE(
         process.name, "ddpm",
-        "ddpm|gaussian2015|score-sde|variational-sde|vdm|flow|edm|multinomial|binomial|vq|sundae|"
+        "ddpm|gaussian2015|score-sde|variational-sde|vdm|flow|edm|consistency|multinomial|binomial|vq|sundae|"
         "d3pm|mdlm|sedd|discrete-flow|autoencoder|classifier",
         FIXED, "diffusion system: docs/systems.md"),
     NUMBER(process.steps, "1000", 1, 100000, NONE, FIXED, "diffusion steps T"),
@@ -146,7 +146,7 @@ static const SchemaRow rows[] = {
     NUMBER(sample.count, "16", 1, 65536, NONE, FREE, "samples drawn during training"),
 
     CHOICE(sampler.solver, "auto",
-           "auto|ddim|ddpm|dpm-2m|dpm-3m|dpm-sde|em|pc|heun|"
+           "auto|ddim|ddpm|dpm-2m|dpm-3m|dpm-sde|em|pc|heun|consistency|"
            "ancestral|purity|remask|fraction|argmax",
            FREE,
            "numbers: ddim, ddpm, dpm-2m, dpm-3m, dpm-sde; in continuous time also em, pc, heun;"
@@ -253,6 +253,7 @@ Status run_config_read(const char *path, char *const *overrides, int count, RunS
     TRY(schema_load_yaml(&schema, path, out));
     for (int i = 0; i < count; ++i) TRY(schema_set(&schema, overrides[i], out));
     out->process.batch = out->train.batch;
+    out->process.train_steps = out->train.steps;
     return check(out);
 }
 

@@ -273,21 +273,21 @@ static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
     const NetworkShape *shape = &dit->base.shape;
     float *sum = memory->layer[0].sum;
     if (shape->tokens)
-        embed_forward(run->stream, (EmbedForward){.ids = run->input->ids,
-                                                  .table = run->memory->weights + dit->symbol_table,
-                                                  .y = memory->patches,
-                                                  .rows = run->input->samples * shape->length,
-                                                  .width = dit->width / dit->base.config.patch});
+        embed_forward(run->stream, (Embed){.ids = run->input->ids,
+                                           .table = run->memory->weights + dit->symbol_table,
+                                           .y = memory->patches,
+                                           .rows = run->input->samples * shape->length,
+                                           .width = dit->width / dit->base.config.patch});
     else
         patch_forward(run->stream,
                       patches_of(run, false, run_features(run, memory->features), memory->patches));
     run_linear(run, &dit->patch_embedding, memory->patches, sum);
-    embed_forward(run->stream, (EmbedForward){.table = sum,
-                                              .add = run->memory->table,
-                                              .y = sum,
-                                              .rows = run->input->samples * dit->tokens,
-                                              .width = dit->width,
-                                              .add_rows = dit->tokens});
+    embed_forward(run->stream, (Embed){.table = sum,
+                                       .add = run->memory->table,
+                                       .y = sum,
+                                       .rows = run->input->samples * dit->tokens,
+                                       .width = dit->width,
+                                       .add_rows = dit->tokens});
 }
 
 static const Linear *modulation_of(const Dit *dit, int i) {
@@ -420,13 +420,13 @@ static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memo
     run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches, NULL,
                     shape->tokens || dx != NULL ? memory->dpatches : NULL);
     if (shape->tokens)
-        embed_grad(run->stream, (EmbedGrad){.ids = run->input->ids,
-                                            .dy = memory->dpatches,
-                                            .dtable = run->grads + dit->symbol_table,
-                                            .rows = run->input->samples * shape->length,
-                                            .width = dit->width / dit->base.config.patch,
-                                            .entries = shape->vocabulary,
-                                            .accumulate = run->accumulate});
+        embed_grad(run->stream, (Embed){.ids = run->input->ids,
+                                        .dy = memory->dpatches,
+                                        .dtable = run->grads + dit->symbol_table,
+                                        .rows = run->input->samples * shape->length,
+                                        .width = dit->width / dit->base.config.patch,
+                                        .entries = shape->vocabulary,
+                                        .accumulate = run->accumulate});
     bool fourier = dit->base.config.fourier;
     if (shape->tokens || dx == NULL) return;
     patch_back(run->stream,

@@ -264,19 +264,19 @@ int64_t features_size(const Network *network, int64_t samples) {
 
 const float *run_features(const Run *run, float *room) {
     if (!run->network->config.fourier) return run->input->x;
-    fourier_forward(run->stream, (FourierForward){.x = run->input->x,
-                                                  .y = room,
-                                                  .samples = run->input->samples,
-                                                  .item = network_in_item(run->network)});
+    fourier_forward(run->stream, (Fourier){.x = run->input->x,
+                                           .y = room,
+                                           .samples = run->input->samples,
+                                           .item = network_in_item(run->network)});
     return room;
 }
 
 void run_features_grad(const Run *run, const float *dfeatures, float *dx) {
-    fourier_grad(run->stream, (FourierGrad){.x = run->input->x,
-                                            .dy = dfeatures,
-                                            .dx = dx,
-                                            .samples = run->input->samples,
-                                            .item = network_in_item(run->network)});
+    fourier_grad(run->stream, (Fourier){.x = run->input->x,
+                                        .dy = dfeatures,
+                                        .dx = dx,
+                                        .samples = run->input->samples,
+                                        .item = network_in_item(run->network)});
 }
 
 void run_silu(const Run *run, float *x, float *y, int64_t n) {
@@ -347,14 +347,13 @@ void condition_forward(const Run *run, const Condition *condition) {
                        condition->time_hidden);
         run_linear(run, &conditioner->time_2, condition->time_hidden, condition->time_out);
     }
-    embed_forward(run->stream,
-                  (EmbedForward){.ids = input->label,
-                                 .table = run->memory->weights + conditioner->label_table,
-                                 .add = condition->time_out,
-                                 .y = condition->sum,
-                                 .rows = input->samples,
-                                 .width = width,
-                                 .add_rows = input->samples});
+    embed_forward(run->stream, (Embed){.ids = input->label,
+                                       .table = run->memory->weights + conditioner->label_table,
+                                       .add = condition->time_out,
+                                       .y = condition->sum,
+                                       .rows = input->samples,
+                                       .width = width,
+                                       .add_rows = input->samples});
     run_silu(run, condition->sum, condition->active, input->samples * width);
 }
 
@@ -372,13 +371,13 @@ void condition_backward(const Run *run, const Condition *condition) {
     int64_t width = run->network->config.width, n = input->samples * width;
     float *dsum = condition->dactive, *dhidden = condition->dpartial;
     multiply(run->stream, (Multiply){.x = condition->sum, .y = dsum, .n = n});
-    embed_grad(run->stream, (EmbedGrad){.ids = input->label,
-                                        .dy = dsum,
-                                        .dtable = run->grads + conditioner->label_table,
-                                        .rows = input->samples,
-                                        .width = width,
-                                        .entries = run->network->shape.classes + 1,
-                                        .accumulate = run->accumulate});
+    embed_grad(run->stream, (Embed){.ids = input->label,
+                                    .dy = dsum,
+                                    .dtable = run->grads + conditioner->label_table,
+                                    .rows = input->samples,
+                                    .width = width,
+                                    .entries = run->network->shape.classes + 1,
+                                    .accumulate = run->accumulate});
     if (!run->network->shape.time_input) return;
     run_linear_grad(run, &conditioner->time_2, dsum, condition->time_hidden, condition->time_slope,
                     dhidden);

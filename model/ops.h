@@ -129,39 +129,25 @@ static inline size_t attention_scratch_bytes(int64_t tokens) {
 // ---- inputs and outputs of a network ----------------------------------------------------------
 
 // y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added; ids NULL:
-// row r itself, and y may be `table`.
+// row r itself, and y may be `table`. Gradient: dtable[id] = the sum of dy[r] with ids[r] = id, in
+// row order; dtable [entries,width], `accumulate` as in LinearGrad.
 typedef struct {
     const int32_t *ids;
-    const float *table, *add;
-    float *y;
-    int64_t rows, width, add_rows;
-} EmbedForward;
-
-// dtable[id] = the sum of dy[r] with ids[r] = id, in row order; dtable [entries,width].
-// `accumulate` as in LinearGrad.
-typedef struct {
-    const int32_t *ids;
-    const float *dy;
-    float *dtable;
-    int64_t rows, width, entries;
+    const float *table, *add, *dy;
+    float *y, *dtable;
+    int64_t rows, width, add_rows, entries;
     bool accumulate;
-} EmbedGrad;
+} Embed;
 
 enum { FOURIER_PLANES = 5 };
 
-// y [samples,5,item] = x, sin(2 pi 64 x), cos(2 pi 64 x), and both of 128 x (VDM).
-typedef struct {
-    const float *x;
-    float *y;
-    int64_t samples, item;
-} FourierForward;
-
-// dx [samples,item] of dy [samples,5,item].
+// y [samples,5,item] = x, sin(2 pi 64 x), cos(2 pi 64 x), and both of 128 x (VDM). Gradient:
+// dx [samples,item] of dy.
 typedef struct {
     const float *x, *dy;
-    float *dx;
+    float *y, *dx;
     int64_t samples, item;
-} FourierGrad;
+} Fourier;
 
 // patch_forward: image [samples,channels,height,width] -> tokens [samples,
 // (height/patch)*(width/patch), channels*patch*patch], tokens row-major. Within a token the channel
@@ -276,6 +262,11 @@ typedef struct {
 // each be NULL. In the loss the decoder takes the normal distribution function as 1/(1 + exp(-2y)),
 // y = sqrt(2/pi) (x + 0.044715 x^3), and a mass of 1e-12 at least, as DDPM's code does; the error
 // is exact.
+//
+// gaussian_hat: target = x0_hat of x_t and out.
+//
+// gaussian_huber: of the distance between x0_hat and target, loss[s] = weight (sqrt(sum of squares
+// + std^2) - std), and its gradient in dout, or dout NULL.
 //
 // gaussian_prior: x_t = std * normal, keyed as eps: the start of a sampler.
 typedef struct {
@@ -484,10 +475,10 @@ typedef struct {
     X(residual_norm_grad, ResidualNorm, 14)                                                        \
     X(attention_forward, Attention, 5)                                                             \
     X(attention_grad, Attention, 5)                                                                \
-    X(embed_forward, EmbedForward, 4)                                                              \
-    X(embed_grad, EmbedGrad, 3)                                                                    \
-    X(fourier_forward, FourierForward, 2)                                                          \
-    X(fourier_grad, FourierGrad, 3)                                                                \
+    X(embed_forward, Embed, 6)                                                                     \
+    X(embed_grad, Embed, 6)                                                                        \
+    X(fourier_forward, Fourier, 4)                                                                 \
+    X(fourier_grad, Fourier, 4)                                                                    \
     X(patch_forward, Patches, 2)                                                                   \
     X(patch_back, Patches, 2)                                                                      \
     X(quantise, Quantise, 4)                                                                       \
@@ -497,6 +488,8 @@ typedef struct {
     X(logit, Logit, 2)                                                                             \
     X(gaussian_corrupt, Gaussian, 9)                                                               \
     X(gaussian_loss, Gaussian, 9)                                                                  \
+    X(gaussian_hat, Gaussian, 9)                                                                   \
+    X(gaussian_huber, Gaussian, 9)                                                                 \
     X(gaussian_terms, Gaussian, 9)                                                                 \
     X(schedule_grad, ScheduleGrad, 11)                                                             \
     X(gaussian_advance, GaussianAdvance, 4)                                                        \

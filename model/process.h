@@ -11,17 +11,19 @@
 #include "model/network.h"
 
 // Words that are "auto" are the system's own choice; docs/systems.md has the words of each system.
+// Numbers here and below are within the ranges of a run's keys (launch/run_config.c).
 typedef struct {
-    char name[20];     // the system: "ddpm", "multinomial", ... (process_names)
-    int32_t steps;     // T
-    char schedule[16]; // ddpm: "cosine", "linear"
-    char head[16];     // ddpm: what the network predicts: "eps", "x0", "v"
-    char variance[16]; // ddpm: "fixed-small", "fixed-large", "learned", "learned-range"
-    char loss[12];     // ddpm: "simple", "hybrid", "vlb"
-    char times[16];    // law of t in training: "uniform", "stratified", "importance", ...
-    int64_t batch;     // stratified: samples of a step, numbered batch step, batch step + 1, ...
-    float rate;        // binomial: share of ones that the noise ends at
-    int32_t unroll;    // sundae: passes of the loss
+    char name[20];       // the system: "ddpm", "multinomial", ... (process_names)
+    int32_t steps;       // T
+    char schedule[16];   // ddpm: "cosine", "linear"
+    char head[16];       // ddpm: what the network predicts: "eps", "x0", "v"
+    char variance[16];   // ddpm: "fixed-small", "fixed-large", "learned", "learned-range"
+    char loss[12];       // ddpm: "simple", "hybrid", "vlb"
+    char times[16];      // law of t in training: "uniform", "stratified", "importance", ...
+    int64_t batch;       // stratified: samples of a step, numbered batch step, batch step + 1, ...
+    int64_t train_steps; // consistency: of the whole training
+    float rate;          // binomial: share of ones that the noise ends at
+    int32_t unroll;      // sundae: passes of the loss
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
     float aux;         // vq, d3pm: weight of the cross-entropy of x_0; below 0: the system's own
@@ -76,6 +78,7 @@ typedef struct {
     double *slopes, *host_slopes, *room;
     int number;        // evaluations of the network before this one, from the same corruption
     RngKey unroll_key; // of the next
+    RngKey noise_key;  // of the corruption
 } Pass;
 
 // Fills `shape` from the data (tokens/channels/.../classes set by the caller) with what this
@@ -133,6 +136,7 @@ int64_t process_loss_items(const Process *process);
 // of this pass. More than 1 for unrolled systems.
 enum { PROCESS_PASSES_MOST = 8 };
 int process_passes(const Process *process);
+bool process_has_gradient(const Process *process, int number); // of pass 0, 1, ...
 void process_next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 void process_network_input(const Process *process, const Pass *pass, const GrainBatch *batch,
                            bool dropout_on, NetworkInput *out);

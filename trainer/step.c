@@ -62,6 +62,7 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
     for (int number = 0; number < process_passes(engine->process); ++number) {
         if (number > 0) process_next_pass(engine->process, stream, pass, t->grain_samples);
         network_forward(engine->network, stream, &memory, &input, pass->out);
+        if (!process_has_gradient(engine->process, number)) continue;
         process_loss(engine->process, stream, pass, t->grain_samples, true);
         for (int64_t i = 0; i < t->grain_samples; ++i) {
             if (t->context.drill != NULL) drill_sample(t, stream, batch, first + i, pass, i);

@@ -15,10 +15,7 @@ static const double pause_nap = 0.25, pause_tell = 60, pause_grace = 2;
 
 // ---- opening ----------------------------------------------------------------------------------
 
-static Status check_settings(const RunSettings *s, int world) {
-    FAIL_IF(s->train.batch % s->train.grains != 0, BAD_CONFIG,
-            "train.batch = %" PRId64 " is not a multiple of train.grains = %d", s->train.batch,
-            s->train.grains);
+static Status check_world(const RunSettings *s, int world) {
     FAIL_IF(world > s->train.grains, BAD_CONFIG,
             "%d ranks are more than train.grains = %d can feed: start at most %d ranks, or raise"
             " train.grains for a new run",
@@ -167,7 +164,7 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
 }
 
 static Status open_all(Trainer *t) {
-    TRY(check_settings(&t->settings, comm_world(t->context.comm)));
+    TRY(check_world(&t->settings, comm_world(t->context.comm)));
     TRY(on_rank_0(t, prepare_folder));
     TRY(open_data(t));
     TRY(open_engine(t));

@@ -7,41 +7,39 @@
 // told.
 #include <math.h>
 
-#include "model/process/family_gaussian.h"
+#include "model/process/edm.h"
 
-static const double sigma_min = 0.002, sigma_max = 80, log_mean = -1.2, log_std = 1.2, rho = 7;
-// The time at which the bound reads x_0 off: sigma_min, as the last step of a sampler.
-#define EDM_FIRST 1e-9
+static const double rho = 7;
 
 // Of images in [-1,1] theirs; other data are meant to have variance 1 (process.data_std).
-static double sigma_data(const Process *process) {
+double edm_sigma_data(const Process *process) {
     return process->image ? 0.5 : 1;
 }
 
-static double sigma_at(double t) {
-    return sigma_min * pow(sigma_max / sigma_min, t);
+double edm_sigma(double t) {
+    return EDM_LEAST * pow(EDM_MOST / EDM_LEAST, t);
 }
 
 static double time_of(double sigma) {
-    return log(sigma / sigma_min) / log(sigma_max / sigma_min);
+    return log(sigma / EDM_LEAST) / log(EDM_MOST / EDM_LEAST);
 }
 
 // ---- times ------------------------------------------------------------------------------------
 
-static double below(double t) { // of the normal law of ln sigma
-    return 0.5 * erfc((log_mean - log(sigma_at(t))) / (log_std * M_SQRT2));
+static double below(const ProcessSystem *system, double t) { // of the normal law of ln sigma
+    return 0.5 * erfc((system->log_mean - log(edm_sigma(t))) / (system->log_std * M_SQRT2));
 }
 
-// Without the 1.6e-5 of the law that lie outside.
-static double distribution(double t) {
-    return (below(t) - below(0)) / (below(1) - below(0));
+double edm_distribution(const ProcessSystem *system, double t) {
+    double first = below(system, 0);
+    return (below(system, t) - first) / (below(system, 1) - first);
 }
 
-static double quantile(double point) {
+double edm_quantile(const ProcessSystem *system, double point) {
     double low = 0, high = 1;
     for (int i = 0; i < 54; ++i) {
         double middle = 0.5 * (low + high);
-        if (distribution(middle) < point)
+        if (edm_distribution(system, middle) < point)
             low = middle;
         else
             high = middle;
@@ -50,24 +48,24 @@ static double quantile(double point) {
 }
 
 // Eq. 5: of a sampler's steps.
-static double grid(double share) {
-    double first = pow(sigma_max, 1 / rho), last = pow(sigma_min, 1 / rho);
+double edm_grid(double share) {
+    double first = pow(EDM_MOST, 1 / rho), last = pow(EDM_LEAST, 1 / rho);
     return fmax(time_of(pow(first + share * (last - first), rho)), 2 * EDM_FIRST);
 }
 
 // ---- numbers ----------------------------------------------------------------------------------
 
-static GaussianPoint point(const Process *process, double t) {
-    double s = sigma_at(t), data = sigma_data(process), keep = 1 / (s * s + data * data);
-    double grows = s * log(sigma_max / sigma_min) * keep * sqrt(keep); // d s/dt / (...)^1.5
+GaussianPoint edm_point(const Process *process, double t) {
+    double s = edm_sigma(t), data = edm_sigma_data(process), keep = 1 / (s * s + data * data);
+    double grows = s * log(EDM_MOST / EDM_LEAST) * keep * sqrt(keep); // d s/dt / (...)^1.5
     return (GaussianPoint){keep, s * s * keep, -s * grows, data * data * grows};
 }
 
-static double start(const Process *process) {
-    return sqrt(point(process, 1).noise);
+double edm_start(const Process *process) {
+    return sqrt(edm_point(process, 1).noise);
 }
 
-static const GaussianSystem own = {.point = point, .start = start, .straight = true};
+static const GaussianSystem own = {.point = edm_point, .start = edm_start, .straight = true};
 
 const ProcessSystem system_edm = {
     .name = "edm",
@@ -80,9 +78,11 @@ const ProcessSystem system_edm = {
     .begin = EDM_FIRST,
     .end = 1,
     .sample_end = 2 * EDM_FIRST,
-    .grid = grid,
-    .quantile = quantile,
-    .distribution = distribution,
+    .grid = edm_grid,
+    .quantile = edm_quantile,
+    .distribution = edm_distribution,
+    .log_mean = -1.2,
+    .log_std = 1.2,
     .prior = gaussian_prior_nats,
     .own = &own,
 };

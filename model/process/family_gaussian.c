@@ -180,10 +180,27 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
     Gaussian args = args_of(process, pass, samples, (RngKey){0});
     args.dout = gradient ? pass->dout : NULL;
     args.loss = pass->loss;
-    if (word_is(process->config.loss, "hybrid") || word_is(process->config.loss, "vlb"))
+    args.std = (float)(0.00054 * sqrt((double)process->items)); // iCT's c
+    if (process->system->pairs)
+        gaussian_huber(stream, args);
+    else if (word_is(process->config.loss, "hybrid") || word_is(process->config.loss, "vlb"))
         gaussian_terms(stream, args);
     else // squares alone
         gaussian_loss(stream, args);
+}
+
+// Of a pair: what is said of the lower level is the target at the upper, which has the same noise.
+static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples,
+                      RngKey key) {
+    (void)key;
+    Gaussian args = args_of(process, pass, samples, pass->noise_key);
+    gaussian_hat(stream, args);
+    stream_upload(stream, pass->level, (GaussianLevel *)pass->host_level + pass->capacity,
+                  (size_t)samples * sizeof(GaussianLevel));
+    stream_upload(stream, pass->time, pass->host_time + pass->capacity * TIME_FEATURES,
+                  (size_t)samples * TIME_FEATURES * sizeof *pass->time);
+    args.target = NULL;
+    gaussian_corrupt(stream, args);
 }
 
 static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
@@ -289,7 +306,7 @@ Status process_elbo_check(const Process *process) {
 }
 
 double process_elbo_time(const Process *process, double point, double *weight) {
-    double t = process->system->quantile(point);
+    double t = process->system->quantile(process->system, point);
     *weight = 1 / process->system->density(t);
     return t;
 }
@@ -374,6 +391,8 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
         double by_x = sqrt(fmax(to.noise - std * std, 0) / at.noise);
         return (GaussianStep){by_x, sqrt(to.keep) - by_x * sqrt(at.keep), .std = std};
     }
+    if (word_is(config->solver, "consistency"))
+        return (GaussianStep){.by_x0 = sqrt(to.keep), .std = sqrt(to.noise)};
     if (s > 0 && (word_is(config->solver, "em") || word_is(config->solver, "pc")))
         return em_step(process, (double)config->lambda, t, s);
     GaussianStep step = {
@@ -515,6 +534,7 @@ const ProcessFamily family_gaussian = {
     .corrupt = corrupt,
     .loss = loss,
     .bound_terms = bound_terms,
+    .next_pass = next_pass,
     .begin = begin,
     .advance = advance,
 };

@@ -34,7 +34,7 @@ static size_t place_device(const Process *process, const Network *network, Pass 
 
 static size_t place_host(const Process *process, Pass *pass, void *memory) {
     Bump bump = {.base = memory};
-    int64_t n = pass->capacity;
+    int64_t n = pass->capacity * (process->system->pairs ? 2 : 1); // the upper levels behind
     pass->host_level = bump_take(&bump, n, process->system->family->level_bytes);
     pass->host_time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->host_time);
     pass->host_label = bump_take(&bump, n, sizeof *pass->host_label);
@@ -70,7 +70,7 @@ static int32_t draw_label(const Process *process, const GrainBatch *batch, int64
     return dropped ? process->null_label : batch->label[i];
 }
 
-// Sample i of the grain at time t, into the host rows.
+// Row i of the host rows, at time t.
 static void fill_row(const Process *process, const Network *network, Pass *pass,
                      const GrainBatch *batch, int64_t i, double time, double scale) {
     const ProcessFamily *family = process->system->family;
@@ -83,6 +83,19 @@ static void fill_row(const Process *process, const Network *network, Pass *pass,
     if (process->own_count > 0)
         learned_level(process, (const float *)batch->x_0 + i * process->items,
                       level + (size_t)i * family->level_bytes);
+}
+
+// Sample i of the grain at time t. Of a pair the lower level comes first, and counts nothing; the
+// loss is the mean over two passes.
+static void fill_rows(const Process *process, const Network *network, Pass *pass,
+                      const GrainBatch *batch, int64_t i, double t, double scale, int cells) {
+    double lower = t, upper;
+    if (process->system->pairs) {
+        scale *= 2 * consistency_cell(t, cells, &lower, &upper);
+        fill_row(process, network, pass, batch, pass->capacity + i, upper, scale);
+        scale = 0;
+    }
+    fill_row(process, network, pass, batch, i, lower, scale);
 }
 
 // Data in device memory become what the process sees.
@@ -115,6 +128,7 @@ static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pas
     stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
     rescale_data(process, stream, pass, batch->samples, dequantise);
     pass->number = 0;
+    pass->noise_key = key;
     process->system->family->corrupt(process, stream, pass, batch->samples, key);
 }
 
@@ -125,7 +139,8 @@ void process_corrupt(const Process *process, const Network *network, Stream *str
         double scale;
         double t =
             process_draw_weighted(process, batch->seed, batch->step, batch->sample[i], &scale);
-        fill_row(process, network, pass, batch, i, t, scale);
+        fill_rows(process, network, pass, batch, i, t, scale,
+                  consistency_cells(process, batch->step));
         pass->host_label[i] = draw_label(process, batch, i);
         if (process->own_count > 0)
             learned_row(process, network, t, (const float *)batch->x_0 + i * process->items,
@@ -143,7 +158,7 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
                         const GrainBatch *batch, const double *time, uint64_t draw) {
     REQUIRE(batch->samples <= pass->capacity);
     for (int64_t i = 0; i < batch->samples; ++i) {
-        fill_row(process, network, pass, batch, i, time[i], 1);
+        fill_rows(process, network, pass, batch, i, time[i], 1, CONSISTENCY_CELLS_MOST);
         pass->host_label[i] = batch->label[i];
     }
     pass->unroll_key = rng_key(batch->seed, RNG_EVAL_UNROLL, draw);
@@ -172,7 +187,11 @@ void process_loss(const Process *process, Stream *stream, Pass *pass, int64_t sa
 }
 
 int process_passes(const Process *process) {
-    return process->system->unrolled ? process->config.unroll : 1;
+    return process->system->unrolled ? process->config.unroll : process->system->pairs ? 2 : 1;
+}
+
+bool process_has_gradient(const Process *process, int number) {
+    return !process->system->pairs || number == 1;
 }
 
 void process_next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples) {

@@ -19,6 +19,7 @@ static const ProcessSystem *const systems[] = {
     &system_vdm,
     &system_flow,
     &system_edm,
+    &system_consistency,
     &system_autoencoder,
     &system_classifier,
     &system_multinomial,
@@ -109,12 +110,6 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
     FAIL_IF(config->dequantise && !image, BAD_CONFIG,
             "process.dequantise is on, but the data are no images with levels; leave it away");
-    FAIL_IF(
-        !(config->data_std >= 0) || !isfinite(config->data_std + config->data_mean), BAD_CONFIG,
-        "process.data_mean and data_std are %g and %g; choose finite numbers, the second above 0",
-        (double)config->data_mean, (double)config->data_std);
-    FAIL_IF(!(config->label_drop >= 0 && config->label_drop <= 1), BAD_CONFIG,
-            "process.label_drop is %g; choose 0 to 1", (double)config->label_drop);
     TRY(logit_check(config));
     FAIL_IF(word_is(config->times, "stratified") && config->batch < 1, BAD_CONFIG,
             "process.times is \"stratified\", over the samples of a step, but the batch is %lld",
@@ -221,7 +216,8 @@ int process_steps(const Process *process) {
 }
 
 const char *process_bound_unit(const Process *process) {
-    if (process->system->unrolled || process->system->classifier) return NULL;
+    const ProcessSystem *system = process->system;
+    if (system->unrolled || system->pairs || system->classifier) return NULL;
     return process_is_tokens(process) ? "bits_per_token" : "bits_per_dim";
 }
 
@@ -266,17 +262,10 @@ double process_null_nats(const Process *process, const void *x_0_host) {
 double process_bound_time(const Process *process, double point, double *weight) {
     if (is_continuous(process->system))
         return process->system->family->bound_time(process, point, weight);
-    int steps = process->config.steps, low = 2, high = steps;
+    int steps = process->config.steps;
     *weight = 0;
     if (steps == 1) return 1;
-    double u = point * process->proposal[steps];
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (process->proposal[middle] > u)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    *weight = 1 / proposal(process, low);
-    return low;
+    int t = first_above(process->proposal, 2, steps, point * process->proposal[steps]);
+    *weight = 1 / proposal(process, t);
+    return t;
 }

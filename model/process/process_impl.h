@@ -21,6 +21,7 @@ typedef struct {
 } ProcessChoices;
 
 typedef struct ProcessFamily ProcessFamily;
+typedef struct ProcessSystem ProcessSystem;
 
 // One evaluation of the network in a sampler run, and what follows from it.
 typedef enum {
@@ -37,7 +38,7 @@ typedef struct {
 } SamplerStep;
 
 // A system. Numbers are float64 and about one time.
-typedef struct {
+struct ProcessSystem {
     const char *name;
     const ProcessFamily *family;
     ProcessChoices choices;
@@ -48,14 +49,16 @@ typedef struct {
     double (*grid)(double share); // the way of a sampler from end to sample_end; NULL: even
     // The law of the time "debiased" or "lognormal" that training may draw from in continuous time:
     // the time at a point of (0,1), the point of a time, and its density. NULL: there is none.
-    double (*quantile)(double point);
-    double (*distribution)(double t);
+    double (*quantile)(const ProcessSystem *system, double point);
+    double (*distribution)(const ProcessSystem *system, double t);
     double (*density)(double t);
-    bool one_step;      // a reverse step is known between neighbouring times only
-    bool timeless;      // the network is told no time
-    bool unrolled;      // several passes make a loss; there is no likelihood
-    bool autoencoder;   // the network answers through codes
-    bool classifier;    // of the data's labels: nothing is drawn, and there is no likelihood
+    double log_mean, log_std; // of the law of ln sigma
+    bool one_step;            // a reverse step is known between neighbouring times only
+    bool timeless;            // the network is told no time
+    bool unrolled;            // several passes make a loss; there is no likelihood
+    bool pairs;               // a loss between two levels of the same noise; there is no likelihood
+    bool autoencoder;         // the network answers through codes
+    bool classifier;          // of the data's labels: nothing is drawn, and there is no likelihood
     bool level_centers; // images: levels are (v + 1/2)/128 - 1, a width from the outer two to +-1
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
@@ -65,7 +68,7 @@ typedef struct {
     double (*prior)(const Process *process, const void *x_0);
     double (*null_nats)(const Process *process, const void *x_0); // NULL: no null model
     const void *own; // what the family asks: GaussianSystem, CategoricalSystem
-} ProcessSystem;
+};
 
 // The tensor work of a family.
 struct ProcessFamily {
@@ -95,7 +98,8 @@ struct ProcessFamily {
 extern const ProcessFamily family_gaussian, family_categorical;
 
 extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
-    system_variational_sde, system_vdm, system_autoencoder, system_flow, system_edm;
+    system_variational_sde, system_vdm, system_autoencoder, system_flow, system_edm,
+    system_consistency;
 extern const ProcessSystem system_classifier;
 extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
     system_vq, system_d3pm, system_mdlm, system_sedd, system_discrete_flow;
@@ -149,6 +153,18 @@ static inline bool word_is(const char *text, const char *choice) {
     return strcmp(text, choice) == 0;
 }
 
+// The first of low..high whose sum, which rises, is above the goal; else the last.
+static inline int first_above(const double *sum, int low, int high, double goal) {
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (sum[middle] > goal)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
 // Checks the word of a key against the choices, "eps, x0, v", and puts the first in the place of
 // "auto". choices NULL: the key says nothing to the system. Errors: BAD_CONFIG.
 Status process_resolve_choice(const char *system, const char *key, const char *choices, char *word,
@@ -179,6 +195,14 @@ void learned_level(const Process *process, const float *x_0, void *row);
 // The slopes of ScheduleGrad of one sample at time t.
 void learned_row(const Process *process, const Network *network, double t, const float *x_0,
                  double *row);
+
+// ---- consistency.c ----------------------------------------------------------------------------
+
+// Cells of the grid in a step of training; the two times of the one that t lies in, and the weight
+// of its loss.
+int consistency_cells(const Process *process, uint64_t step);
+double consistency_cell(double t, int cells, double *lower, double *upper);
+enum { CONSISTENCY_CELLS_MOST = 1280 };
 
 // ---- times.c ----------------------------------------------------------------------------------
 

@@ -4,26 +4,8 @@
 
 #include "model/process/process_impl.h"
 
-// Time i of n kept ones, rising from i = 0. DDIM's own grid begins at 1 and ends T/n short of T;
-// the others include both ends, as improved DDPM's respacing does.
 static bool is_multistep(const Sampler *sampler) {
     return strncmp(sampler->config.solver, "dpm-", 4) == 0;
-}
-
-static int kept_time(const char *solver, int steps, int n, int i) {
-    if (word_is(solver, "ddim")) return 1 + (int)((int64_t)i * steps / n);
-    if (n == 1) return steps;
-    return 1 + (int)llround((double)i * (steps - 1) / (n - 1));
-}
-
-static void plan_discrete(Sampler *sampler) {
-    int steps = sampler->process->config.steps, n = sampler->steps;
-    for (int i = 0; i < n; ++i) {
-        SamplerStep *step = &sampler->step[n - 1 - i];
-        step->time = kept_time(sampler->config.solver, steps, n, i);
-        step->to = i > 0 ? sampler->step[n - i].time : 0;
-        if (is_multistep(sampler)) step->kind = STEP_MULTI;
-    }
 }
 
 // The times of a walk from `end` to sample_end, even or as the system or the solver has them.
@@ -59,14 +41,25 @@ static void plan_continuous(Sampler *sampler) {
         (SamplerStep){STEP_SOLVER, time_at(sampler, whole > 0 ? 1 : 0), 0};
 }
 
-// Symbols in continuous time: even steps to the data. Unrolled, argmax takes two evaluations for a
-// step, and the times say nothing.
-static void plan_symbols(Sampler *sampler) {
-    bool pairs = word_is(sampler->config.solver, "argmax");
-    double n = sampler->steps;
+// The time that step i begins at, of those that are kept where time is discrete: DDIM's own begin
+// at 1 and end T/n short of T; the others include both, as improved DDPM's respacing does.
+static double plain_time(const Sampler *sampler, int i) {
+    int steps = sampler->process->config.steps, n = sampler->steps, left = n - 1 - i;
+    if (is_continuous(sampler->process->system)) return time_at(sampler, (double)i / n);
+    if (word_is(sampler->config.solver, "ddim")) return 1 + (int)((int64_t)left * steps / n);
+    return n == 1 ? steps : 1 + (int)llround((double)left * (steps - 1) / (n - 1));
+}
+
+// Steps from one time to the next, the last to the data. Unrolled, argmax takes two evaluations for
+// a step, and the times say nothing.
+static void plan_plain(Sampler *sampler) {
+    bool pairs = word_is(sampler->config.solver, "argmax"), multi = is_multistep(sampler);
     for (int i = 0; i < sampler->steps; ++i)
-        sampler->step[i] = (SamplerStep){pairs && i % 2 == 1 ? STEP_UNROLLED : STEP_SOLVER,
-                                         1 - i / n, 1 - (i + 1) / n};
+        sampler->step[i] = (SamplerStep){pairs && i % 2 == 1 ? STEP_UNROLLED
+                                         : multi             ? STEP_MULTI
+                                                             : STEP_SOLVER,
+                                         plain_time(sampler, i),
+                                         i + 1 < sampler->steps ? plain_time(sampler, i + 1) : 0};
 }
 
 Status sampler_open(const Process *process, const SamplerConfig *given, Sampler **out) {
@@ -90,35 +83,20 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             "sampler.steps is %d; %s diffusion knows steps between neighbouring times only: choose"
             " 0 for all of them",
             config.steps, system->name);
-    FAIL_IF(!isfinite(config.guidance), BAD_CONFIG, "sampler.guidance is not a finite number");
-    FAIL_IF(!(config.eta >= 0 && config.eta <= 1), BAD_CONFIG,
-            "sampler.eta is %g; choose 0 (deterministic) to 1 (ancestral)", (double)config.eta);
-    bool warm = system->unrolled || word_is(config.solver, "remask");
-    FAIL_IF(warm && !(config.temperature > 0), BAD_CONFIG,
-            "sampler.temperature is %g; choose a number above 0", (double)config.temperature);
-    FAIL_IF(!(config.lambda >= 0 && config.lambda <= 1), BAD_CONFIG,
-            "sampler.lambda is %g; choose 0 (the reverse SDE) to 1 (the ODE)",
-            (double)config.lambda);
     FAIL_IF(config.lambda > 0 && !word_is(config.solver, "em"), BAD_CONFIG,
             "sampler.lambda is %g, which is for sampler.solver: em", (double)config.lambda);
-    FAIL_IF(!(config.truncation >= 0 && config.truncation <= 1), BAD_CONFIG,
-            "sampler.truncation is %g; choose above 0 to 1 (none)", (double)config.truncation);
     FAIL_IF(config.truncation > 0 && config.truncation < 1 && !process_is_tokens(process),
             BAD_CONFIG, "sampler.truncation is for symbols, and says nothing to %s; leave it away",
             system->name);
-    FAIL_IF(!(config.purity >= 0) || !isfinite(config.purity), BAD_CONFIG,
-            "sampler.purity is %g; choose a finite number from 0 (none)", (double)config.purity);
     FAIL_IF(config.purity > 0 && !word_is(config.solver, "purity"), BAD_CONFIG,
             "sampler.purity is for sampler.solver = purity; choose that, or leave it away");
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};
-    if (!is_continuous(system))
-        plan_discrete(sampler);
-    else if (process_is_tokens(process))
-        plan_symbols(sampler);
-    else
+    if (is_continuous(system) && !process_is_tokens(process) && !system->pairs)
         plan_continuous(sampler);
+    else
+        plan_plain(sampler);
     *out = sampler;
     return STATUS_OK;
 }

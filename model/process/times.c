@@ -117,14 +117,7 @@ int time_law_draw(const TimeLaw *law, double u, double *scale) {
     *scale = 1;
     if (!law->warm) return law->first + (int)floor(u * law->count);
     double total = law->cumulative[law->count - 1], goal = u * total;
-    int low = 0, high = law->count - 1;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (law->cumulative[middle] > goal)
-            high = middle;
-        else
-            low = middle + 1;
-    }
+    int low = first_above(law->cumulative, 0, law->count - 1, goal);
     double mass = law->cumulative[low] - (low > 0 ? law->cumulative[low - 1] : 0);
     *scale = total / (mass * law->count);
     return law->first + low;
@@ -192,7 +185,7 @@ static bool has_own_law(const Process *process) {
 
 double process_time_at(const Process *process, double point) {
     const ProcessSystem *system = process->system;
-    if (has_own_law(process)) return system->quantile(point);
+    if (has_own_law(process)) return system->quantile(system, point);
     if (process->grid > 0) return fmax(1, ceil(point * process->grid)) / process->grid;
     if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
@@ -200,7 +193,7 @@ double process_time_at(const Process *process, double point) {
 
 double process_time_point(const Process *process, double time) {
     const ProcessSystem *system = process->system;
-    if (has_own_law(process)) return system->distribution(time);
+    if (has_own_law(process)) return system->distribution(system, time);
     if (is_continuous(system)) return (time - system->begin) / (system->end - system->begin);
     return (time - process->law->first) / process->law->count;
 }

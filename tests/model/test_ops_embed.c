@@ -11,34 +11,34 @@ typedef struct {
 
 static void call_embed_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const TableShape *s = shape;
-    embed_forward(stream, (EmbedForward){.ids = b[0].device,
-                                         .table = b[1].device,
-                                         .add = b[2].device,
-                                         .y = b[3].device,
-                                         .rows = s->rows,
-                                         .width = s->width,
-                                         .add_rows = s->add_rows});
+    embed_forward(stream, (Embed){.ids = b[0].device,
+                                  .table = b[1].device,
+                                  .add = b[2].device,
+                                  .y = b[3].device,
+                                  .rows = s->rows,
+                                  .width = s->width,
+                                  .add_rows = s->add_rows});
 }
 
 static void call_embed_grad(Stream *stream, OpBuffer *b, const void *shape) {
     const TableShape *s = shape;
-    embed_grad(stream, (EmbedGrad){.ids = b[0].device,
-                                   .dy = b[1].device,
-                                   .dtable = b[2].device,
-                                   .rows = s->rows,
-                                   .width = s->width,
-                                   .entries = s->entries,
-                                   .accumulate = s->accumulate});
+    embed_grad(stream, (Embed){.ids = b[0].device,
+                               .dy = b[1].device,
+                               .dtable = b[2].device,
+                               .rows = s->rows,
+                               .width = s->width,
+                               .entries = s->entries,
+                               .accumulate = s->accumulate});
 }
 
 static void call_add_rows(Stream *stream, OpBuffer *b, const void *shape) {
     const TableShape *s = shape;
-    embed_forward(stream, (EmbedForward){.table = s->in_place ? b[2].device : b[0].device,
-                                         .add = b[1].device,
-                                         .y = b[2].device,
-                                         .rows = s->rows,
-                                         .width = s->width,
-                                         .add_rows = s->add_rows});
+    embed_forward(stream, (Embed){.table = s->in_place ? b[2].device : b[0].device,
+                                  .add = b[1].device,
+                                  .y = b[2].device,
+                                  .rows = s->rows,
+                                  .width = s->width,
+                                  .add_rows = s->add_rows});
 }
 
 static int32_t *some_ids(const TableShape *s) {

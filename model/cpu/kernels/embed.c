@@ -9,7 +9,7 @@ static void row_add(const float *x, const float *restrict add, float *y, int64_t
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] + add[i];
 }
 
-void CPU_KERNEL(embed_forward)(Stream *stream, const EmbedForward *args) {
+void CPU_KERNEL(embed_forward)(Stream *stream, const Embed *args) {
     (void)stream;
     int64_t width = args->width;
     for (int64_t r = 0; r < args->rows; ++r) {
@@ -21,7 +21,7 @@ void CPU_KERNEL(embed_forward)(Stream *stream, const EmbedForward *args) {
     }
 }
 
-void CPU_KERNEL(embed_grad)(Stream *stream, const EmbedGrad *args) {
+void CPU_KERNEL(embed_grad)(Stream *stream, const Embed *args) {
     int64_t width = args->width, size = args->entries * width;
     float *sum = args->accumulate ? cpu_scratch(stream, grad_scratch_bytes(size)) : args->dtable;
     memset(sum, 0, (size_t)size * sizeof *sum);

@@ -20,7 +20,7 @@ static Turn turn(double u) {
     return (Turn){sign * a * sine, sign * cosine};
 }
 
-void CPU_KERNEL(fourier_forward)(Stream *stream, const FourierForward *args) {
+void CPU_KERNEL(fourier_forward)(Stream *stream, const Fourier *args) {
     (void)stream;
     int64_t n = args->item;
     for (int64_t s = 0; s < args->samples; ++s)
@@ -33,7 +33,7 @@ void CPU_KERNEL(fourier_forward)(Stream *stream, const FourierForward *args) {
         }
 }
 
-void CPU_KERNEL(fourier_grad)(Stream *stream, const FourierGrad *args) {
+void CPU_KERNEL(fourier_grad)(Stream *stream, const Fourier *args) {
     (void)stream;
     const double rate = 64.0 * 6.283185307179586;
     int64_t n = args->item;

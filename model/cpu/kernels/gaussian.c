@@ -146,6 +146,51 @@ static double exp_any(double x) {
     return exp_f64(x > 700.0 ? 700.0 : x);
 }
 
+// x0_hat of a chunk.
+static void chunk_hat(const Gaussian *args, int64_t s, int64_t e, int64_t n,
+                      float hat[NOISE_CHUNK]) {
+    float out[NOISE_CHUNK];
+    const GaussianLevel level = args->level[s];
+    chunk_load(hat, args->x_t + s * args->item + e, n);
+    chunk_load(out, args->out + s * args->item + e, n);
+    for (int i = 0; i < NOISE_CHUNK; ++i)
+        hat[i] = fmaf(level.hat_out, out[i], level.hat_x * hat[i]);
+}
+
+void CPU_KERNEL(gaussian_hat)(Stream *stream, const Gaussian *args) {
+    (void)stream;
+    float hat[NOISE_CHUNK];
+    for (int64_t s = 0; s < args->samples; ++s)
+        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+            int64_t n = chunk_size(args->item, e);
+            chunk_hat(args, s, e, n, hat);
+            memcpy(args->target + s * args->item + e, hat, (size_t)n * sizeof *hat);
+        }
+}
+
+void CPU_KERNEL(gaussian_huber)(Stream *stream, const Gaussian *args) {
+    (void)stream;
+    float gap[NOISE_CHUNK], target[NOISE_CHUNK];
+    for (int64_t s = 0; s < args->samples; ++s) {
+        double lane[F64_LANES] = {0}, c = (double)args->std, weight = (double)args->level[s].weight;
+        double root = 1;
+        for (int again = 0; again < 1 + (args->dout != NULL); ++again) {
+            for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+                int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+                chunk_hat(args, s, e, n, gap);
+                chunk_load(target, args->target + at, n);
+                for (int i = 0; i < NOISE_CHUNK; ++i) gap[i] -= target[i];
+                if (again == 0) square_add(lane, gap);
+                float slope = (float)(weight * (double)args->level[s].hat_out / root);
+                for (int i = 0; i < NOISE_CHUNK; ++i) gap[i] *= slope;
+                if (again == 1) memcpy(args->dout + at, gap, (size_t)n * sizeof *gap);
+            }
+            root = sqrt(f64_fold(lane) + c * c);
+        }
+        args->loss[s] = (float)(weight * (root - c));
+    }
+}
+
 // The normal distribution function as in gaussian_terms: its argument of the logistic function, the
 // value, and its slope.
 typedef struct {
