@@ -43,7 +43,7 @@ static void take_best(const Engine *engine, int32_t *drawn, int64_t count, int c
 }
 
 Status candidates_check(const Process *process) {
-    FAIL_IF(process_bound_unit(process) != NULL, BAD_USAGE,
+    FAIL_IF(process_bound_unit(process) != NULL || !process_is_tokens(process), BAD_USAGE,
             "--candidates: the model's own cross entropy ranks them, which is for sundae alone");
     return STATUS_OK;
 }

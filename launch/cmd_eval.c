@@ -90,12 +90,14 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
             -bound->bits, bound->null_bits - bound->bits, bound->null_bits);
 }
 
-// Of a system without a likelihood: the cross entropy of each pass, and no word of bits.
-static void print_guesses(const EvalCommand *command, const HeldOutLoss *loss, double seconds) {
+// Of a system without a likelihood: the loss, of symbols by pass, and no word of bits.
+static void print_loss(const EvalCommand *command, const HeldOutLoss *loss, double seconds) {
     int passes = process_passes(command->trained.engine.process);
     long long step = (long long)command->trained.step, count = (long long)loss->samples;
+    bool tokens = process_is_tokens(command->trained.engine.process);
+    if (!tokens) passes = 0;
     if (command->json) {
-        printf("{\"cross_entropy\": %.9g, \"passes\": [", loss->loss);
+        printf("{\"%s\": %.9g, \"passes\": [", tokens ? "cross_entropy" : "loss", loss->loss);
         for (int i = 0; i < passes; ++i) printf("%s%.9g", i > 0 ? ", " : "", loss->pass_loss[i]);
         printf("], \"count\": %lld, \"split\": \"%s\", \"step\": %lld, \"average\": %d,"
                " \"draws\": %lld}\n",
@@ -103,7 +105,8 @@ static void print_guesses(const EvalCommand *command, const HeldOutLoss *loss, d
                (long long)command->draws);
         return;
     }
-    printf("cross entropy %.4f nats a token, by pass:", loss->loss);
+    printf(tokens ? "cross entropy %.4f nats a token, by pass:" : "loss %.5g a dimension",
+           loss->loss);
     for (int i = 0; i < passes; ++i) printf(" %.4f", loss->pass_loss[i]);
     printf(" (%lld samples of split %s, step %lld, average %d, %lld draws each, %.1f s)\n"
            "This system has no likelihood: the figures compare with those of its like alone.\n",
@@ -154,7 +157,7 @@ static Status run(void *context, Comm *comm) {
     if (process_bound_unit(trained->engine.process) == NULL && !command->config.backward) {
         HeldOutLoss loss;
         TRY(evaluate_loss(&trained->engine, comm, &request, &loss));
-        if (comm_rank(comm) == 0) print_guesses(command, &loss, clock_now() - started);
+        if (comm_rank(comm) == 0) print_loss(command, &loss, clock_now() - started);
         return STATUS_OK;
     }
     TRY((command->flow > 0   ? likelihood_flow

@@ -69,9 +69,10 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
             if (batch->left_out[first + i] || (only >= 0 && i != only))
                 process_leave_out(engine->network, stream, pass, i);
         }
-        network_backward(engine->network, stream, &memory, &input, pass->dout, grads,
-                         add || number > 0, pass->dx);
-        process_learn(engine->process, stream, pass, t->grain_samples, grads, add || number > 0);
+        network_backward(engine->network, stream, &memory, &input, pass->dout, grads, add,
+                         pass->dx);
+        process_learn(engine->process, stream, pass, t->grain_samples, grads, add);
+        add = true;
     }
     stream_download(stream, t->host_loss + first, pass->loss,
                     (size_t)t->grain_samples * sizeof(float));

@@ -66,6 +66,12 @@ for name in flow edm; do
         "${small_batch[@]}" model.width=32 process.name=$name process.schedule=auto \
         sampler.solver=dpm-2m sampler.steps=9
 done
+system consistency loss "$root/configs/swiss-roll-score-sde.yaml" data.path="$work/points" \
+    "${small_batch[@]}" model.width=32 process.name=consistency process.schedule=auto \
+    sampler.solver=auto sampler.steps=2
+run 0 0 eval "$work/consistency" --limit 4
+said "^loss [0-9.]* a dimension" "the loss"
+said "no likelihood" "that there is none"
 for loss in continuous discrete; do
     system "vdm $loss" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
