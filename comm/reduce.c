@@ -288,11 +288,11 @@ static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
                           (size_t)(others * length(mine)) * sizeof(float));
         for (int i = 0; i < reducer->additions; ++i) {
             Addition add = reducer->addition[i];
-            axpby(stream, (Axpby){.x = node_sum(reducer, flight, mine, add.x),
-                                  .y = node_sum(reducer, flight, mine, add.y),
-                                  .n = length(mine),
-                                  .a = 1,
-                                  .b = 1});
+            axpby(stream, (Elementwise){.x = node_sum(reducer, flight, mine, add.x),
+                                        .y = node_sum(reducer, flight, mine, add.y),
+                                        .n = length(mine),
+                                        .a = 1,
+                                        .b = 1});
         }
         TRY(stream_wait(stream));
     }

@@ -65,11 +65,11 @@ static Status all_reduce(Rig *rig) {
 static Status merge(Rig *rig) {
     Stream *stream = rig->bench->engine->lane[0].stream;
     int64_t n = rig->bench->engine->params.size;
-    axpby(stream, (Axpby){.x = (float *)rig->memory + rig->covers * n,
-                          .y = rig->cover[0],
-                          .n = n,
-                          .a = 1,
-                          .b = 1});
+    axpby(stream, (Elementwise){.x = (float *)rig->memory + rig->covers * n,
+                                .y = rig->cover[0],
+                                .n = n,
+                                .a = 1,
+                                .b = 1});
     return stream_wait(stream);
 }
 

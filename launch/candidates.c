@@ -19,10 +19,7 @@ static Status rank_round(Engine *engine, const int32_t *drawn, int64_t first, in
                             .sample = pass->host_sample};
         // At the first time nothing is replaced.
         process_corrupt_at(engine->process, engine->network, lane->stream, pass, &batch, time, 0);
-        NetworkInput input;
-        process_network_input(engine->process, pass, &batch, false, &input);
-        NetworkMemory memory = engine_memory(engine, i);
-        network_forward(engine->network, lane->stream, &memory, &input, pass->out);
+        engine_forward(engine, i, batch.samples, pass->out);
         process_loss(engine->process, lane->stream, pass, batch.samples, false);
         stream_download(lane->stream, loss + at, pass->loss, (size_t)batch.samples * sizeof *loss);
     }

@@ -183,8 +183,7 @@ static Status draw(DistanceCommand *command, Comm *comm, void **samples) {
                                .weights = trained->weights,
                                .seed = (uint64_t)command->seed,
                                .count = command->count,
-                               .label = LABEL_CYCLE,
-                               .guidance = trained->settings.sampler.guidance};
+                               .label = LABEL_CYCLE};
     double started = clock_now();
     TRY(generate(&trained->engine, comm, &request, samples));
     Status status = STATUS_OK;

@@ -140,7 +140,6 @@ static Status emerge(FilmCommand *command, Comm *comm) {
             .seed = (uint64_t)command->seed,
             .count = command->rows,
             .label = LABEL_CYCLE,
-            .guidance = trained->settings.sampler.guidance,
             .undone = steps - (int)(steps * frame / (command->frames - 1)),
         };
         TRY(generate(&command->trained.engine, comm, &request, &samples));

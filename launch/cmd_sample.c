@@ -13,6 +13,7 @@
 #include "launch/infill.h"
 #include "launch/options.h"
 #include "launch/picture.h"
+#include "launch/reconstruct.h"
 #include "launch/session.h"
 #include "launch/trained.h"
 #include "trainer/generate.h"
@@ -22,28 +23,25 @@ typedef struct {
     const char *out, *solver, *infill;
     int64_t count, first, seed, steps, label;
     int64_t candidates; // drawn for each sample
+    bool reconstruct;   // held-out samples to noise and back
     double guidance;    // < 0: as configured
     Trained trained;
+    SamplerConfig settings;
     Sampler *sampler;
-    int32_t *known;               // --infill
+    int32_t *start;               // --infill
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
     Trained decoder;
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
-    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
-                                            {"out", required_argument, NULL, 'o'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"first", required_argument, NULL, 'f'},
-                                            {"steps", required_argument, NULL, 'k'},
-                                            {"solver", required_argument, NULL, 'S'},
-                                            {"label", required_argument, NULL, 'l'},
-                                            {"guidance", required_argument, NULL, 'g'},
-                                            {"average", required_argument, NULL, 'a'},
-                                            {"decode", required_argument, NULL, 'd'},
-                                            {"candidates", required_argument, NULL, 'c'},
-                                            {"infill", required_argument, NULL, 'i'},
-                                            {0}};
+    static const struct option options[] = {
+        {"count", required_argument, NULL, 'n'},      {"out", required_argument, NULL, 'o'},
+        {"seed", required_argument, NULL, 's'},       {"first", required_argument, NULL, 'f'},
+        {"steps", required_argument, NULL, 'k'},      {"solver", required_argument, NULL, 'S'},
+        {"label", required_argument, NULL, 'l'},      {"guidance", required_argument, NULL, 'g'},
+        {"average", required_argument, NULL, 'a'},    {"decode", required_argument, NULL, 'd'},
+        {"candidates", required_argument, NULL, 'c'}, {"infill", required_argument, NULL, 'i'},
+        {"reconstruct", no_argument, NULL, 'r'},      {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -58,12 +56,19 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
         case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
+        case 'r':
+            command->reconstruct = true;
+            command->config.split = "test";
+            break;
         case 'i': command->infill = optarg; break;
         case 'd': command->decoder_config.run_dir = optarg; break;
         default: FAIL(BAD_USAGE, "see `dye help sample`");
         }
     }
     FAIL_IF(optind >= argc, BAD_USAGE, "which run? usage: dye sample RUN [-n N] [-o FILE]");
+    FAIL_IF(command->reconstruct && (command->candidates > 1 || command->infill != NULL ||
+                                     command->decoder_config.run_dir != NULL),
+            BAD_USAGE, "--reconstruct goes with none of --candidates, --infill, --decode");
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
@@ -75,9 +80,11 @@ static Status open_sampler(SampleCommand *command) {
     SamplerConfig config = command->trained.settings.sampler;
     if (command->steps > 0) config.steps = (int32_t)command->steps;
     if (command->guidance >= 0) config.guidance = (float)command->guidance;
-    command->guidance = (double)config.guidance;
     if (command->solver != NULL)
         snprintf(config.solver, sizeof config.solver, "%s", command->solver);
+    if (command->reconstruct && !process_is_tokens(command->trained.engine.process))
+        snprintf(config.solver, sizeof config.solver, "ddim");
+    command->settings = config;
     return sampler_open(command->trained.engine.process, &config, &command->sampler);
 }
 
@@ -97,7 +104,8 @@ static Status start(void *context, Comm *comm) {
             "--candidates: say of which class, by --label");
     if (command->infill != NULL)
         TRY(infill_read(dataset_info(command->trained.data), command->trained.engine.process,
-                        engine_item(&command->trained.engine), command->infill, &command->known));
+                        engine_item(&command->trained.engine), command->infill,
+                        command->count * command->candidates, &command->start));
     return open_sampler(command);
 }
 
@@ -112,6 +120,7 @@ static Status print_lines(const char *path) {
 
 // Text without -o goes to stdout, through a file of its own name beside nothing that matters.
 static Status deliver(const SampleCommand *command, const void *samples) {
+    int64_t count = command->count * (command->reconstruct ? 2 : 1);
     bool decoded = command->decoder_config.run_dir != NULL;
     const Trained *trained = decoded ? &command->decoder : &command->trained;
     const DatasetInfo *info = dataset_info(trained->data);
@@ -122,16 +131,34 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     else
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
                         drawn ? "png" : "txt"));
-    TRY(picture_write(info, &trained->engine.shape, samples, command->count, path));
+    TRY(picture_write(info, &trained->engine.shape, samples, count, path));
     if (command->out == NULL && !drawn) return print_lines(path);
-    printf("%lld samples of step %lld in %s\n", (long long)command->count,
-           (long long)command->trained.step, path);
+    printf("%lld samples of step %lld in %s\n", (long long)count, (long long)command->trained.step,
+           path);
     return STATUS_OK;
+}
+
+// Pairs, each before what has become of it.
+static Status run_reconstruct(SampleCommand *command, Comm *comm) {
+    float *pairs;
+    double rms;
+    TRY(reconstruct(&command->trained, comm, &command->settings, command->count, &pairs, &rms));
+    Status status = STATUS_OK;
+    if (comm_rank(comm) == 0) {
+        status = deliver(command, pairs);
+        if (status == STATUS_OK)
+            printf(
+                "to noise and back by ddim in %d steps: rms error %.4g of the data's deviation\n",
+                sampler_steps(command->sampler), rms);
+    }
+    free(pairs);
+    return status;
 }
 
 static Status run(void *context, Comm *comm) {
     SampleCommand *command = context;
     Engine *engine = &command->trained.engine;
+    if (command->reconstruct) return run_reconstruct(command, comm);
     void *samples;
     GenerateRequest request = {.sampler = command->sampler,
                                .weights = command->trained.weights,
@@ -139,8 +166,7 @@ static Status run(void *context, Comm *comm) {
                                .first = command->first * command->candidates,
                                .count = command->count * command->candidates,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
-                               .guidance = (float)command->guidance,
-                               .known = command->known};
+                               .start = command->start};
     TRY(generate(engine, comm, &request, &samples));
     Status status = STATUS_OK;
     if (command->candidates > 1)
@@ -155,7 +181,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
-    free(command->known);
+    free(command->start);
     trained_close(&command->decoder);
     trained_close(&command->trained);
 }

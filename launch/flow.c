@@ -112,7 +112,7 @@ static void begin(Flow *flow, int lane_index) {
     process_corrupt_at(engine->process, engine->network, lane->stream, &lane->pass, batch,
                        own->time, 0);
     axpby(lane->stream,
-          (Axpby){
+          (Elementwise){
               .x = lane->pass.x_0, .y = lane->pass.x_t, .n = batch->samples * flow->item, .a = 1});
 }
 
@@ -146,17 +146,18 @@ static void end_stage(Flow *flow, int lane_index, double time, double weight, do
         own->divergence[i] += weight * divergence;
     }
     // The slope takes the place of out.
-    axpby(lane->stream, (Axpby){.x = lane->pass.x_t,
-                                .y = lane->pass.out,
-                                .n = n,
-                                .a = (float)by_x,
-                                .b = (float)by_out});
+    axpby(lane->stream, (Elementwise){.x = lane->pass.x_t,
+                                      .y = lane->pass.out,
+                                      .n = n,
+                                      .a = (float)by_x,
+                                      .b = (float)by_out});
     axpby(lane->stream,
-          (Axpby){.x = lane->pass.out, .y = own->sum, .n = n, .a = (float)weight, .b = 1});
+          (Elementwise){.x = lane->pass.out, .y = own->sum, .n = n, .a = (float)weight, .b = 1});
     if (ahead == 0) return;
-    axpby(lane->stream, (Axpby){.x = own->base, .y = lane->pass.x_t, .n = n, .a = 1});
-    axpby(lane->stream,
-          (Axpby){.x = lane->pass.out, .y = lane->pass.x_t, .n = n, .a = (float)ahead, .b = 1});
+    axpby(lane->stream, (Elementwise){.x = own->base, .y = lane->pass.x_t, .n = n, .a = 1});
+    axpby(
+        lane->stream,
+        (Elementwise){.x = lane->pass.out, .y = lane->pass.x_t, .n = n, .a = (float)ahead, .b = 1});
 }
 
 // RK4 from time to time + h on all streams.
@@ -167,8 +168,8 @@ static Status run_step(Flow *flow, int busy, double time, double h) {
         Stream *stream = flow->engine->lane[i].stream;
         const float *x = flow->engine->lane[i].pass.x_t;
         int64_t n = flow->lane[i].batch.samples * flow->item;
-        axpby(stream, (Axpby){.x = x, .y = flow->lane[i].base, .n = n, .a = 1});
-        axpby(stream, (Axpby){.x = x, .y = flow->lane[i].sum, .n = n, .a = 1});
+        axpby(stream, (Elementwise){.x = x, .y = flow->lane[i].base, .n = n, .a = 1});
+        axpby(stream, (Elementwise){.x = x, .y = flow->lane[i].sum, .n = n, .a = 1});
     }
     for (int stage = 0; stage < 4; ++stage) {
         double moment = time + at[stage] * h;
@@ -181,10 +182,11 @@ static Status run_step(Flow *flow, int busy, double time, double h) {
             end_stage(flow, i, moment, h * weight[stage], h * ahead[stage]);
     }
     for (int i = 0; i < busy; ++i)
-        axpby(flow->engine->lane[i].stream, (Axpby){.x = flow->lane[i].sum,
-                                                    .y = flow->engine->lane[i].pass.x_t,
-                                                    .n = flow->lane[i].batch.samples * flow->item,
-                                                    .a = 1});
+        axpby(flow->engine->lane[i].stream,
+              (Elementwise){.x = flow->lane[i].sum,
+                            .y = flow->engine->lane[i].pass.x_t,
+                            .n = flow->lane[i].batch.samples * flow->item,
+                            .a = 1});
     return STATUS_OK;
 }
 

@@ -39,16 +39,18 @@ static Status put_symbols(const DatasetInfo *data, int32_t mask, int64_t length,
 }
 
 Status infill_read(const DatasetInfo *data, const Process *process, int64_t length,
-                   const char *text, int32_t **out) {
+                   const char *text, int64_t count, int32_t **out) {
     *out = NULL;
     FAIL_IF(data->kind != KIND_TEXT, BAD_USAGE, "--infill is for text, and %s is none", data->name);
     int32_t mask = process_mask(process);
     FAIL_IF(mask < 0, BAD_USAGE,
             "--infill: this system has no masks that alone are drawn; systems that have: mdlm,"
             " d3pm, sedd and discrete-flow with process.schedule: absorbing");
-    int32_t *symbols = calloc((size_t)length, sizeof *symbols);
-    FAIL_IF(symbols == NULL, NO_MEMORY, "no memory for %lld symbols", (long long)length);
+    int32_t *symbols = calloc((size_t)(count * length), sizeof *symbols);
+    FAIL_IF(symbols == NULL, NO_MEMORY, "no memory for %lld symbols", (long long)(count * length));
     Status status = put_symbols(data, mask, length, text, symbols);
+    for (int64_t i = 1; i < count; ++i)
+        memcpy(symbols + i * length, symbols, (size_t)length * sizeof *symbols);
     if (status == STATUS_OK)
         *out = symbols;
     else

@@ -29,8 +29,9 @@ static const CommandRow commands[] = {
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1] [--decode RUN] [--candidates N] [--infill TEXT]"
-     " [key=value ...]",
-     "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn"},
+     " [--reconstruct] [key=value ...]",
+     "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
+     " --reconstruct: held-out samples to noise and back"},
     {"encode", cmd_encode,
      "RUN DATASET -o DIR [--name NAME] [--average 0|1] [--force] [key=value ...]",
      "images become the codes that an autoencoder gives them: a data set of tokens"},

@@ -445,7 +445,7 @@ static void dit_backward(const Run *run, float *dout, float *dx) {
     run_linear_grad(run, &dit->final, tokens ? dout : memory.dpatches, memory.layer[layers].norm,
                     NULL, memory.dnorm);
     // Zeros: no later layer reads the residual stream.
-    axpby(run->stream, (Axpby){.x = memory.dnorm, .y = memory.dsum, .n = n});
+    axpby(run->stream, (Elementwise){.x = memory.dnorm, .y = memory.dsum, .n = n});
     norm_step_grad(run, dit, &memory, layers);
     for (int i = layers - 1; i >= 0; --i) {
         layer_backward(run, dit, &memory, i);

@@ -223,7 +223,7 @@ static void fsq_backward(const Run *run, float *dout, float *dx) {
     gather(run, fsq->base.shape.out_channels, dout, memory.out_patches, memory.out_pixels);
     network_backward(fsq->decoder, run->stream, &decoder, &memory.decoder_in, memory.out_pixels,
                      run->grads, run->accumulate, memory.number);
-    multiply(run->stream, (Multiply){.x = memory.slope, .y = memory.number, .n = digits});
+    multiply(run->stream, (Elementwise){.x = memory.slope, .y = memory.number, .n = digits});
     float *dpixels = dx != NULL ? memory.pixels : NULL;
     network_backward(fsq->encoder, run->stream, &encoder, &memory.encoder_in, memory.number,
                      run->grads, run->accumulate, dpixels);

@@ -281,11 +281,11 @@ void run_features_grad(const Run *run, const float *dfeatures, float *dx) {
 
 void run_silu(const Run *run, float *x, float *y, int64_t n) {
     activation_forward(run->stream,
-                       (ActivationForward){.x = x, .slope = x, .y = y, .n = n, .act = ACT_SILU});
+                       (Elementwise){.x = x, .slope = x, .y = y, .n = n, .act = ACT_SILU});
 }
 
 void run_add(const Run *run, const float *x, float *y, int64_t n) {
-    axpby(run->stream, (Axpby){.x = x, .y = y, .n = n, .a = 1.0f, .b = 1.0f});
+    axpby(run->stream, (Elementwise){.x = x, .y = y, .n = n, .a = 1.0f, .b = 1.0f});
 }
 
 void run_dropout(const Run *run, int site, void *x, int64_t item, bool half) {
@@ -370,7 +370,7 @@ void condition_backward(const Run *run, const Condition *condition) {
     const NetworkInput *input = run->input;
     int64_t width = run->network->config.width, n = input->samples * width;
     float *dsum = condition->dactive, *dhidden = condition->dpartial;
-    multiply(run->stream, (Multiply){.x = condition->sum, .y = dsum, .n = n});
+    multiply(run->stream, (Elementwise){.x = condition->sum, .y = dsum, .n = n});
     embed_grad(run->stream, (Embed){.ids = input->label,
                                     .dy = dsum,
                                     .dtable = run->grads + conditioner->label_table,

@@ -50,27 +50,21 @@ static inline size_t grad_scratch_bytes(int64_t size) {
     return (size_t)size * sizeof(float);
 }
 
-// y[n] = act(x[n]), slope[n] = act'(x[n]) or NULL; either may be x.
+// n numbers, each for itself; y may be x.
+//   activation_forward: y = act(x), slope = act'(x) or NULL; either may be x.
+//   multiply:           y *= x
+//   halve:              y = x rounded to bf16; every other y holds fp32
+//   logit:              y = log(x / (1 - x)) of numbers in (0,1), in float64; inverse: 1/(1 + e^-x)
+//   axpby:              y = a x + b y (b = 0 ignores what y holds, NaN included)
 typedef struct {
     const float *x;
-    float *slope, *y;
-    int64_t n;
-    Activation act;
-} ActivationForward;
-
-// y[n] *= x[n]
-typedef struct {
-    const float *x;
-    float *y;
-    int64_t n;
-} Multiply;
-
-// y[n] = x[n] rounded to bf16.
-typedef struct {
-    const float *x;
+    float *slope;
     void *y;
     int64_t n;
-} Halve;
+    float a, b;
+    Activation act;
+    bool inverse;
+} Elementwise;
 
 // ---- transformer ------------------------------------------------------------------------------
 
@@ -203,15 +197,6 @@ typedef struct {
     float scale, width, shift;
     RngKey key;
 } Rescale;
-
-// y = log(x / (1 - x)) over n numbers of (0,1), in float64; inverse: y = 1 / (1 + e^-x). y may be
-// x.
-typedef struct {
-    const float *x;
-    float *y;
-    int64_t n;
-    bool inverse;
-} Logit;
 
 // The logarithm of a variance from the network's number v: add + mul v, or that of
 // sigm(add + mul v) where it is `logistic`.
@@ -430,14 +415,6 @@ typedef struct {
 
 // ---- vectors, optimizer -----------------------------------------------------------------------
 
-// y = a x + b y over n numbers (b = 0 ignores what y holds, NaN included). y may be x.
-typedef struct {
-    const float *x;
-    float *y;
-    int64_t n;
-    float a, b;
-} Axpby;
-
 // sum[i] = sum of squares of x[i*chunk, min(n, (i+1)*chunk)) in float64.
 typedef struct {
     const float *x;
@@ -468,9 +445,9 @@ typedef struct {
 #define BACKEND_OPS(X)                                                                             \
     X(linear_forward, LinearForward, 5)                                                            \
     X(linear_grad, LinearGrad, 7)                                                                  \
-    X(activation_forward, ActivationForward, 3)                                                    \
-    X(multiply, Multiply, 2)                                                                       \
-    X(halve, Halve, 2)                                                                             \
+    X(activation_forward, Elementwise, 3)                                                          \
+    X(multiply, Elementwise, 3)                                                                    \
+    X(halve, Elementwise, 3)                                                                       \
     X(residual_norm_forward, ResidualNorm, 14)                                                     \
     X(residual_norm_grad, ResidualNorm, 14)                                                        \
     X(attention_forward, Attention, 5)                                                             \
@@ -485,7 +462,7 @@ typedef struct {
     X(code_values, CodeValues, 2)                                                                  \
     X(dropout, Dropout, 3)                                                                         \
     X(rescale, Rescale, 3)                                                                         \
-    X(logit, Logit, 2)                                                                             \
+    X(logit, Elementwise, 3)                                                                       \
     X(gaussian_corrupt, Gaussian, 9)                                                               \
     X(gaussian_loss, Gaussian, 9)                                                                  \
     X(gaussian_hat, Gaussian, 9)                                                                   \
@@ -501,7 +478,7 @@ typedef struct {
     X(categorical_refresh, Categorical, 11)                                                        \
     X(categorical_reveal, Categorical, 11)                                                         \
     X(class_loss, ClassLoss, 5)                                                                    \
-    X(axpby, Axpby, 2)                                                                             \
+    X(axpby, Elementwise, 3)                                                                       \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \
     X(adamw_ema, AdamwEma, 6)

@@ -38,8 +38,11 @@ typedef struct {
     // Numbers: "ddim", "ddpm"; in continuous time also "em", "pc", "heun". Symbols: "ancestral",
     // with a mask also "purity", "remask"; sundae: "fraction", "argmax".
     char solver[12];
-    int32_t steps;     // sampler steps, at most T; 0: T
-    float guidance;    // 1: none. out = null + guidance (cond - null)
+    int32_t steps;  // sampler steps, at most T; 0: T
+    float guidance; // 1: none. out = null + guidance (cond - null)
+    // Times in which it acts, as shares of the way to noise; guide_to 0: all.
+    float guide_from, guide_to;
+    bool invert;       // ddim: from data, which are taken for x at the first time, to noise
     float eta;         // ddim: 0 deterministic, 1 as ancestral with the small variance
     bool clip;         // images: limit x0_hat to [-1,1]
     float snr;         // pc: of the corrector's noise to its step
@@ -237,6 +240,7 @@ Status sampler_open(const Process *process, const SamplerConfig *config, Sampler
 void sampler_close(Sampler *sampler);
 int sampler_steps(const Sampler *sampler);
 double sampler_time(const Sampler *sampler, int i); // the time the network is asked at
+float sampler_guidance(const Sampler *sampler, int i);
 // Draws the start of samples pass->sample[0..samples) into pass->x_t.
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                    uint64_t seed);

@@ -153,9 +153,9 @@ Status engine_use(Engine *engine, const float *weights) {
     int64_t size = engine->params.size, lanes = engine->lanes;
     for (int64_t i = 0; i < lanes; ++i) {
         int64_t begin = size * i / lanes, end = size * (i + 1) / lanes;
-        halve(engine->lane[i].stream, (Halve){.x = weights + begin,
-                                              .y = (uint16_t *)engine->half_weights + begin,
-                                              .n = end - begin});
+        halve(engine->lane[i].stream, (Elementwise){.x = weights + begin,
+                                                    .y = (uint16_t *)engine->half_weights + begin,
+                                                    .n = end - begin});
     }
     return engine_wait(engine);
 }
@@ -166,6 +166,14 @@ NetworkMemory engine_memory(const Engine *engine, int lane) {
                            .table = engine->table,
                            .activations = engine->lane[lane].activations,
                            .backward = engine->backward};
+}
+
+void engine_forward(const Engine *engine, int lane, int64_t samples, float *out) {
+    NetworkInput input;
+    NetworkMemory memory = engine_memory(engine, lane);
+    process_network_input(engine->process, &engine->lane[lane].pass,
+                          &(GrainBatch){.samples = samples}, false, &input);
+    network_forward(engine->network, engine->lane[lane].stream, &memory, &input, out);
 }
 
 void engine_upload_time(const Engine *engine, int lane, int64_t samples, double time) {

@@ -21,15 +21,6 @@ void walk_corrupt(const Walk *walk, int lane, const WalkGroup *group, int visit,
                        &group->batch, walk->time + walk_place(walk, group, visit), (uint64_t)draw);
 }
 
-void walk_forward(const Walk *walk, int lane, const WalkGroup *group) {
-    const Engine *engine = walk->engine;
-    EngineLane *own = &engine->lane[lane];
-    NetworkInput input;
-    process_network_input(engine->process, &own->pass, &group->batch, false, &input);
-    NetworkMemory memory = engine_memory(engine, lane);
-    network_forward(engine->network, own->stream, &memory, &input, own->pass.out);
-}
-
 // ---- samples, over streams and ranks ------------------------------------------------------------
 
 // The samples of one loader batch, dealt to the streams in groups of `capacity`.
@@ -138,7 +129,7 @@ static Status visit_loss(const Walk *walk, const WalkGroup *group, int busy, int
             process_next_pass(process, lane->stream, &lane->pass, samples);
         else
             walk_corrupt(walk, i, &group[i], visit, visit / passes);
-        walk_forward(walk, i, &group[i]);
+        engine_forward(walk->engine, i, samples, lane->pass.out);
         process_loss(process, lane->stream, &lane->pass, samples, false);
         stream_download(lane->stream, group[i].room, lane->pass.loss,
                         (size_t)samples * sizeof(float));

@@ -65,6 +65,5 @@ Status walk_all(const Walk *walk, Comm *comm);
 
 // Of a visit: where a group's times and values are, ...
 int64_t walk_place(const Walk *walk, const WalkGroup *group, int visit);
-// ... and its x_t, of draw number `draw` at its times, queued on stream `lane`; then the network.
+// ... and its x_t, of draw number `draw` at its times, queued on stream `lane`.
 void walk_corrupt(const Walk *walk, int lane, const WalkGroup *group, int visit, int draw);
-void walk_forward(const Walk *walk, int lane, const WalkGroup *group);

@@ -16,30 +16,22 @@ static void upload_labels(EngineLane *lane, const int32_t *label, int64_t sample
     stream_upload(lane->stream, lane->pass.label, label, (size_t)samples * sizeof *label);
 }
 
-static void queue_forward(const Engine *engine, EngineLane *lane, float *out) {
-    GrainBatch batch = {.samples = engine->capacity};
-    NetworkInput input;
-    process_network_input(engine->process, &lane->pass, &batch, false, &input);
-    NetworkMemory memory = engine_memory(engine, (int)(lane - engine->lane));
-    network_forward(engine->network, lane->stream, &memory, &input, out);
-}
-
 // One step of one group. Guidance needs a second pass, without the label.
-static void queue_step(const Engine *engine, EngineLane *lane, const GenerateRequest *request,
+static void queue_step(const Engine *engine, int lane_index, const GenerateRequest *request,
                        int step) {
+    EngineLane *lane = &engine->lane[lane_index];
     Pass *pass = &lane->pass;
     int64_t samples = engine->capacity;
-    engine_upload_time(engine, (int)(lane - engine->lane), samples,
-                       sampler_time(request->sampler, step));
-    bool guided = request->guidance != 1 && engine->shape.classes > 0;
+    float guidance = sampler_guidance(request->sampler, step);
+    engine_upload_time(engine, lane_index, samples, sampler_time(request->sampler, step));
+    bool guided = guidance != 1 && engine->shape.classes > 0;
     if (guided) {
         upload_labels(lane, lane->null_label, samples);
-        queue_forward(engine, lane, pass->dout);
+        engine_forward(engine, lane_index, samples, pass->dout);
     }
     upload_labels(lane, pass->host_label, samples);
-    queue_forward(engine, lane, pass->out);
-    if (guided)
-        process_guide(engine->process, lane->stream, pass, pass->dout, samples, request->guidance);
+    engine_forward(engine, lane_index, samples, pass->out);
+    if (guided) process_guide(engine->process, lane->stream, pass, pass->dout, samples, guidance);
     sampler_advance(request->sampler, lane->stream, pass, samples, step, request->seed);
 }
 
@@ -55,10 +47,13 @@ static void begin_group(const Engine *engine, EngineLane *lane, const GenerateRe
     stream_upload(lane->stream, pass->sample, pass->host_sample,
                   (size_t)engine->capacity * sizeof *pass->sample);
     sampler_begin(request->sampler, lane->stream, pass, engine->capacity, request->seed);
-    int64_t item = engine_item(engine);
-    for (int64_t i = 0; i < engine->capacity && request->known != NULL; ++i)
-        stream_upload(lane->stream, (int32_t *)pass->x_t + i * item, request->known,
-                      (size_t)item * sizeof *request->known);
+    size_t item_bytes = (size_t)engine_item(engine) * 4;
+    for (int64_t i = 0; i < engine->capacity && request->start != NULL; ++i) {
+        int64_t at = group * engine->capacity + i - request->first;
+        if (at >= 0 && at < request->count)
+            stream_upload(lane->stream, (char *)pass->x_t + (size_t)i * item_bytes,
+                          (const char *)request->start + (size_t)at * item_bytes, item_bytes);
+    }
 }
 
 // Downloads the wanted samples of a group.
@@ -80,7 +75,7 @@ static Status run_groups(Engine *engine, const GenerateRequest *request, int64_t
         begin_group(engine, &engine->lane[i], request, group + i * world);
     TRY(engine_wait(engine));
     for (int step = 0; step < sampler_steps(request->sampler) - request->undone; ++step) {
-        for (int i = 0; i < groups; ++i) queue_step(engine, &engine->lane[i], request, step);
+        for (int i = 0; i < groups; ++i) queue_step(engine, i, request, step);
         TRY(engine_wait(engine));
         journal_proceed();
     }

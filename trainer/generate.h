@@ -10,11 +10,9 @@ typedef struct {
     const float *weights; // device
     uint64_t seed;
     int64_t first, count; // sample numbers
-    int32_t label;  // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
-    float guidance; // 1: none
-    const int32_t
-        *known; // symbols [in_item] that samples have, process_mask where unknown; or NULL
-    int undone; // sampler steps left out at the end: x_t on the way, as the process sees it
+    const void *start;    // [count, in_item]: x_t to begin at, as the process sees it; NULL: noise
+    int32_t label; // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
+    int undone;    // sampler steps left out at the end: x_t on the way, as the process sees it
 } GenerateRequest;
 
 enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };

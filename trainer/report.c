@@ -136,8 +136,7 @@ Status report_samples(Trainer *t) {
                                .weights = t->average,
                                .seed = t->settings.train.seed,
                                .count = config->count,
-                               .label = LABEL_CYCLE,
-                               .guidance = t->settings.sampler.guidance};
+                               .label = LABEL_CYCLE};
     void *samples;
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,

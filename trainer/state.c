@@ -398,10 +398,10 @@ Status state_gather_average(Trainer *t, StateKind kind) {
         if (t->own_slot[part] < 0) continue;
         int64_t begin, end;
         params_part(&t->engine.params, part, &begin, &end);
-        axpby(stream, (Axpby){.x = part_memory(t, kind, part),
-                              .y = t->average + begin,
-                              .n = end - begin,
-                              .a = 1});
+        axpby(stream, (Elementwise){.x = part_memory(t, kind, part),
+                                    .y = t->average + begin,
+                                    .n = end - begin,
+                                    .a = 1});
     }
     TRY(stream_wait(stream));
     return reducer_gather_weights(t->reducer, t->average, stream);

@@ -18,11 +18,11 @@ float *step_buffer(const Trainer *t, int number) {
 static void merge_buffers(Trainer *t, Stream *stream, int first_buffer, const TreeMerge *merge,
                           int merges, int64_t begin, int64_t end) {
     for (int i = 0; i < merges; ++i)
-        axpby(stream, (Axpby){.x = step_buffer(t, first_buffer + merge[i].from) + begin,
-                              .y = step_buffer(t, first_buffer + merge[i].to) + begin,
-                              .n = end - begin,
-                              .a = 1,
-                              .b = 1});
+        axpby(stream, (Elementwise){.x = step_buffer(t, first_buffer + merge[i].from) + begin,
+                                    .y = step_buffer(t, first_buffer + merge[i].to) + begin,
+                                    .n = end - begin,
+                                    .a = 1,
+                                    .b = 1});
 }
 
 static void drill_sample(const Trainer *t, Stream *stream, const Batch *batch, int64_t row,

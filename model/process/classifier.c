@@ -26,7 +26,8 @@ static void level(const Process *process, double t, double scale, void *row) {
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key) {
     (void)key;
-    axpby(stream, (Axpby){.x = pass->x_0, .y = pass->x_t, .n = samples * process->items, .a = 1});
+    axpby(stream,
+          (Elementwise){.x = pass->x_0, .y = pass->x_t, .n = samples * process->items, .a = 1});
 }
 
 static void loss(const Process *process, Stream *stream, Pass *pass, int64_t samples,

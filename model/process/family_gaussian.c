@@ -387,7 +387,9 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
                            double s) {
     GaussianPoint at = gaussian_point(process, t), to = gaussian_point(process, s);
     if (word_is(config->solver, "ddim")) {
-        double std = (double)config->eta * sqrt(gaussian_posterior_variance(process, t, s));
+        double std = 0; // upwards there is no posterior
+        if (config->eta > 0)
+            std = (double)config->eta * sqrt(gaussian_posterior_variance(process, t, s));
         double by_x = sqrt(fmax(to.noise - std * std, 0) / at.noise);
         return (GaussianStep){by_x, sqrt(to.keep) - by_x * sqrt(at.keep), .std = std};
     }
@@ -457,11 +459,11 @@ static void heun(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sam
     GaussianStep half = gaussian_half(sampler->process, step->time, from, to, &keep);
     if (second) {
         queue_step(sampler, stream, pass, samples, step->time, &half, pass->x_t, key);
-        axpby(stream, (Axpby){.x = pass->target,
-                              .y = pass->x_t,
-                              .n = samples * sampler->process->items,
-                              .a = 1,
-                              .b = 1});
+        axpby(stream, (Elementwise){.x = pass->target,
+                                    .y = pass->x_t,
+                                    .n = samples * sampler->process->items,
+                                    .a = 1,
+                                    .b = 1});
         return;
     }
     GaussianStep whole = {.by_x = keep + 2 * half.by_x, .by_x0 = 2 * half.by_x0};
@@ -487,12 +489,12 @@ static void multistep(const Sampler *sampler, Stream *stream, Pass *pass, int64_
     float *kept[3] = {pass->dout, pass->target, pass->x_0};
     for (int k = 1; k < 3; ++k)
         if (multi.by_x0[k] != 0)
-            axpby(
-                stream,
-                (Axpby){.x = kept[k], .y = pass->x_t, .n = n, .a = (float)multi.by_x0[k], .b = 1});
+            axpby(stream,
+                  (Elementwise){
+                      .x = kept[k], .y = pass->x_t, .n = n, .a = (float)multi.by_x0[k], .b = 1});
     for (int k = 2; k > 0; --k)
         if (step->to > 0)
-            axpby(stream, (Axpby){.x = kept[k - 1], .y = kept[k], .n = n, .a = 1, .b = 0});
+            axpby(stream, (Elementwise){.x = kept[k - 1], .y = kept[k], .n = n, .a = 1, .b = 0});
 }
 
 static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
@@ -511,7 +513,7 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
     if (step->to > 0 || (process->config.data_mean == 0 && process->config.data_std == 1)) return;
     if (process->config.logit > 0)
         logit(stream,
-              (Logit){
+              (Elementwise){
                   .x = pass->x_t, .y = pass->x_t, .n = samples * process->items, .inverse = true});
     rescale(stream, (Rescale){.x = pass->x_t,
                               .sample = pass->sample,

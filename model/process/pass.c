@@ -114,7 +114,7 @@ static void rescale_data(const Process *process, Stream *stream, Pass *pass, int
                               .shift = -config->data_mean / config->data_std,
                               .key = key});
     if (config->logit > 0)
-        logit(stream, (Logit){.x = pass->x_0, .y = pass->x_0, .n = samples * process->items});
+        logit(stream, (Elementwise){.x = pass->x_0, .y = pass->x_0, .n = samples * process->items});
 }
 
 static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pass,

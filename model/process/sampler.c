@@ -62,6 +62,17 @@ static void plan_plain(Sampler *sampler) {
                                          i + 1 < sampler->steps ? plain_time(sampler, i + 1) : 0};
 }
 
+// The same times upwards, one step less: none begins at the data themselves.
+static void plan_invert(Sampler *sampler) {
+    int n = sampler->steps--;
+    for (int i = 0; i < n / 2; ++i) {
+        SamplerStep other = sampler->step[i];
+        sampler->step[i] = sampler->step[n - 1 - i];
+        sampler->step[n - 1 - i] = other;
+    }
+    for (int i = 0; i + 1 < n; ++i) sampler->step[i].to = sampler->step[i + 1].time;
+}
+
 Status sampler_open(const Process *process, const SamplerConfig *given, Sampler **out) {
     *out = NULL;
     SamplerConfig config = *given;
@@ -90,6 +101,10 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             system->name);
     FAIL_IF(config.purity > 0 && !word_is(config.solver, "purity"), BAD_CONFIG,
             "sampler.purity is for sampler.solver = purity; choose that, or leave it away");
+    FAIL_IF(config.invert && (!word_is(config.solver, "ddim") || config.eta > 0 || n < 2),
+            BAD_CONFIG,
+            "what is drawn is inverted by sampler.solver: ddim alone, in 2 steps or more"
+            " and without sampler.eta");
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
     *sampler = (Sampler){process, config, n};
@@ -97,6 +112,7 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
         plan_continuous(sampler);
     else
         plan_plain(sampler);
+    if (config.invert) plan_invert(sampler);
     *out = sampler;
     return STATUS_OK;
 }
@@ -112,6 +128,14 @@ int sampler_steps(const Sampler *sampler) {
 double sampler_time(const Sampler *sampler, int i) {
     REQUIRE(i >= 0 && i < sampler->steps);
     return sampler->step[i].time;
+}
+
+// Beyond its interval (arXiv 2404.07724) there is none.
+float sampler_guidance(const Sampler *sampler, int i) {
+    const SamplerConfig *config = &sampler->config;
+    float share = (float)(process_time_label(sampler->process, sampler->step[i].time) / 1000);
+    bool inside = share >= config->guide_from && share <= config->guide_to;
+    return inside || config->guide_to == 0 ? config->guidance : 1;
 }
 
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
@@ -134,9 +158,9 @@ void process_guide(const Process *process, Stream *stream, Pass *pass, float *nu
     int64_t predicts = process_is_tokens(process) ? process->out_item : process->items;
     int64_t rows = predicts == process->out_item ? 1 : samples, n = samples * predicts / rows;
     for (int64_t i = 0; i < rows; ++i)
-        axpby(stream, (Axpby){.x = null + i * process->out_item,
-                              .y = pass->out + i * process->out_item,
-                              .n = n,
-                              .a = 1 - guidance,
-                              .b = guidance});
+        axpby(stream, (Elementwise){.x = null + i * process->out_item,
+                                    .y = pass->out + i * process->out_item,
+                                    .n = n,
+                                    .a = 1 - guidance,
+                                    .b = guidance});
 }

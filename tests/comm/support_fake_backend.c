@@ -11,7 +11,7 @@ typedef struct {
     void *to;
     const void *from;
     size_t bytes;
-    Axpby axpby;
+    Elementwise axpby;
 } FakeOp;
 
 typedef struct {
@@ -55,7 +55,7 @@ static void fake_download(Stream *stream, void *to, const void *from, size_t byt
     queue(stream, (FakeOp){.copy = true, .to = to, .from = from, .bytes = bytes});
 }
 
-static void fake_axpby(Stream *stream, const Axpby *args) {
+static void fake_axpby(Stream *stream, const Elementwise *args) {
     queue(stream, (FakeOp){.axpby = *args});
 }
 
@@ -64,8 +64,9 @@ static Status fake_wait(Stream *stream) {
     for (int i = 0; i < fake->count; ++i) {
         const FakeOp *op = &fake->op[i];
         if (op->copy) memcpy(op->to, op->from, op->bytes);
+        float *y = op->axpby.y;
         for (int64_t e = 0; !op->copy && e < op->axpby.n; ++e)
-            op->axpby.y[e] = op->axpby.a * op->axpby.x[e] + op->axpby.b * op->axpby.y[e];
+            y[e] = op->axpby.a * op->axpby.x[e] + op->axpby.b * y[e];
     }
     fake->count = 0;
     return STATUS_OK;

@@ -9,7 +9,8 @@
 #include "trainer/generate.h"
 
 static Status read_gaps(const SmallModel *model, const char *text, int32_t **out) {
-    return infill_read(dataset_info(model->data), model->engine.process, LETTERS_LENGTH, text, out);
+    return infill_read(dataset_info(model->data), model->engine.process, LETTERS_LENGTH, text, 9,
+                       out);
 }
 
 static void test_gaps_become_masks(void) {
@@ -55,8 +56,7 @@ static void check_drawn(const char *system, const char *solver) {
                                .first = 5,
                                .count = 9,
                                .label = LABEL_CYCLE,
-                               .guidance = 1,
-                               .known = known};
+                               .start = known};
     EXPECT_OK(generate(&model.engine, model.comm, &request, (void **)&drawn));
     int other = 0;
     for (int s = 0; s < 9; ++s)

@@ -29,7 +29,7 @@ double drawn_spread(const ProcessConfig *config, const SamplerConfig *sampler_co
         double t = sampler_time(sampler, i);
         GaussianNumbers n = gaussian_numbers(c.process, t);
         double out = (best_gain(c.process, t, s) - n.hat_x) / n.hat_out;
-        axpby(c.stream, (Axpby){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)out});
+        axpby(c.stream, (Elementwise){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)out});
         sampler_advance(sampler, c.stream, &c.pass, DRAWS, i, 3);
     }
     double squares = 0;
@@ -55,4 +55,16 @@ double best_bound(const Process *process, double s) {
         nats += weight * 0.5 * n.slope * n.slope * best_error(process, t, s) / POINTS;
     }
     return nats / M_LN2;
+}
+
+double final_std(const Sampler *sampler, double s) {
+    double variance = 1;
+    for (int i = 0; i < sampler->steps; ++i) {
+        double t = sampler->step[i].time;
+        GaussianStep step =
+            gaussian_step(sampler->process, &sampler->config, t, sampler->step[i].to);
+        double factor = step.by_x + step.by_x0 * best_gain(sampler->process, t, s);
+        variance = factor * factor * variance + step.std * step.std;
+    }
+    return sqrt(variance);
 }

@@ -14,3 +14,5 @@ double drawn_spread(const ProcessConfig *config, const SamplerConfig *sampler_co
 // The bound with it in bits a number of N(0,s^2): of the first term, the prior, and the mean of
 // 20000 terms between.
 double best_bound(const Process *process, double s);
+// Standard deviation at the end of a sampler from N(0,1) with it: every step is linear.
+double final_std(const Sampler *sampler, double s);

@@ -136,9 +136,9 @@ static NetworkMemory memory_place(Rig *rig, const NetworkRunOptions *options) {
         .table = rig_upload(rig, table, table_bytes),
         .activations = rig_poisoned(rig, bytes, options->clean),
         .backward = backward};
-    halve(rig->stream, (Halve){.x = memory.weights,
-                               .y = (void *)(uintptr_t)memory.half_weights,
-                               .n = c->params.size});
+    halve(rig->stream, (Elementwise){.x = memory.weights,
+                                     .y = (void *)(uintptr_t)memory.half_weights,
+                                     .n = c->params.size});
     free(table);
     return memory;
 }

@@ -183,7 +183,7 @@ static void check_sampler(const char *schedule, const char *solver, int dims, in
         }
         GaussianNumbers n = gaussian_numbers(c.process, t);
         double out = (best_gain(c.process, t, s) - n.hat_x) / n.hat_out;
-        axpby(c.stream, (Axpby){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)out});
+        axpby(c.stream, (Elementwise){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)out});
         sampler_advance(sampler, c.stream, &c.pass, draws, i, 3);
     }
     EXPECT_NEAR(spread_of(&c, N), s, s * (noise + tolerance));

@@ -97,7 +97,7 @@ static void check_sampler(const char *solver, float lambda, int steps, double to
         GaussianPoint at = gaussian_point(c.process, sampler_time(sampler, i));
         double g = sqrt(gaussian_numbers(c.process, sampler_time(sampler, i)).diffusion);
         double a = -g / (at.keep * s * s + at.noise);
-        axpby(c.stream, (Axpby){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)a});
+        axpby(c.stream, (Elementwise){.x = c.pass.x_t, .y = c.pass.out, .n = N, .a = (float)a});
         sampler_advance(sampler, c.stream, &c.pass, DRAWS, i, 3);
     }
     static float x[N];

@@ -88,7 +88,8 @@ static void test_more_calls_than_places(void) {
     for (int s = 0; s < STREAMS; ++s) EXPECT_OK(device_alloc(device, sizeof one, (void **)&y[s]));
     for (int i = 0; i < CALLS; ++i)
         for (int s = 0; s < STREAMS; ++s)
-            axpby(device_stream(device, s), (Axpby){.x = x, .y = y[s], .n = WIDTH, .a = 1, .b = 1});
+            axpby(device_stream(device, s),
+                  (Elementwise){.x = x, .y = y[s], .n = WIDTH, .a = 1, .b = 1});
     for (int s = 0; s < STREAMS; ++s) {
         stream_download(device_stream(device, s), result[s], y[s], sizeof one);
         EXPECT_OK(stream_wait(device_stream(device, s)));

@@ -104,7 +104,7 @@ static void body_write(Device *device, volatile float *memory) {
 static void body_host_argument(Device *device, volatile float *memory) {
     float host[16];
     activation_forward(device_stream(device, 0),
-                       (ActivationForward){.x = host, .y = (float *)memory, .n = 16});
+                       (Elementwise){.x = host, .y = (float *)memory, .n = 16});
 }
 
 static void body_host_upload(Device *device, volatile float *memory) {
@@ -182,7 +182,8 @@ static void test_many_calls(void) {
     float one[4] = {1, 1, 1, 1};
     Stream *stream = device_stream(device, 0);
     stream_upload(stream, x, one, sizeof one);
-    for (int i = 0; i < CALLS; ++i) axpby(stream, (Axpby){.x = x, .y = y, .n = 4, .a = 1, .b = 1});
+    for (int i = 0; i < CALLS; ++i)
+        axpby(stream, (Elementwise){.x = x, .y = y, .n = 4, .a = 1, .b = 1});
     stream_download(stream, back, y, sizeof back);
     EXPECT_OK(stream_wait(stream));
     EXPECT_EQ(back[3], CALLS);

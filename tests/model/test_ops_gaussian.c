@@ -134,7 +134,8 @@ static void test_rescale(void) {
 static void call_logit(Stream *stream, OpBuffer *b, const void *shape) {
     const bool *inverse = shape;
     logit(stream,
-          (Logit){.x = b[0].device, .y = b[0].device, .n = SAMPLES * ITEM, .inverse = *inverse});
+          (Elementwise){
+              .x = b[0].device, .y = b[0].device, .n = SAMPLES * ITEM, .inverse = *inverse});
 }
 
 // In place, both ways, also where the answer is next to 0 or 1.

@@ -36,7 +36,7 @@ static void test_rounding(void) {
 }
 
 static void call_halve(Stream *stream, OpBuffer *b, const void *shape) {
-    halve(stream, (Halve){b[0].device, b[1].device, *(const int64_t *)shape});
+    halve(stream, (Elementwise){.x = b[0].device, .y = b[1].device, .n = *(const int64_t *)shape});
 }
 
 static void test_halve(void) {

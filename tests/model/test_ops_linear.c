@@ -53,11 +53,11 @@ typedef struct {
 // Buffers: x, slope, y; in place the slope takes the place of x.
 static void call_activation_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const ActShape *s = shape;
-    activation_forward(stream, (ActivationForward){.x = s->in_place ? b[1].device : b[0].device,
-                                                   .slope = b[1].device,
-                                                   .y = b[2].device,
-                                                   .n = s->n,
-                                                   .act = s->act});
+    activation_forward(stream, (Elementwise){.x = s->in_place ? b[1].device : b[0].device,
+                                             .slope = b[1].device,
+                                             .y = b[2].device,
+                                             .n = s->n,
+                                             .act = s->act});
 }
 
 static void activation_case(const ActShape *s) {
@@ -80,7 +80,8 @@ static void activation_case(const ActShape *s) {
 }
 
 static void call_multiply(Stream *stream, OpBuffer *b, const void *shape) {
-    multiply(stream, (Multiply){b[0].device, b[1].device, *(const int64_t *)shape});
+    multiply(stream,
+             (Elementwise){.x = b[0].device, .y = b[1].device, .n = *(const int64_t *)shape});
 }
 
 static void test_multiply(void) {

@@ -32,11 +32,11 @@ typedef struct {
 
 static void call_axpby(Stream *stream, OpBuffer *b, const void *shape) {
     const AxpbyShape *s = shape;
-    axpby(stream, (Axpby){.x = s->in_place ? b[1].device : b[0].device,
-                          .y = b[1].device,
-                          .n = s->n,
-                          .a = s->a,
-                          .b = s->b});
+    axpby(stream, (Elementwise){.x = s->in_place ? b[1].device : b[0].device,
+                                .y = b[1].device,
+                                .n = s->n,
+                                .a = s->a,
+                                .b = s->b});
 }
 
 static void test_axpby(void) {

@@ -38,12 +38,13 @@ static void test_there_and_back(void) {
     sampler_begin(sampler, c.stream, &c.pass, N, 1);
     GaussianNumbers n = gaussian_numbers(c.process, 1);
     axpby(c.stream,
-          (Axpby){.x = c.pass.x_0, .y = c.pass.out, .n = N * DIMS, .a = (float)(1 / n.hat_out)});
-    axpby(c.stream, (Axpby){.x = c.pass.x_t,
-                            .y = c.pass.out,
-                            .n = N * DIMS,
-                            .a = (float)(-n.hat_x / n.hat_out),
-                            .b = 1});
+          (Elementwise){
+              .x = c.pass.x_0, .y = c.pass.out, .n = N * DIMS, .a = (float)(1 / n.hat_out)});
+    axpby(c.stream, (Elementwise){.x = c.pass.x_t,
+                                  .y = c.pass.out,
+                                  .n = N * DIMS,
+                                  .a = (float)(-n.hat_x / n.hat_out),
+                                  .b = 1});
     sampler_advance(sampler, c.stream, &c.pass, N, 0, 1);
     case_download(&c, back, c.pass.x_t, sizeof back);
     process_restore(c.process, seen_again, N * DIMS);

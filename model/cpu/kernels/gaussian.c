@@ -23,14 +23,15 @@ void CPU_KERNEL(rescale)(Stream *stream, const Rescale *args) {
         }
 }
 
-void CPU_KERNEL(logit)(Stream *stream, const Logit *args) {
+void CPU_KERNEL(logit)(Stream *stream, const Elementwise *args) {
     (void)stream;
+    float *y = args->y;
     for (int64_t i = 0; i < args->n; ++i) {
         double x = (double)args->x[i], small = exp_f64(-fabs(x)); // inverse alone
         if (args->inverse)
-            args->y[i] = (float)((x < 0 ? small : 1.0) / (1.0 + small));
+            y[i] = (float)((x < 0 ? small : 1.0) / (1.0 + small));
         else
-            args->y[i] = (float)log_f64(x / (1.0 - x));
+            y[i] = (float)log_f64(x / (1.0 - x));
     }
 }
 

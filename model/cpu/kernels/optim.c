@@ -13,7 +13,7 @@ static void add_scaled(const float *x, float *y, int64_t n, float a, float b) {
         for (int64_t i = 0; i < n; ++i) y[i] = fmaf(a, x[i], b * y[i]);
 }
 
-void CPU_KERNEL(axpby)(Stream *stream, const Axpby *args) {
+void CPU_KERNEL(axpby)(Stream *stream, const Elementwise *args) {
     (void)stream;
     add_scaled(args->x, args->y, args->n, args->a, args->b);
 }
