@@ -248,6 +248,11 @@ static Status check(const RunSettings *s) {
     FAIL_IF(s->sampler.steps > s->process.steps && process_has_steps(s->process.name), BAD_CONFIG,
             "sampler.steps = %d is more than process.steps = %d", s->sampler.steps,
             s->process.steps);
+    FAIL_IF(strcmp(s->process.name, "sedd") == 0 && strcmp(s->process.schedule, "uniform") == 0 &&
+                s->sampler.truncation < 1,
+            BAD_CONFIG,
+            "sampler.truncation is of probabilities, and sedd with process.schedule: uniform gives"
+            " ratios; leave it away");
     return check_read(s);
 }
 

@@ -87,8 +87,12 @@ static void test_keys_of_other_systems_speak(void) {
     RunSettings settings;
     EXPECT_FAIL(read_text("data: {path: x}\nprocess: {name: multinomial, aux: 0.1}\n", &settings),
                 BAD_CONFIG,
-                "process.aux is 0.1, but it is for vq alone, and process.name is multinomial: leave"
-                " it at -1");
+                "process.aux is 0.1, but it is for vq, d3pm alone, and process.name is multinomial:"
+                " leave it at -1");
+    EXPECT_FAIL(read_text("data: {path: x}\nprocess: {name: sedd, schedule: uniform}\n"
+                          "sampler: {truncation: 0.9}\n",
+                          &settings),
+                BAD_CONFIG, "gives ratios");
     EXPECT_FAIL(read_text("data: {path: x}\nprocess: {name: score-sde, unroll: 3}\n", &settings),
                 BAD_CONFIG, "process.unroll is 3, but it is for sundae alone");
     EXPECT_FAIL(

@@ -82,7 +82,7 @@ static double uniform_bits(const ProcessCase *c, double keep) {
 // The integral over sigma = - log keep from 1e-7 to 30, by the trapezoidal rule in its logarithm;
 // and over our own times with our own weights, which end at keep = 1e-3: the prior is the rest.
 static void test_uniform_bound_is_the_entropy(void) {
-    enum { POINTS = 1500, OURS = 300 };
+    enum { POINTS = 250, OURS = 400 };
     ProcessCase c;
     open_sedd(&c, "cpu", "uniform", COUPLES);
     double step = log(30 / 1e-7) / (POINTS - 1), sum = 0, ours = 0;
