@@ -68,3 +68,19 @@ double final_std(const Sampler *sampler, double s) {
     }
     return sqrt(variance);
 }
+
+Process *open_ddpm_vector(const char *schedule, const char *head, const char *variance) {
+    ProcessConfig config = config_gaussian(schedule, head, variance);
+    NetworkShape shape = shape_vector(3);
+    Process *process;
+    EXPECT_OK(process_open(&config, &shape, &process));
+    return process;
+}
+
+Sampler *open_ddpm_sampler(const Process *process, const char *solver, int steps, float eta) {
+    SamplerConfig config = {.steps = steps, .guidance = 1, .eta = eta};
+    snprintf(config.solver, sizeof config.solver, "%s", solver);
+    Sampler *sampler;
+    EXPECT_OK(sampler_open(process, &config, &sampler));
+    return sampler;
+}

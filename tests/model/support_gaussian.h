@@ -16,3 +16,7 @@ double drawn_spread(const ProcessConfig *config, const SamplerConfig *sampler_co
 double best_bound(const Process *process, double s);
 // Standard deviation at the end of a sampler from N(0,1) with it: every step is linear.
 double final_std(const Sampler *sampler, double s);
+
+// ddpm on vectors of 3, and a sampler of it; both end the program on failure.
+Process *open_ddpm_vector(const char *schedule, const char *head, const char *variance);
+Sampler *open_ddpm_sampler(const Process *process, const char *solver, int steps, float eta);

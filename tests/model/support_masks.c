@@ -81,9 +81,19 @@ void couple_errors(const ProcessCase *c, const CategoricalLevel *level, MaskAnsw
     case_download(c, error, c->pass.error, COUPLES * (int64_t)sizeof *error);
 }
 
+CategoricalMass half_masked(const Process *process, double t) {
+    (void)process, (void)t;
+    return (CategoricalMass){0.5, 0, 0.5};
+}
+
+void source_law(double law[SEEN]) {
+    memset(law, 0, SEEN * sizeof *law);
+    for (int state = 0; state < STATES; ++state) law[seen_of(state)] = source_probability(state);
+}
+
 void draw_states(const ProcessCase *c, const SamplerConfig *config, int64_t samples,
-                 const int32_t known[LENGTH], MaskAnswer *answer, const void *context,
-                 double count[SEEN]) {
+                 const int32_t known[LENGTH], MaskAnswer *answer,
+                 CategoricalMass (*mass)(const Process *process, double t), double count[SEEN]) {
     Sampler *sampler;
     Pass *pass = (Pass *)&c->pass;
     int32_t(*x)[LENGTH] = malloc((size_t)samples * sizeof *x);
@@ -94,8 +104,9 @@ void draw_states(const ProcessCase *c, const SamplerConfig *config, int64_t samp
     sampler_begin(sampler, c->stream, pass, samples, 11);
     for (int s = 0; s < samples && known != NULL; ++s) memcpy(x[s], known, sizeof *x);
     if (known != NULL) case_upload(c, pass->x_t, x, samples * (int64_t)sizeof *x);
-    for (int y = 0; y < SEEN; ++y) answer(context, y, table[y]);
     for (int i = 0; i < sampler_steps(sampler); ++i) {
+        CategoricalMass at = mass(c->process, sampler_time(sampler, i));
+        for (int y = 0; y < SEEN; ++y) answer(&at, y, table[y]);
         case_download(c, x, pass->x_t, samples * (int64_t)sizeof *x);
         for (int s = 0; s < samples; ++s) memcpy(logits[s], table[seen_state(x[s])], sizeof *table);
         case_upload(c, pass->out, logits, samples * (int64_t)sizeof *logits);

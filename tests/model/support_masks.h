@@ -27,11 +27,13 @@ void couple_errors(const ProcessCase *c, const CategoricalLevel *level, MaskAnsw
 // Logarithms of best_answer; context: CategoricalMass.
 MaskAnswer answer_best;
 
-// Samples of a sampler run whose network gives these answers, counted by x_t; context as the
-// answer's. `capacity` samples at once, from number `first` on.
+// Samples of a sampler run, counted by x_t, whose network gives these answers; context: `mass` at
+// the step's time. known: what all begin at, NULL: the sampler's own.
 void draw_states(const ProcessCase *c, const SamplerConfig *config, int64_t samples,
-                 const int32_t known[LENGTH], MaskAnswer *answer, const void *context,
-                 double count[SEEN]);
+                 const int32_t known[LENGTH], MaskAnswer *answer,
+                 CategoricalMass (*mass)(const Process *process, double t), double count[SEEN]);
+CategoricalMass half_masked(const Process *process, double t); // at any t: answers do not depend
+void source_law(double law[SEEN]);
 // Sum of (count - expected)^2 / expected, and half the sum of |count - expected| over n.
 double chi_square(const double count[SEEN], const double law[SEEN]);
 double variation(const double a[SEEN], const double b[SEEN]);

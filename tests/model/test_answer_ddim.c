@@ -6,24 +6,8 @@
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
-static Process *open_vector(const char *schedule, const char *head, const char *variance) {
-    ProcessConfig config = config_gaussian(schedule, head, variance);
-    NetworkShape shape = shape_vector(3);
-    Process *process;
-    EXPECT_OK(process_open(&config, &shape, &process));
-    return process;
-}
-
-static Sampler *open_sampler(const Process *process, const char *solver, int steps, float eta) {
-    SamplerConfig config = {.steps = steps, .guidance = 1, .eta = eta};
-    snprintf(config.solver, sizeof config.solver, "%s", solver);
-    Sampler *sampler;
-    EXPECT_OK(sampler_open(process, &config, &sampler));
-    return sampler;
-}
-
 static void test_ddim_with_full_noise_is_ancestral(void) {
-    Process *process = open_vector("cosine", "v", "fixed-small");
+    Process *process = open_ddpm_vector("cosine", "v", "fixed-small");
     SamplerConfig ddim = {.solver = "ddim", .eta = 1}, ddpm = {.solver = "ddpm"};
     for (int t = 41; t <= 1000; t += 40) {
         GaussianStep a = gaussian_step(process, &ddim, t, t - 40);
@@ -35,7 +19,7 @@ static void test_ddim_with_full_noise_is_ancestral(void) {
     GaussianStep last = gaussian_step(process, &ddpm, 1, 0);
     EXPECT(last.by_x == 0 && last.std == 0);
     EXPECT_NEAR(last.by_x0, 1, 1e-12);
-    Process *large = open_vector("cosine", "v", "fixed-large");
+    Process *large = open_ddpm_vector("cosine", "v", "fixed-large");
     last = gaussian_step(large, &ddpm, 1, 0); // a mean: noise here would be seen in the picture
     EXPECT(last.by_x == 0 && last.std == 0);
     process_close(large);
@@ -48,12 +32,12 @@ static void test_ddim_reaches_published_spread(void) {
     static const int steps[] = {10, 20, 50, 100, 1000};
     static const double plain[] = {.37413, .43373, .47244, .48598, .49850};
     static const double noisy[] = {.33326, .39146, .44412, .46826, .49611};
-    Process *process = open_vector("linear", "eps", "fixed-small");
+    Process *process = open_ddpm_vector("linear", "eps", "fixed-small");
     for (int i = 0; i < 5; ++i) {
-        Sampler *sampler = open_sampler(process, "ddim", steps[i], 0);
+        Sampler *sampler = open_ddpm_sampler(process, "ddim", steps[i], 0);
         EXPECT_NEAR(final_std(sampler, 0.5), plain[i], 5.1e-6);
         sampler_close(sampler);
-        sampler = open_sampler(process, "ddim", steps[i], 1);
+        sampler = open_ddpm_sampler(process, "ddim", steps[i], 1);
         EXPECT_NEAR(final_std(sampler, 0.5), noisy[i], 5.1e-6);
         sampler_close(sampler);
     }
@@ -86,11 +70,11 @@ static double gain_of(const Sampler *sampler, double s) {
 // is noise. Up and down the error falls with the first power of the step.
 static void test_inversion(void) {
     static const int steps[] = {10, 20, 50, 100, 1000};
-    Process *process = open_vector("linear", "eps", "fixed-small");
+    Process *process = open_ddpm_vector("linear", "eps", "fixed-small");
     double before = 0, s = 0.5;
     for (int i = 0; i < 5; ++i) {
         Sampler *up = open_upwards(process, steps[i]);
-        Sampler *down = open_sampler(process, "ddim", steps[i], 0);
+        Sampler *down = open_ddpm_sampler(process, "ddim", steps[i], 0);
         EXPECT_EQ(sampler_steps(up), steps[i] - 1);
         for (int k = 0; k + 1 < steps[i]; ++k) {
             EXPECT_NEAR(up->step[k].time, down->step[steps[i] - 1 - k].time, 0);
@@ -108,7 +92,7 @@ static void test_inversion(void) {
 }
 
 static void test_inversion_is_of_ddim(void) {
-    Process *process = open_vector("linear", "eps", "fixed-small");
+    Process *process = open_ddpm_vector("linear", "eps", "fixed-small");
     SamplerConfig config = {.solver = "ddpm", .steps = 10, .guidance = 1, .invert = true};
     Sampler *sampler;
     EXPECT_FAIL(sampler_open(process, &config, &sampler), BAD_CONFIG, "sampler.solver: ddim");
@@ -127,7 +111,7 @@ static void test_inversion_of_a_flow(void) {
     double error[2];
     for (int i = 0; i < 2; ++i) {
         Sampler *up = open_upwards(process, 100 << i);
-        Sampler *down = open_sampler(process, "ddim", 100 << i, 0);
+        Sampler *down = open_ddpm_sampler(process, "ddim", 100 << i, 0);
         error[i] = fabs(gain_of(up, 0.5) * gain_of(down, 0.5) - 1);
         sampler_close(up);
         sampler_close(down);
@@ -139,7 +123,7 @@ static void test_inversion_of_a_flow(void) {
 // ---- guidance in an interval ------------------------------------------------------------------
 
 static void test_guidance_in_an_interval(void) {
-    Process *process = open_vector("linear", "eps", "fixed-small");
+    Process *process = open_ddpm_vector("linear", "eps", "fixed-small");
     SamplerConfig config = {
         .solver = "ddim", .steps = 10, .guidance = 3, .guide_from = 0.25f, .guide_to = 0.65f};
     Sampler *sampler;

@@ -85,32 +85,20 @@ static void test_masks_give_the_entropy(void) {
 
 // ---- sampling ---------------------------------------------------------------------------------
 
+static CategoricalMass mass_at(const Process *process, double t) {
+    (void)process;
+    return uniform_mass(t);
+}
+
 static double uniform_distance(int steps) {
     enum { DRAWS = 20000 };
-    static int32_t x[DRAWS][LENGTH];
-    static float logits[DRAWS][LENGTH][K], table[SEEN][LENGTH][K];
     static double count[SEEN], source[SEEN];
     SamplerConfig config = {.solver = "auto", .steps = steps, .guidance = 1};
     ProcessCase c;
-    Sampler *sampler;
     open_flow(&c, "late", "uniform", DRAWS);
-    EXPECT_OK(sampler_open(c.process, &config, &sampler));
-    case_number_samples(&c, 0, DRAWS);
-    sampler_begin(sampler, c.stream, &c.pass, DRAWS, 11);
-    for (int i = 0; i < steps; ++i) {
-        CategoricalMass mass = uniform_mass(sampler_time(sampler, i));
-        for (int y = 0; y < SEEN; ++y) answer_best(&mass, y, table[y]);
-        case_download(&c, x, c.pass.x_t, sizeof x);
-        for (int s = 0; s < DRAWS; ++s) memcpy(logits[s], table[seen_state(x[s])], sizeof *table);
-        case_upload(&c, c.pass.out, logits, sizeof logits);
-        sampler_advance(sampler, c.stream, &c.pass, DRAWS, i, 11);
-    }
-    case_download(&c, x, c.pass.x_t, sizeof x);
-    memset(count, 0, sizeof count);
-    for (int s = 0; s < DRAWS; ++s) ++count[seen_state(x[s])];
-    for (int state = 0; state < STATES; ++state) source[seen_of(state)] = source_probability(state);
-    sampler_close(sampler);
+    draw_states(&c, &config, DRAWS, NULL, answer_best, mass_at, count);
     process_case_close(&c);
+    source_law(source);
     return variation(count, source);
 }
 

@@ -86,7 +86,7 @@ static void check_remask(const char *backend, int steps, int block) {
     law[0][SEEN - 1] = 1;
     for (int i = 0; i < steps; ++i)
         reveal_law(LENGTH / steps, block > 0 ? block : LENGTH, law[i % 2], law[(i + 1) % 2]);
-    draw_states(&c, &config, DRAWS, NULL, answer_best, &half, count);
+    draw_states(&c, &config, DRAWS, NULL, answer_best, half_masked, count);
     EXPECT(chi_square(count, law[steps % 2]) < 155.4);
     process_case_close(&c);
 }
@@ -105,7 +105,7 @@ static void test_cold_is_the_likeliest(void) {
         .solver = "remask", .steps = LENGTH, .guidance = 1, .temperature = 1e-3f, .block = 1};
     ProcessCase c;
     open_masked(&c, "cpu", 64);
-    draw_states(&c, &config, 64, NULL, answer_best, &half, count);
+    draw_states(&c, &config, 64, NULL, answer_best, half_masked, count);
     EXPECT_EQ(count[0], 64); // 0 is the likeliest first, and follows itself with 0.7
     process_case_close(&c);
 }
@@ -127,7 +127,7 @@ static void check_infilling(const char *solver) {
         if (token_of(state, 0) == 0 && token_of(state, 3) == 2)
             total += law[seen_of(state)] = source_probability(state);
     for (int y = 0; y < SEEN; ++y) law[y] /= total;
-    draw_states(&c, &config, DRAWS, known, answer_best, &half, count);
+    draw_states(&c, &config, DRAWS, known, answer_best, half_masked, count);
     EXPECT(chi_square(count, law) < 46); // 8 degrees; both tokens at once are rare
     process_case_close(&c);
 }

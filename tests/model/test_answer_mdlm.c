@@ -188,14 +188,13 @@ static void check_sampler(const char *backend, int steps, double distance) {
     enum { DRAWS = 8000 };
     static double law[2][SEEN], count[SEEN], source[SEEN];
     SamplerConfig config = {.solver = "ancestral", .steps = steps, .guidance = 1};
-    CategoricalMass half = masks(0.5);
     ProcessCase c;
     open_mdlm(&c, backend, DRAWS);
     memset(law, 0, sizeof law);
     law[0][SEEN - 1] = 1;
     for (int i = 0; i < steps; ++i)
         step_law((double)(steps - i - 1) / (steps - i), law[i % 2], law[(i + 1) % 2]);
-    draw_states(&c, &config, DRAWS, NULL, answer_best, &half, count);
+    draw_states(&c, &config, DRAWS, NULL, answer_best, half_masked, count);
     for (int state = 0; state < STATES; ++state) source[seen_of(state)] = source_probability(state);
     EXPECT(chi_square(count, law[steps % 2]) < 155.4); // 80 degrees: false alarms below 1e-6
     EXPECT(variation(law[steps % 2], source) < distance);

@@ -4,22 +4,14 @@
 #include "tests/model/support_process.h"
 #include "tests/test.h"
 
-static Process *open_vector(const char *schedule, const char *head, const char *variance) {
-    ProcessConfig config = config_gaussian(schedule, head, variance);
-    NetworkShape shape = shape_vector(3);
-    Process *process;
-    EXPECT_OK(process_open(&config, &shape, &process));
-    return process;
-}
-
 // ---- numbers ----------------------------------------------------------------------------------
 
 static void test_schedules(void) {
-    Process *linear = open_vector("linear", "eps", "fixed-small");
+    Process *linear = open_ddpm_vector("linear", "eps", "fixed-small");
     EXPECT_NEAR(linear->table.keep[1000], 4.035830e-5, 5e-12);
     EXPECT_NEAR(linear->table.step_noise[1], 1e-4, 1e-18);
     EXPECT_NEAR(linear->table.step_noise[1000], 0.02, 1e-15);
-    Process *cosine = open_vector("cosine", "eps", "fixed-small");
+    Process *cosine = open_ddpm_vector("cosine", "eps", "fixed-small");
     EXPECT_NEAR(cosine->table.keep[500], 0.49384, 5e-6);
     EXPECT_NEAR(cosine->table.step_noise[1000], 0.999, 0);
     EXPECT(cosine->table.step_noise[999] < 0.999);
@@ -47,7 +39,7 @@ static void test_heads_convert(void) {
     static const char *const heads[] = {"eps", "x0", "v"};
     double x_0 = 0.7, eps = -1.3;
     for (int h = 0; h < 3; ++h) {
-        Process *process = open_vector("cosine", heads[h], "fixed-small");
+        Process *process = open_ddpm_vector("cosine", heads[h], "fixed-small");
         for (int t = 1; t <= 1000; ++t) {
             GaussianNumbers n = gaussian_numbers(process, t);
             double x_t = n.keep * x_0 + n.noise * eps;
@@ -68,7 +60,7 @@ static void test_ancestral_step_is_the_posterior(void) {
     static const char *const schedules[] = {"cosine", "linear"};
     SamplerConfig config = {.solver = "ddpm"};
     for (int k = 0; k < 2; ++k) {
-        Process *process = open_vector(schedules[k], "eps", "fixed-small");
+        Process *process = open_ddpm_vector(schedules[k], "eps", "fixed-small");
         const NoiseTable *table = &process->table;
         for (int i = 0; i < 5; ++i) {
             int t = pairs[i][0], s = pairs[i][1];
@@ -207,25 +199,17 @@ static void test_loss_of_the_best_denoiser(void) {
 
 // ---- sampling ---------------------------------------------------------------------------------
 
-static Sampler *open_sampler(const Process *process, const char *solver, int steps, float eta) {
-    SamplerConfig config = {.steps = steps, .guidance = 1, .eta = eta};
-    snprintf(config.solver, sizeof config.solver, "%s", solver);
-    Sampler *sampler;
-    EXPECT_OK(sampler_open(process, &config, &sampler));
-    return sampler;
-}
-
 static void test_sampler_times(void) {
-    Process *process = open_vector("cosine", "eps", "fixed-small");
-    Sampler *sampler = open_sampler(process, "ddim", 10, 0);
+    Process *process = open_ddpm_vector("cosine", "eps", "fixed-small");
+    Sampler *sampler = open_ddpm_sampler(process, "ddim", 10, 0);
     EXPECT_EQ(sampler_steps(sampler), 10);
     for (int i = 0; i < 10; ++i) EXPECT_NEAR(sampler_time(sampler, i), 901 - 100 * i, 0);
     sampler_close(sampler);
-    sampler = open_sampler(process, "ddpm", 4, 0);
+    sampler = open_ddpm_sampler(process, "ddpm", 4, 0);
     static const double kept[] = {1000, 667, 334, 1};
     for (int i = 0; i < 4; ++i) EXPECT_NEAR(sampler_time(sampler, i), kept[i], 0);
     sampler_close(sampler);
-    sampler = open_sampler(process, "ddpm", 0, 0);
+    sampler = open_ddpm_sampler(process, "ddpm", 0, 0);
     EXPECT_EQ(sampler_steps(sampler), 1000);
     for (int i = 0; i < 1000; ++i) EXPECT_NEAR(sampler_time(sampler, i), 1000 - i, 0);
     sampler_close(sampler);
@@ -248,7 +232,7 @@ static void check_draws(const char *backend, const char *head, const char *solve
     ProcessConfig config = config_gaussian("cosine", head, "fixed-large");
     ProcessCase c;
     process_case_open(&c, backend, &config, shape_vector(DIMS), SAMPLES);
-    Sampler *sampler = open_sampler(c.process, solver, 25, eta);
+    Sampler *sampler = open_ddpm_sampler(c.process, solver, 25, eta);
     static float x[N], alone[DIMS];
     draw(&c, sampler, 0, SAMPLES, 0.5, x);
     double sum = 0, squares = 0, expected = final_std(sampler, 0.5);
