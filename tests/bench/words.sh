@@ -5,12 +5,13 @@
 #   words.sh RUN SOLVER[,SOLVER...] STEPS[,STEPS...] [-n COUNT] [key=value ...]
 #
 # DYE names the program (default: build/dye). The run's data set must hold text with spaces. Prints Markdown rows:
-# solver, steps, share of words, its standard error over lines, seconds a sample.
+# solver, steps, share of words, its standard error over lines, distinct words over words (a sampler that repeats
+# itself has few), seconds a sample.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 dye=${DYE:-$root/build/dye}
-[ $# -ge 3 ] || { sed -n '2,9p' "${BASH_SOURCE[0]}" | sed 's/^# \?//' && exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \?//' && exit 2; }
 run=$1 solvers=${2//,/ } steps=${3//,/ } count=64
 shift 3
 [ "${1:-}" != -n ] || { count=$2 && shift 2; }
@@ -21,8 +22,8 @@ trap 'rm -rf "$work"' EXIT
 data=$(sed -n 's/^ *path: *\([^ ]*\).*/\1/p' "$run/config.yaml" | head -n 1)
 "$dye" unpack "$data" -o "$work/text" >"$work/log" || { cat "$work/log" && exit 1; }
 cat "$work"/text/train* | tr -s ' \n' '\n' | sort -u >"$work/words"
-echo "| solver | steps | words | +- | s a sample |"
-echo "|---|--:|--:|--:|--:|"
+echo "| solver | steps | words | +- | distinct | s a sample |"
+echo "|---|--:|--:|--:|--:|--:|"
 for solver in $solvers; do
     for step in $steps; do
         began=$(date +%s.%N)
@@ -33,10 +34,11 @@ for solver in $solvers; do
         awk -v solver="$solver" -v step="$step" -v took="$took" '
             NR == FNR { known[$1] = 1; next }
             { words = right = 0
-              for (i = 2; i < NF; ++i) { ++words; right += $i in known }
+              for (i = 2; i < NF; ++i) { ++words; ++all; right += $i in known; distinct += !seen[$i]++ }
               if (words > 0) { share = right / words; sum += share; square += share * share; ++lines } }
             END { mean = sum / lines; variance = square / lines - mean * mean
-                  printf "| %s | %d | %.3f | %.3f | %.3f |\n", solver, step, mean, sqrt(variance / lines), took }
+                  printf "| %s | %d | %.3f | %.3f | %.3f | %.3f |\n", solver, step, mean, sqrt(variance / lines),
+                      distinct / all, took }
         ' "$work/words" "$work/lines"
     done
 done
