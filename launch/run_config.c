@@ -85,7 +85,8 @@ static const SchemaRow rows[] = {
     NUMBER(process.unroll, "2", 1, 8, NONE, FIXED, "sundae: passes of the loss"),
     NUMBER(
         process.aux, "-1", -1, 1e6, NONE, FIXED,
-        "vq, d3pm: weight of the cross-entropy of the data beside the bound; -1: its own, 5e-4 and 0.01"),
+        "vq, d3pm, mdlm: weight of the cross-entropy of the data beside the bound; -1: its own, 5e-4,"
+        " 0.01, 0"),
     SCHEMA_SWITCH(RunSettings, process.aux_adaptive, "true", SCHEMA_FIXED,
                   "vq: that weight falls with t, from twice its size to once"),
     NUMBER(process.data_mean, "0", -1e6, 1e6, NONE, FIXED,
@@ -194,7 +195,7 @@ static const struct {
 } own_keys[] = {
     {"process.rate", "binomial"},
     {"process.unroll", "sundae"},
-    {"process.aux", "vq, d3pm"},
+    {"process.aux", "vq, d3pm, mdlm"},
     {"process.aux_adaptive", "vq"},
     {"model.codes", "autoencoder"},
     {"sampler.snr", "score-sde, variational-sde, flow, edm"},

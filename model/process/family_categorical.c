@@ -102,7 +102,12 @@ static double bound_time(const Process *process, double point, double *weight) {
     return t;
 }
 
-double categorical_uniform_prior(const Process *process, double keep) {
+double categorical_prior_nats(const Process *process, const void *x_0) {
+    (void)x_0;
+    const ProcessConfig *config = &process->config;
+    double keep = system_of(process)->mass != NULL ? last_mass(process->system, config).keep
+                                                   : process->table.keep[config->steps];
+    if (keep == 0) return 0;
     double classes = process->vocabulary, rest = 1 - keep, here = keep + rest / classes;
     double each = here * log(classes * here) + (classes - 1) * rest / classes * log(rest);
     return (double)process->items * each;

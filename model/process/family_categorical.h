@@ -29,5 +29,5 @@ typedef struct {
 CategoricalLevel categorical_numbers(const Process *process, double t, double s);
 // The base distribution to where the operations of a pass read it.
 void categorical_upload_base(const Process *process, Stream *stream, Pass *pass);
-// KL(A x_0 + (1-A)/K || 1/K) of all tokens of a sample; the same whatever x_0 is.
-double categorical_uniform_prior(const Process *process, double keep);
+// KL(A x_0 + (1-A)/K || 1/K) of all tokens, A at the last time; the same whatever x_0 is.
+double categorical_prior_nats(const Process *process, const void *x_0);

@@ -14,8 +14,13 @@ static double rate(const ProcessConfig *config, double t) {
     return 1 / t;
 }
 
+// Of all tokens, whatever t: the weight of the loss has 1/t in it.
+static double aux(const Process *process, double t) {
+    return process->config.aux > 0 ? (double)process->config.aux * t : 0;
+}
+
 static const CategoricalSystem own = {
-    .form = CATEGORICAL_GUESS, .mass = mass, .rate = rate, .weighted = true};
+    .form = CATEGORICAL_GUESS, .mass = mass, .aux = aux, .rate = rate, .weighted = true};
 
 const ProcessSystem system_mdlm = {
     .name = "mdlm",

@@ -19,11 +19,6 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-static double prior(const Process *process, const void *x_0) {
-    (void)x_0;
-    return categorical_uniform_prior(process, process->table.keep[process->config.steps]);
-}
-
 static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN,
                                       .first_form = CATEGORICAL_PLUG_IN};
 
@@ -35,6 +30,6 @@ const ProcessSystem system_multinomial = {
                 .solver = "ancestral"},
     .first_time = 1,
     .fill = fill,
-    .prior = prior,
+    .prior = categorical_prior_nats,
     .own = &own,
 };

@@ -93,9 +93,8 @@ static void fill_rows(const Process *process, const Network *network, Pass *pass
     if (process->system->pairs) {
         scale *= 2 * consistency_cell(t, cells, &lower, &upper);
         fill_row(process, network, pass, batch, pass->capacity + i, upper, scale);
-        scale = 0;
     }
-    fill_row(process, network, pass, batch, i, lower, scale);
+    fill_row(process, network, pass, batch, i, lower, process->system->pairs ? 0 : scale);
 }
 
 // Data in device memory become what the process sees.

@@ -22,11 +22,6 @@ static double rate(const ProcessConfig *config, double t) {
     return is_uniform(config) ? (1 - least) / (1 - (1 - least) * t) : 1 / t;
 }
 
-static double prior(const Process *process, const void *x_0) {
-    (void)x_0;
-    return is_uniform(&process->config) ? categorical_uniform_prior(process, least) : 0;
-}
-
 static const CategoricalSystem own = {
     .form = CATEGORICAL_SCORE, .mass = mass, .rate = rate, .weighted = true};
 
@@ -39,6 +34,6 @@ const ProcessSystem system_sedd = {
     .first_time = 1,
     .begin = 1e-3,
     .end = 1,
-    .prior = prior,
+    .prior = categorical_prior_nats,
     .own = &own,
 };

@@ -85,10 +85,11 @@ static void test_rules_speak(void) {
 // A number that the chosen system does not read is no silent wish.
 static void test_keys_of_other_systems_speak(void) {
     RunSettings settings;
-    EXPECT_FAIL(read_text("data: {path: x}\nprocess: {name: multinomial, aux: 0.1}\n", &settings),
-                BAD_CONFIG,
-                "process.aux is 0.1, but it is for vq, d3pm alone, and process.name is multinomial:"
-                " leave it at -1");
+    EXPECT_FAIL(
+        read_text("data: {path: x}\nprocess: {name: multinomial, aux: 0.1}\n", &settings),
+        BAD_CONFIG,
+        "process.aux is 0.1, but it is for vq, d3pm, mdlm alone, and process.name is multinomial:"
+        " leave it at -1");
     EXPECT_FAIL(read_text("data: {path: x}\nprocess: {name: sedd, schedule: uniform}\n"
                           "sampler: {truncation: 0.9}\n",
                           &settings),

@@ -25,9 +25,11 @@ static long double surprise(const double *logits, int classes, int x) {
 static long double extra_reference(const CategoricalLevel *level, int x_0, int x_t,
                                    const double *logits, int classes) {
     long double cross = surprise(logits, classes, x_0);
-    if (level->form != CATEGORICAL_GUESS) return level->aux * cross;
-    if (!is_told(level, x_t, classes) || x_t == classes) return 0;
-    return (x_t == x_0 ? cross - 1 : 0) + expl(-surprise(logits, classes, x_t));
+    if (level->form == CATEGORICAL_SCORE) return 0;
+    long double aux = level->aux * cross;
+    if (level->form != CATEGORICAL_GUESS) return aux;
+    if (!is_told(level, x_t, classes) || x_t == classes) return aux;
+    return aux + (x_t == x_0 ? cross - 1 : 0) + expl(-surprise(logits, classes, x_t));
 }
 
 // Score entropy by its definition: sum over y != x_t of Q (s - r log s + r (log r - 1)), with
@@ -59,7 +61,8 @@ static long double kl_reference(const CategoricalLevel *level, int x_0, int x_t,
         if (!is_told(level, x_t, classes)) return 0;
         if (level->form == CATEGORICAL_SCORE)
             return score_reference(level, x_0, x_t, logits, classes);
-        return surprise(logits, classes, x_0) - extra_reference(level, x_0, x_t, logits, classes);
+        long double cross = surprise(logits, classes, x_0);
+        return cross * (1 + level->aux) - extra_reference(level, x_0, x_t, logits, classes);
     }
     softmax_reference(logits, classes, p);
     theta_reference(level, x_t, p, classes, model);
@@ -168,8 +171,9 @@ static void test_categorical_loss_of_guesses_and_scores(void) {
     CategoricalLevel before[SAMPLES];
     memcpy(before, token_levels, sizeof before);
     for (CategoricalForm form = CATEGORICAL_GUESS; form <= CATEGORICAL_SCORE; ++form) {
-        token_levels[0] = (CategoricalLevel){.keep = 0.3, .mask = 0.7, .weight = 1};
-        token_levels[1] = (CategoricalLevel){.keep = 0.3, .weight = 2.5};
+        double aux = form == CATEGORICAL_GUESS ? 0.4 : 0;
+        token_levels[0] = (CategoricalLevel){.keep = 0.3, .mask = 0.7, .weight = 1.5, .aux = aux};
+        token_levels[1] = (CategoricalLevel){.keep = 0.3, .weight = 2.5, .aux = aux / 2};
         token_levels[2] = (CategoricalLevel){.keep = 0.99, .weight = 1};
         set_forms(form, form);
         check_token_loss(5, 27);

@@ -242,12 +242,15 @@ static double token_loss(const TokenKernel *k, const float *logits, int x_0, int
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_SCORE && !visible)
         return score_loss(k, logits, x_0, x_t, weight, dlogits);
-    if (k->form == CATEGORICAL_GUESS && !visible) {
-        double cross = guess_loss(logits, k->classes, x_0, weight, dlogits);
-        if (x_t == k->classes) return cross;
-        double here = exp_f64((double)logits[x_t] - (double)logits[x_0] - cross);
-        *extra = x_t == x_0 ? cross - 1.0 + here : here;
-        return cross - *extra;
+    if (k->form == CATEGORICAL_GUESS) {
+        double told = k->level->aux + (visible ? 0.0 : 1.0);
+        double cross = guess_loss(logits, k->classes, x_0, weight * told, dlogits);
+        double error = visible ? 0.0 : cross;
+        if (x_t < k->classes && !visible)
+            error = (x_t == x_0 ? 1.0 : cross) -
+                    exp_f64((double)logits[x_t] - (double)logits[x_0] - cross);
+        *extra = told * cross - error;
+        return error;
     }
     for (int c = 0; c < k->classes && dlogits != NULL; ++c) dlogits[c] = 0.0f;
     return 0.0;
