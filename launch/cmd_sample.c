@@ -12,6 +12,7 @@
 #include "launch/console.h"
 #include "launch/infill.h"
 #include "launch/options.h"
+#include "launch/patch_decoder.h"
 #include "launch/picture.h"
 #include "launch/reconstruct.h"
 #include "launch/session.h"
@@ -31,6 +32,8 @@ typedef struct {
     int32_t *start;               // --infill
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
     Trained decoder;
+    const char *patches; // --decode: the NPZ that decodes latents
+    PatchDecoder patch_decoder;
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
@@ -61,7 +64,10 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
             command->config.split = "test";
             break;
         case 'i': command->infill = optarg; break;
-        case 'd': command->decoder_config.run_dir = optarg; break;
+        case 'd':
+            *(patch_decoder_is(optarg) ? &command->patches : &command->decoder_config.run_dir) =
+                optarg;
+            break;
         default: FAIL(BAD_USAGE, "see `dye help sample`");
         }
     }
@@ -96,6 +102,9 @@ static Status start(void *context, Comm *comm) {
     decoder->capacity = command->config.capacity;
     if (decoder->run_dir != NULL)
         TRY(decoder_open(decoder, comm, &command->trained, &command->decoder));
+    if (command->patches != NULL)
+        TRY(patch_decoder_open(command->patches, &command->trained.engine.shape,
+                               &command->patch_decoder));
     int32_t classes = command->trained.engine.shape.classes;
     FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
             "--label %lld: this run knows %d classes", (long long)command->label, classes);
@@ -125,13 +134,15 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     const Trained *trained = decoded ? &command->decoder : &command->trained;
     const DatasetInfo *info = dataset_info(trained->data);
     char path[PATH_BYTES];
-    bool drawn = dataset_is_drawn(info);
+    bool patches = command->patches != NULL, drawn = dataset_is_drawn(info) || patches;
     if (command->out != NULL)
         TRY(path_format(path, "%s", command->out));
     else
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
                         drawn ? "png" : "txt"));
-    TRY(picture_write(info, &trained->engine.shape, samples, count, path));
+    TRY(patches ? patch_decoder_draw(&command->patch_decoder, &trained->engine.shape, samples,
+                                     count, path)
+                : picture_write(info, &trained->engine.shape, samples, count, path));
     if (command->out == NULL && !drawn) return print_lines(path);
     printf("%lld samples of step %lld in %s\n", (long long)count, (long long)command->trained.step,
            path);
@@ -182,6 +193,7 @@ static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
     free(command->start);
+    patch_decoder_close(&command->patch_decoder);
     trained_close(&command->decoder);
     trained_close(&command->trained);
 }

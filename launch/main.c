@@ -28,7 +28,7 @@ static const CommandRow commands[] = {
      "train, or go on from the newest good checkpoint"},
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
-     " [--guidance G] [--average 0|1] [--decode RUN] [--candidates N] [--infill TEXT]"
+     " [--guidance G] [--average 0|1] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
      " [--reconstruct] [key=value ...]",
      "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
      " --reconstruct: held-out samples to noise and back"},

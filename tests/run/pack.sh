@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # Pictures of 20 x 16 in two classes, arrays, latents and a text, made without any library.
 python3 - "$work" <<'END'
-import os, random, struct, sys, zlib
+import os, random, struct, sys, zipfile, zlib
 os.chdir(sys.argv[1])
 noise = random.Random(1)
 def png(width, height, pixels):
@@ -26,6 +26,10 @@ def npy(path, descr, shape, data):
     with open(path, "wb") as file:
         file.write(b"\x93NUMPY\x01\0" + struct.pack("<H", len(head)) + head.encode() + data)
 npy("latents.npy", "<f2", (400, 4, 8, 8), struct.pack("<102400e", *(noise.gauss(0, 1) for _ in range(102400))))
+npy("decoder.npy", "<f4", (4, 48), struct.pack("<192f", *(noise.gauss(0, 0.3) for _ in range(192))))
+npy("mean.npy", "<f4", "(48,)", bytes(4 * 48))
+with zipfile.ZipFile("decoder.npz", "w") as archive:
+    archive.write("decoder.npy"), archive.write("mean.npy")
 # 300 MB of pictures that nothing compresses: five units.
 with open("large.bin", "wb") as file:
     for i in range(100000):
@@ -104,6 +108,12 @@ for ranks in 0 2; do
     said "data: photos-set and 1 more, [0-9]+ samples, order in windows" "the mixture"
 done
 same "$(fingerprint latents-0)" "$(fingerprint latents-2)" "latents on 2 ranks"
+for ranks in 0 2; do
+    run 0 $ranks sample latents-0 -n 4 --decode decoder.npz -o decoded-$ranks.png
+done
+cmp decoded-0.png decoded-2.png || die "decoded latents differ on 2 ranks"
+run fail 0 sample mixed-0 --decode decoder.npz
+said "'decoder' must be" "a decoder of other latents"
 same "$(fingerprint mixed-0)" "$(fingerprint mixed-2)" "a mixture on 2 ranks"
 run 0 2 train "${small[@]}" data.path="photos-set, again" data.weights="2, 1" data.flip=true data.crop=2 \
     data.order=auto data.window=1 train.steps=8 run.dir=mixed-2
