@@ -79,19 +79,22 @@ Status recording_begin(Recording *recording, const Engine *engine) {
     return STATUS_OK;
 }
 
-static bool begins_grain(int op) {
-    return op == OP_gaussian_corrupt || op == OP_categorical_corrupt;
+// A second corruption in a grain has no target of its own.
+static bool begins_grain(const Recorded *recorded) {
+    return (recorded->op == OP_gaussian_corrupt &&
+            recorded->args.gaussian_corrupt.target != NULL) ||
+           recorded->op == OP_categorical_corrupt;
 }
 
 // By the next grain, a sum of gradients, or the norms that follow the last one.
 static bool ends_grain(const Recorded *recorded, int64_t params) {
-    return begins_grain(recorded->op) || recorded->op == OP_sum_squares ||
+    return begins_grain(recorded) || recorded->op == OP_sum_squares ||
            (recorded->op == OP_axpby && recorded->args.axpby.n == params);
 }
 
 static void tape_cut(Tape *tape, int64_t params) {
     int begin = 0, end;
-    while (begin < tape->count && !begins_grain(tape->list[begin].op)) ++begin;
+    while (begin < tape->count && !begins_grain(&tape->list[begin])) ++begin;
     for (end = begin + 1; end < tape->count && !ends_grain(&tape->list[end], params);) ++end;
     if (end > tape->count) end = begin = 0;
     tape->count = end - begin;

@@ -272,10 +272,11 @@ GaussianStep gaussian_slope(const Process *process, double t) {
 }
 
 Status process_flow_check(const Process *process) {
-    FAIL_IF(
-        !is_continuous(process->system) || process_is_tokens(process), BAD_CONFIG,
-        "%s has no probability flow, which takes numbers in continuous time; evaluate it as it is",
-        process->system->name);
+    bool none = !is_continuous(process->system) || process->system->pairs;
+    FAIL_IF(none || process_is_tokens(process), BAD_CONFIG,
+            "%s has no probability flow, which takes numbers in continuous time; evaluate it as it"
+            " is",
+            process->system->name);
     FAIL_IF(process->image, BAD_CONFIG,
             "a density of images needs continuous pixels: train with process.dequantise=true");
     return STATUS_OK;

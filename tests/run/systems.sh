@@ -78,6 +78,9 @@ system consistency loss "$root/configs/swiss-roll-score-sde.yaml" data.path="$wo
     sampler.solver=auto sampler.steps=2
 run 0 0 eval "$work/consistency" --limit 4
 said "^loss [0-9.]* a dimension" "the loss"
+run fail 0 eval "$work/consistency" --limit 4 --flow 5
+said "has no probability flow" "what a pair of levels has not"
+run 0 0 eval "$work/consistency" --limit 4
 said "no likelihood" "that there is none"
 for loss in continuous discrete; do
     system "vdm $loss" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
