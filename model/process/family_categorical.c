@@ -58,7 +58,7 @@ static CategoricalLevel mass_numbers(const Process *process, double t, double s)
                               .step_spread = spread / (before.keep * classes),
                               .spread_before = before.spread,
                               .aux = system->aux != NULL ? system->aux(process, t) : 0,
-                              .stay = (1 - before.keep) / (1 - at.keep),
+                              .stay = at.keep < 1 ? (1 - before.keep) / (1 - at.keep) : 0,
                               .form = system->form};
 }
 
@@ -81,7 +81,7 @@ static void level(const Process *process, double t, double scale, void *row) {
     CategoricalLevel *level = row;
     if (!is_continuous(process->system)) {
         *level = categorical_numbers(process, t, t - 1);
-    } else if (t <= 0) {
+    } else if (t <= 0 && system_of(process)->rate != NULL) {
         *level = (CategoricalLevel){.keep = 1, .form = CATEGORICAL_NOTHING};
     } else if (process->mask >= 0) {
         double masks = fmax(1, ceil(t * (double)process->items));
