@@ -376,7 +376,7 @@ typedef struct {
 // dlogits [samples,item,classes] is its gradient; error = the sum in float64, without weight. The
 // loss, but not error, has aux times - log p(x_0) in the sum. It is added to what is in `loss` if
 // `accumulate`. dlogits, loss and error may each be NULL.
-//   With a mask, a guess and a score are of masked tokens alone; the others' term is 0, but for aux.
+//   With a mask, a guess and a score are of masked tokens alone; others have 0, but for aux.
 //   guess   - log p(x_0). Without a mask that is the loss, and error has - log p(x_0) - p(x_t), or
 //           1 - p(x_0) where x_t is x_0: the rate of the bound of a flow whose tokens jump to draws
 //           from p (arXiv 2412.03487)
