@@ -19,14 +19,14 @@ bool patch_decoder_is(const char *path) {
 
 // An array of `folder`, float32 of these sizes; rows 0: of one size.
 static Status read_array(const char *folder, const char *name, int64_t rows, int64_t *columns,
-                         char **text, const float **out) {
+                         bool *fortran, char **text, const float **out) {
     char path[PATH_BYTES];
     size_t bytes;
     NpyHeader header;
     TRY(path_format(path, "%s/%s.npy", folder, name));
     FAIL_IF(!file_exists(path), BAD_DATA, "the NPZ holds no array '%s'", name);
     TRY(file_read(path, ARRAY_BYTES_MOST, text, &bytes));
-    TRY(npy_parse(*text, bytes, name, &header));
+    TRY(npy_parse_any_order(*text, bytes, name, &header));
     int64_t first = header.dims > 0 ? header.dim[0] : 0;
     bool right = header.dims == (rows > 0 ? 2 : 1) && (rows == 0 || first == rows);
     FAIL_IF(!right || header.type.kind != 'f' || header.type.bytes != 4 || header.type.big ||
@@ -36,6 +36,7 @@ static Status read_array(const char *folder, const char *name, int64_t rows, int
                 : "n; ",
             (long long)rows);
     *columns = header.dim[header.dims - 1];
+    *fortran = header.fortran;
     *out = (const float *)(const void *)(*text + header.header_bytes);
     return STATUS_OK;
 }
@@ -53,9 +54,10 @@ static Status read_decoder(const char *folder, int64_t channels, PatchDecoder *o
     char *text[2] = {NULL, NULL};
     const float *decoder, *mean;
     int64_t n, of_mean;
+    bool turned, unused; // the decoder's columns stand one behind the other
     Status status = STATUS_OK;
-    TRY_OR(end, status, read_array(folder, "decoder", channels, &n, &text[0], &decoder));
-    TRY_OR(end, status, read_array(folder, "mean", 0, &of_mean, &text[1], &mean));
+    TRY_OR(end, status, read_array(folder, "decoder", channels, &n, &turned, &text[0], &decoder));
+    TRY_OR(end, status, read_array(folder, "mean", 0, &of_mean, &unused, &text[1], &mean));
     if (n != of_mean)
         FAIL_OR(end, status, BAD_DATA, "'decoder' gives %lld numbers a patch, 'mean' has %lld",
                 (long long)n, (long long)of_mean);
@@ -63,7 +65,8 @@ static Status read_decoder(const char *folder, int64_t channels, PatchDecoder *o
     out->channels = channels;
     out->numbers = calloc((size_t)((channels + 1) * n), sizeof *out->numbers);
     if (out->numbers == NULL) FAIL_OR(end, status, NO_MEMORY, "no memory for a decoder");
-    memcpy(out->numbers, decoder, (size_t)(channels * n) * sizeof *decoder);
+    for (int64_t i = 0; i < channels * n; ++i)
+        out->numbers[i] = turned ? decoder[i % n * channels + i / n] : decoder[i];
     memcpy(out->numbers + channels * n, mean, (size_t)n * sizeof *mean);
 end:
     free(text[0]), free(text[1]);

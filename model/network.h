@@ -26,7 +26,7 @@ typedef struct {
 
 // What goes in and out, decided by the data set and the process.
 typedef struct {
-    bool tokens;                     // ids instead of numbers
+    bool tokens, latent;             // ids instead of numbers; images whose numbers have no levels
     int32_t channels, height, width; // image; a vector has channels = its dimension, 1 x 1
     int32_t length, vocabulary;      // tokens: ids in [0, vocabulary)
     int32_t out_channels; // out [g, out_channels, height, width] or [g, length, out_channels]

@@ -9,7 +9,8 @@
 
 static NetworkShape shape_of(const EngineConfig *config) {
     const DatasetInfo *data = config->data;
-    NetworkShape shape = {.classes = data->classes, .channels = 1, .height = 1, .width = 1};
+    NetworkShape shape = {.classes = data->classes, .latent = data->kind == KIND_LATENT};
+    shape.channels = shape.height = shape.width = 1;
     const Column *column = &data->column[0];
     switch (data->kind) {
     case KIND_IMAGE:

@@ -135,7 +135,7 @@ static Status take_value(Text *text, const char *key, NpyHeader *out, bool *fort
 }
 
 static Status parse_dict(Text *text, NpyHeader *out) {
-    bool fortran = false, comma = true;
+    bool comma = true;
     unsigned seen = 0;
     char key[32];
     FAIL_IF(!take(text, '{'), BAD_DATA, "%s: its NPY header is no dict", text->what);
@@ -143,7 +143,7 @@ static Status parse_dict(Text *text, NpyHeader *out) {
         FAIL_IF(!comma, BAD_DATA, "%s: its NPY header lacks a comma", text->what);
         TRY(take_text(text, key, sizeof key));
         FAIL_IF(!take(text, ':'), BAD_DATA, "%s: its NPY header lacks a colon", text->what);
-        TRY(take_value(text, key, out, &fortran, &seen));
+        TRY(take_value(text, key, out, &out->fortran, &seen));
         comma = take(text, ',');
     }
     skip_space(text);
@@ -151,12 +151,17 @@ static Status parse_dict(Text *text, NpyHeader *out) {
             text->what);
     FAIL_IF(seen != 7, BAD_DATA, "%s: its NPY header lacks descr, fortran_order or shape",
             text->what);
-    FAIL_IF(fortran && out->dims >= 2, BAD_DATA,
-            "%s: is in Fortran order: save it with np.ascontiguousarray(array)", text->what);
     return STATUS_OK;
 }
 
 Status npy_parse(const void *start, size_t bytes, const char *what, NpyHeader *out) {
+    TRY(npy_parse_any_order(start, bytes, what, out));
+    FAIL_IF(out->fortran && out->dims >= 2, BAD_DATA,
+            "%s: is in Fortran order: save it with np.ascontiguousarray(array)", what);
+    return STATUS_OK;
+}
+
+Status npy_parse_any_order(const void *start, size_t bytes, const char *what, NpyHeader *out) {
     const uint8_t *byte = start;
     *out = (NpyHeader){0};
     FAIL_IF(!npy_begins(start, bytes), BAD_DATA, "%s: does not begin like an NPY file", what);

@@ -26,6 +26,7 @@ typedef struct {
     int dims; // 0: one number
     int64_t dim[NPY_DIMS_MOST];
     int64_t numbers;     // the product of dim
+    bool fortran;        // the first size is the fastest
     size_t header_bytes; // where the data begins
 } NpyHeader;
 
@@ -33,4 +34,6 @@ typedef struct {
 // name) stands in every error. Two bytes without a meaning are taken for bf16. Errors: BAD_DATA
 // (also: Fortran order of two or more sizes; objects, structures, text, complex numbers, dates).
 Status npy_parse(const void *start, size_t bytes, const char *what, NpyHeader *out);
+// The same, but for Fortran order, which the caller takes.
+Status npy_parse_any_order(const void *start, size_t bytes, const char *what, NpyHeader *out);
 bool npy_begins(const void *start, size_t bytes); // the magic

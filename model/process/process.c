@@ -107,7 +107,7 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     FAIL_IF(config->steps < system->first_time || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
             "process.steps is %d; choose %d to %d", config->steps, system->first_time,
             PROCESS_STEPS_MOST);
-    bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    bool image = !shape->tokens && !shape->latent && (shape->height > 1 || shape->width > 1);
     FAIL_IF(config->dequantise && !image, BAD_CONFIG,
             "process.dequantise is on, but the data are no images with levels; leave it away");
     TRY(logit_check(config));
@@ -173,7 +173,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
         shape->tokens && shape->vocabulary > shape->out_channels ? process->vocabulary : -1;
     process->null_label = shape->classes;
     if (config.data_std == 0) process->config.data_std = 1;
-    bool image = !shape->tokens && (shape->height > 1 || shape->width > 1);
+    bool image = !shape->tokens && !shape->latent && (shape->height > 1 || shape->width > 1);
     bool rescaled = config.data_mean != 0 || process->config.data_std != 1;
     process->image = image && !config.dequantise && !rescaled;
     if (process->image && system->level_centers) process->config.data_std = 256 / 255.0f;

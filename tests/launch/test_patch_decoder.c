@@ -17,6 +17,8 @@ enum { CHANNELS = 2, HEIGHT = 2, WIDTH = 3, SIDE = 2, COLOURS = 3, N = COLOURS *
 static char folder[] = "/tmp/dye-patches-XXXXXX", npz[64], picture[64];
 static const NetworkShape latents = {.channels = CHANNELS, .height = HEIGHT, .width = WIDTH};
 
+static bool turned; // arrays are written in Fortran order
+
 static void add_array(struct archive *archive, const char *name, const char *descr, int rows,
                       int columns, const float *numbers) {
     unsigned char text[4096] = "\x93NUMPY\x01";
@@ -25,13 +27,15 @@ static void add_array(struct archive *archive, const char *name, const char *des
         snprintf(shape, sizeof shape, "(%d, %d)", rows, columns);
     else
         snprintf(shape, sizeof shape, "(%d,)", columns);
-    int n = snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }",
-                     descr, shape);
+    int n = snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }",
+                     descr, turned ? "True" : "False", shape);
     memset(head + n, ' ', sizeof head - (size_t)n);
     text[8] = sizeof head, head[sizeof head - 1] = '\n';
     memcpy(text + 10, head, sizeof head);
     size_t bytes = (size_t)(columns * (rows > 0 ? rows : 1)) * sizeof *numbers;
     memcpy(text + 10 + sizeof head, numbers, bytes);
+    for (int i = 0; turned && rows > 0 && i < rows * columns; ++i)
+        memcpy(text + 10 + sizeof head + 4 * (i % columns * rows + i / columns), numbers + i, 4);
     struct archive_entry *entry = archive_entry_new();
     archive_entry_set_pathname(entry, name);
     archive_entry_set_filetype(entry, AE_IFREG);
@@ -60,11 +64,13 @@ static void fill(void) {
     }
 }
 
-static void test_pictures(void) {
+static void check_pictures(bool in_fortran_order) {
     enum { COUNT = 1, HIGH = HEIGHT * SIDE, WIDE = WIDTH * SIDE };
     float z[COUNT][CHANNELS][HEIGHT][WIDTH];
     for (int i = 0; i < CHANNELS * HEIGHT * WIDTH; ++i) (&z[0][0][0][0])[i] = (float)cos(i) * 1.5f;
+    turned = in_fortran_order;
     write_npz("<f4", CHANNELS, N, true);
+    turned = false;
     PatchDecoder patches;
     EXPECT(patch_decoder_is(npz) && !patch_decoder_is("runs/npz") && !patch_decoder_is(".npz"));
     EXPECT_OK(patch_decoder_open(npz, &latents, &patches));
@@ -94,6 +100,11 @@ static void test_pictures(void) {
     image_free(&image);
     free(text);
     patch_decoder_close(&patches);
+}
+
+static void test_pictures(void) {
+    check_pictures(false);
+    check_pictures(true);
 }
 
 static void test_refusals(void) {
