@@ -46,7 +46,7 @@ static void add_array(struct archive *archive, const char *name, const char *des
     archive_entry_free(entry);
 }
 
-static float decoder[CHANNELS][N], mean[N];
+static float decoder[CHANNELS + 1][N], mean[N];
 
 static void write_npz(const char *descr, int channels, int of_mean, bool has_mean) {
     struct archive *archive = archive_write_new();
