@@ -274,7 +274,22 @@ static void test_only_images_are_clipped(void) {
     }
 }
 
+static void test_latents_have_no_levels(void) {
+    for (int latent = 0; latent < 2; ++latent) {
+        ProcessConfig config = config_gaussian("linear", "eps", "fixed-small");
+        NetworkShape shape = shape_image(4);
+        shape.latent = latent == 1;
+        Process *process;
+        EXPECT_OK(process_open(&config, &shape, &process));
+        EXPECT(process->image == (latent == 0)); // decoded into levels, limited to [-1,1]
+        GaussianNumbers numbers = gaussian_numbers(process, 1);
+        EXPECT_EQ(numbers.term, latent == 0 ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY);
+        process_close(process);
+    }
+}
+
 int main(void) {
+    RUN(test_latents_have_no_levels);
     RUN(test_schedules);
     RUN(test_linear_schedule_scales_with_steps);
     RUN(test_heads_convert);
