@@ -28,13 +28,14 @@ static Status read_array(const char *folder, const char *name, int64_t rows, int
     TRY(file_read(path, ARRAY_BYTES_MOST, text, &bytes));
     TRY(npy_parse_any_order(*text, bytes, name, &header));
     int64_t first = header.dims > 0 ? header.dim[0] : 0;
-    bool right = header.dims == (rows > 0 ? 2 : 1) && (rows == 0 || first == rows);
-    FAIL_IF(!right || header.type.kind != 'f' || header.type.bytes != 4 || header.type.big ||
-                    bytes<header.header_bytes + (size_t)header.numbers * sizeof(float), BAD_DATA,
-                          "the array '%s' must be little-endian float32 [%s%lld, n]", name, rows> 0
-                ? "channels = "
-                : "n; ",
+    bool shape = header.dims == (rows > 0 ? 2 : 1) && (rows == 0 || first == rows);
+    bool type = header.type.kind == 'f' && header.type.bytes == 4 && !header.type.big;
+    size_t wanted = header.header_bytes + (size_t)header.numbers * sizeof(float);
+    bool bad = !shape || !type || wanted > bytes;
+    FAIL_IF(bad && rows > 0, BAD_DATA,
+            "the array '%s' must be little-endian float32 [channels = %lld, n]", name,
             (long long)rows);
+    FAIL_IF(bad, BAD_DATA, "the array '%s' must be little-endian float32 [n]", name);
     *columns = header.dim[header.dims - 1];
     *fortran = header.fortran;
     *out = (const float *)(const void *)(*text + header.header_bytes);

@@ -1,8 +1,6 @@
 // Score entropy discrete diffusion (arXiv 2310.16834): the network says how much likelier each
 // class of a token would be than the one it has. Total noise is log-linear, sigma = - log A_t; what
 // is not kept is masked ("absorbing") or uniform.
-#include <math.h>
-
 #include "model/process/family_categorical.h"
 
 static bool is_uniform(const ProcessConfig *config) {
