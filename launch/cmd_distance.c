@@ -76,38 +76,17 @@ static const Trained *compared(const DistanceCommand *command) {
     return command->decoder_config.run_dir != NULL ? &command->decoder : &command->trained;
 }
 
-static Status read_batches(DistanceCommand *command, Loader *loader, int64_t count) {
-    int64_t item = engine_item(&compared(command)->engine);
-    for (int64_t done = 0; done < count;) {
-        Batch batch;
-        TRY(loader_next(loader, &batch));
-        FAIL_IF(batch.count == 0, BAD_USAGE,
-                "-n %lld takes twice as many held-out samples, but the split %s has %lld",
-                (long long)command->count, command->config.split, (long long)done);
-        const float *x = batch.x;
-        for (int64_t i = 0; i < batch.count && done < count; ++i, ++done) {
-            for (int64_t k = 0; k < item; ++k) command->real[done * item + k] = x[i * item + k];
-            command->label[done] = batch.label[i];
-        }
-    }
-    return STATUS_OK;
-}
-
 static Status read_real(DistanceCommand *command) {
-    enum { BATCH = 256 };
     const Trained *trained = compared(command);
-    LoaderConfig config = {
-        .dataset = trained->data, .batch = BATCH, .share_end = BATCH, .depth = 2, .in_order = true};
-    int64_t count = 2 * command->count;
+    int64_t count = 2 * command->count, there = loader_samples(trained->data, 0);
+    FAIL_IF(there < count, BAD_USAGE,
+            "-n %lld takes twice as many held-out samples, but the split %s has %lld",
+            (long long)command->count, command->config.split, (long long)there);
     command->real = calloc((size_t)(count * engine_item(&trained->engine)), sizeof(float));
     command->label = calloc((size_t)count, sizeof *command->label);
     FAIL_IF(command->real == NULL || command->label == NULL, NO_MEMORY,
             "no memory for %lld samples", (long long)count);
-    Loader *loader;
-    TRY(loader_open(&config, &loader));
-    Status status = read_batches(command, loader, count);
-    loader_close(loader);
-    return status;
+    return trained_read(trained, count, command->real, command->label);
 }
 
 // ---- runs -------------------------------------------------------------------------------------

@@ -4,18 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Bytes of the UTF-8 character at `text`, which is not its end.
-static size_t character_bytes(const char *text) {
-    size_t n = 1;
-    while (((unsigned char)text[n] & 0xC0) == 0x80) ++n;
-    return n;
-}
+#include "launch/picture.h"
 
 // -1: the alphabet lacks it.
-static int32_t symbol_of(const char *alphabet, const char *character, size_t bytes) {
+static int32_t symbol_of(const char *alphabet, const char *character, int bytes) {
     int32_t symbol = 0;
     for (const char *at = alphabet; *at != 0; at += character_bytes(at), ++symbol)
-        if (character_bytes(at) == bytes && memcmp(at, character, bytes) == 0) return symbol;
+        if (character_bytes(at) == bytes && memcmp(at, character, (size_t)bytes) == 0)
+            return symbol;
     return -1;
 }
 
@@ -23,7 +19,7 @@ static Status put_symbols(const DatasetInfo *data, int32_t mask, int64_t length,
                           int32_t *out) {
     int64_t n = 0;
     for (const char *at = text; *at != 0; at += character_bytes(at)) {
-        size_t bytes = character_bytes(at);
+        int bytes = character_bytes(at);
         FAIL_IF(n == length, BAD_USAGE,
                 "--infill: the text is longer than the %lld symbols of a sample (data.length)",
                 (long long)length);
@@ -31,7 +27,7 @@ static Status put_symbols(const DatasetInfo *data, int32_t mask, int64_t length,
         FAIL_IF(out[n] < 0, BAD_USAGE,
                 "--infill: the alphabet of the data has no '%.*s' (character %lld); it is '%s', and"
                 " _ is a gap",
-                (int)bytes, at, (long long)n + 1, data->alphabet);
+                bytes, at, (long long)n + 1, data->alphabet);
         ++n;
     }
     while (n < length) out[n++] = mask;

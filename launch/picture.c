@@ -49,10 +49,10 @@ static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, con
     return status;
 }
 
-// Bytes of the UTF-8 character that starts at `text`.
-static int character_bytes(const char *text) {
-    unsigned char c = (unsigned char)text[0];
-    return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+int character_bytes(const char *text) {
+    int n = 1;
+    while (((unsigned char)text[n] & 0xC0) == 0x80) ++n;
+    return n;
 }
 
 static void print_character(FILE *file, const DatasetInfo *data, int32_t id) {

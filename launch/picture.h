@@ -18,3 +18,5 @@ Status picture_write_rows(const DatasetInfo *data, const NetworkShape *shape, co
 // the darker the more points. Errors: IO, NO_MEMORY.
 Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, int32_t columns,
                             const char *path);
+// Bytes of the UTF-8 character at `text`, which is not its end.
+int character_bytes(const char *text);

@@ -5,31 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/loader.h"
 #include "trainer/generate.h"
-
-static Status read_samples(const Trained *trained, int64_t count, float *x) {
-    enum { BATCH = 64 };
-    int64_t item = engine_item(&trained->engine);
-    LoaderConfig config = {
-        .dataset = trained->data, .batch = BATCH, .share_end = BATCH, .depth = 2, .in_order = true};
-    Loader *loader;
-    TRY(loader_open(&config, &loader));
-    Status status = STATUS_OK;
-    for (int64_t done = 0; done < count;) {
-        Batch batch;
-        TRY_OR(end, status, loader_next(loader, &batch));
-        if (batch.count == 0)
-            FAIL_OR(end, status, BAD_USAGE, "-n %lld: the split has %lld samples", (long long)count,
-                    (long long)done);
-        int64_t n = batch.count < count - done ? batch.count : count - done;
-        memcpy(x + done * item, batch.x, (size_t)(n * item) * sizeof *x);
-        done += n;
-    }
-end:
-    loader_close(loader);
-    return status;
-}
 
 // One way, by a sampler with these settings.
 static Status walk(Trained *trained, Comm *comm, SamplerConfig config, bool invert, int64_t count,
@@ -67,7 +43,7 @@ static Status there_and_back(Trained *trained, Comm *comm, const SamplerConfig *
                              int64_t count, float *x, double *rms, void **noise, void **back) {
     int64_t item = engine_item(&trained->engine);
     float *original = x + count * item; // until the end
-    TRY(read_samples(trained, count, original));
+    TRY(trained_read(trained, count, original, NULL));
     memcpy(x, original, (size_t)(count * item) * sizeof *x);
     scale(trained->engine.process, count * item, x);
     TRY(walk(trained, comm, *config, true, count, x, noise));

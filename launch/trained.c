@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "data/loader.h"
 #include "launch/run_config.h"
 #include "trainer/checkpoint.h"
 
@@ -118,4 +119,29 @@ void trained_close(Trained *trained) {
     share_stop(trained->share); // a reader that waits for data holds up the end
     dataset_close(trained->data);
     share_close(trained->share);
+}
+
+static Status read_batches(Loader *loader, int64_t item, int64_t count, float *x, int32_t *label) {
+    for (int64_t done = 0; done < count;) {
+        Batch batch;
+        TRY(loader_next(loader, &batch));
+        FAIL_IF(batch.count == 0, BAD_USAGE, "the split has %lld samples, and %lld are wanted (-n)",
+                (long long)done, (long long)count);
+        int64_t n = batch.count < count - done ? batch.count : count - done;
+        memcpy(x + done * item, batch.x, (size_t)(n * item) * sizeof *x);
+        if (label != NULL) memcpy(label + done, batch.label, (size_t)n * sizeof *label);
+        done += n;
+    }
+    return STATUS_OK;
+}
+
+Status trained_read(const Trained *trained, int64_t count, float *x, int32_t *label) {
+    enum { BATCH = 256 };
+    LoaderConfig config = {
+        .dataset = trained->data, .batch = BATCH, .share_end = BATCH, .depth = 2, .in_order = true};
+    Loader *loader;
+    TRY(loader_open(&config, &loader));
+    Status status = read_batches(loader, engine_item(&trained->engine), count, x, label);
+    loader_close(loader);
+    return status;
 }
