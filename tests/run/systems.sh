@@ -47,7 +47,6 @@ for ranks in 0 2; do # to noise and back: pairs of points
 done
 same "$(wc -l <"$work/pairs-0")" 10 "lines of pairs"
 cmp "$work/pairs-0" "$work/pairs-2" || die "reconstruction differs on 2 ranks"
-run 0 0 sample "$work/ddpm" -n 2 --guidance 2 sampler.guide_from=0.2 sampler.guide_to=0.7
 system iddpm bits_per_dim "${small[@]}" "${small_batch[@]}" process.variance=learned-range \
     process.loss=hybrid
 # Few times, so that what the law of times has learned matters at the stop.
@@ -190,6 +189,11 @@ if [ -d /usr/share/datasets/fashion-mnist ]; then
     system codes bits_per_token "$root/configs/fashion-mnist-vq.yaml" data.path="$work/codes-1" \
         "${small_batch[@]}" model.width=32 model.heads=4 model.depth=1 process.steps=4 \
         sampler.steps=0
+    # Guidance at all times, in an interval, and not at all.
+    run 0 0 sample "$work/codes" -n 8 --guidance 90 -o "$work/guided-all.png"
+    run 0 0 sample "$work/codes" -n 8 --guidance 90 sampler.guide_to=0.5 -o "$work/guided-half.png"
+    run 0 0 sample "$work/codes" -n 8 --guidance 1 -o "$work/guided-none.png"
+    same "$(md5sum "$work"/guided-*.png | cut -c1-32 | sort -u | wc -l)" 3 "ways to be guided"
     run 0 2 sample "$work/codes" -n 20 -o "$work/pictures-2.png" --decode "$work/autoencoder"
     run 0 0 sample "$work/codes" -n 20 -o "$work/pictures-1.png" --decode "$work/autoencoder"
     cmp "$work/pictures-1.png" "$work/pictures-2.png" || die "decoded pictures differ on 2 ranks"
