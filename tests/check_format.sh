@@ -4,9 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tool=${1:-clang-format}
 mapfile -t files < <(find base data model comm trainer launch tests -name '*.[ch]' | sort)
-bad=()
-for file in "${files[@]}"; do
-    "$tool" --dry-run -Werror "$file" 2>/dev/null || bad+=("$file")
-done
+mapfile -t bad < <(printf '%s\n' "${files[@]}" |
+    xargs -P "$(nproc)" -I '{}' sh -c '"$0" --dry-run -Werror "$1" 2>/dev/null || echo "$1"' "$tool" '{}' | sort)
 echo "${#files[@]} files, ${#bad[@]} not formatted"
 [ ${#bad[@]} -eq 0 ] || { printf '%s:1: run clang-format -i\n' "${bad[@]}" && exit 1; }
