@@ -10,7 +10,7 @@
 #include "launch/bench_replay.h"
 #include "launch/bench_resident.h"
 #include "launch/metrics.h"
-#include "launch/picture.h"
+#include "launch/view.h"
 #include "launch/run_config.h"
 #include "launch/signals.h"
 #include "launch/version.h"
@@ -192,8 +192,8 @@ static Status open_trainer(Bench *bench) {
         .good_checkpoint = hear_saved,
         .records_open = process_metrics_open,
         .record = process_metrics_record,
-        .record_held_out = process_metrics_held_out,
-        .draw = picture_write,
+        .evaluate = view_evaluate,
+        .preview = view_draw,
     };
     double started = clock_now();
     bench->resident_before = resident_now();

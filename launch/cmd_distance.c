@@ -15,7 +15,7 @@
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/generate.h"
+#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;

@@ -11,7 +11,7 @@
 #include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/generate.h"
+#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;

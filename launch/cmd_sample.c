@@ -17,7 +17,7 @@
 #include "launch/reconstruct.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "trainer/generate.h"
+#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;

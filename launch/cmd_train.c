@@ -13,7 +13,7 @@
 #include "launch/doctor.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
-#include "launch/picture.h"
+#include "launch/view.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
 #include "launch/share.h"
@@ -147,8 +147,8 @@ static Status start(void *context, Comm *comm) {
         .good_checkpoint = note_checkpoint,
         .records_open = process_metrics_open,
         .record = process_metrics_record,
-        .record_held_out = process_metrics_held_out,
-        .draw = picture_write,
+        .evaluate = view_evaluate,
+        .preview = view_draw,
         .drill = drill_choose(),
     };
     TRY(trainer_open(settings, &run, &command->trainer));

@@ -1,9 +1,9 @@
 // How good a model is, in bits per dimension or token of held-out data: three ways, each with its
 // standard error, the deviation over samples / sqrt(samples). Times and noise are those of
-// trainer/evaluate.h: the same figure on any number of ranks.
+// launch/evaluate.h: the same figure on any number of ranks.
 #pragma once
 
-#include "trainer/evaluate.h"
+#include "launch/evaluate.h"
 
 typedef struct {
     int64_t count;

@@ -4,6 +4,7 @@
 
 #include "launch/lines.h"
 #include "model/params.h"
+#include "launch/evaluate.h"
 #include "trainer/trainer.h"
 
 // Opens RUN/NAME for appending after removing every line whose "step" is beyond `step` and any

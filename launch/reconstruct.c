@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trainer/generate.h"
+#include "launch/generate.h"
 
 // One way, by a sampler with these settings.
 static Status walk(Trained *trained, Comm *comm, SamplerConfig config, bool invert, int64_t count,

@@ -1,4 +1,4 @@
-// What a run tells: the live line, metrics.jsonl, held-out loss, drawn samples.
+// What a run tells of its steps: the live line and metrics; and when it shows more.
 #include "trainer/trainer_impl.h"
 
 #include <inttypes.h>
@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/journal.h"
 
 void report_say(const Trainer *t, const char *format, ...) {
     char line[1024];
@@ -104,54 +103,18 @@ Status report_step(Trainer *t, bool last) {
     return STATUS_OK;
 }
 
-// ---- held-out loss ----------------------------------------------------------------------------
+// ---- views ------------------------------------------------------------------------------------
 
-Status report_held_out(Trainer *t) {
-    double started = t->last_eval = clock_now();
-    if (t->held_out == NULL) return STATUS_OK;
-    journal_enter(PHASE_EVALUATE, t->step);
+Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view)) {
+    *(phase == PHASE_EVALUATE ? &t->last_eval : &t->last_sample) = clock_now();
+    journal_enter(phase, t->step);
     TRY(state_gather_average(t, STATE_EMA_0));
-    EvalRequest request = {.data = t->held_out,
-                           .length = t->settings.data.length,
-                           .samples = t->settings.eval.samples,
-                           .draws = t->settings.eval.draws,
-                           .seed = t->settings.train.seed,
-                           .weights = t->average};
-    HeldOutLoss result;
-    TRY(evaluate_loss(&t->engine, t->context.comm, &request, &result));
-    result.seconds = clock_now() - started;
-    if (is_rank_0(t)) t->context.record_held_out(t->step, &result);
-    return STATUS_OK;
-}
-
-// ---- samples ----------------------------------------------------------------------------------
-
-Status report_samples(Trainer *t) {
-    double started = t->last_sample = clock_now();
-    const SampleConfig *config = &t->settings.sample;
-    journal_enter(PHASE_SAMPLE, t->step);
-    TRY(state_gather_average(t, STATE_EMA_0));
-    const DatasetInfo *info = dataset_info(t->data);
-    GenerateRequest request = {.sampler = t->sampler,
-                               .weights = t->average,
-                               .seed = t->settings.train.seed,
-                               .count = config->count,
-                               .label = LABEL_CYCLE};
-    void *samples;
-    char path[PATH_BYTES];
-    TRY(path_format(path, "%s/samples/step-%09" PRId64 ".%s", t->settings.run.dir, t->step,
-                    dataset_is_drawn(info) ? "png" : "txt"));
-    TRY(generate(&t->engine, t->context.comm, &request, &samples));
-    Status status = STATUS_OK;
-    if (is_rank_0(t))
-        status = t->context.draw(info, &t->engine.shape, samples, config->count, path);
-    free(samples);
-    if (is_of_disk(status)) {
-        t->context.warn(error_get()->text); // a picture is not worth a run
-        error_clear();
-        return STATUS_OK;
-    }
-    TRY(status);
-    report_say(t, "%d samples in %s (%.1f s)", config->count, path, clock_now() - started);
-    return STATUS_OK;
+    return show(&(RunView){.settings = &t->settings,
+                           .comm = t->context.comm,
+                           .engine = &t->engine,
+                           .data = t->data,
+                           .held_out = t->held_out,
+                           .sampler = t->sampler,
+                           .average = t->average,
+                           .step = t->step});
 }

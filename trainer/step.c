@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/journal.h"
 #include "trainer/schedule.h"
 
 // ---- grains -----------------------------------------------------------------------------------

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/journal.h"
 
 // While training pauses: how often the ranks agree on going on, how often people are told, and how
 // long the copies of one signal may take to reach all ranks.
@@ -437,8 +436,10 @@ static Status after_step(Trainer *t) {
     if (last || (t->agreed & ACTION_PAUSE)) TRY(save_now(t));
     if (t->written || due) TRY(finish_save(t));
     if (due && t->saved_step != t->step) TRY(save_on_the_way(t, state_save_start));
-    if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every)) TRY(report_held_out(t));
-    if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every)) TRY(report_samples(t));
+    if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every))
+        TRY(report_view(t, PHASE_EVALUATE, t->context.evaluate));
+    if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every))
+        TRY(report_view(t, PHASE_SAMPLE, t->context.preview));
     return STATUS_OK;
 }
 

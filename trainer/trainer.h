@@ -14,7 +14,6 @@
 #include "model/process.h"
 #include "trainer/checkpoint.h"
 #include "trainer/engine.h"
-#include "trainer/evaluate.h"
 
 typedef struct {
     char path[2048];   // of the data set, or of several: "A, B"
@@ -138,6 +137,17 @@ typedef struct {
                    // this rank does not own
 } DrillPlace;
 
+// A run between two steps, all lent: what may be looked at with the first average of its weights.
+typedef struct {
+    const RunSettings *settings;
+    Comm *comm;
+    Engine *engine;
+    Dataset *data, *held_out; // held_out NULL: there is none
+    const Sampler *sampler;   // of previews
+    const float *average;     // device
+    int64_t step;
+} RunView;
+
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
@@ -161,10 +171,9 @@ typedef struct {
     // the disk refuses is for the callee to bear.
     Status (*records_open)(const char *run_dir, int64_t step);
     void (*record)(const MetricsRecord *record, const Params *params);
-    void (*record_held_out)(int64_t step, const HeldOutLoss *result);
-    // Writes a picture or text of samples[count]; rank 0.
-    Status (*draw)(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
-                   int64_t count, const char *path);
+    // When they fall due, on all ranks: how good the model is, and samples of it.
+    Status (*evaluate)(const RunView *view);
+    Status (*preview)(const RunView *view);
     void (*drill)(const DrillPlace *place); // NULL, but in tests
 } RunContext;
 

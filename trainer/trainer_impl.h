@@ -1,10 +1,10 @@
 // The Trainer's inside, shared by trainer.c (life), step.c (one step) and state.c (what is kept).
 #pragma once
 
+#include "base/journal.h"
 #include "comm/reduce.h"
 #include "data/loader.h"
 #include "trainer/engine.h"
-#include "trainer/generate.h"
 #include "trainer/trainer.h"
 
 // A run of one tensor inside one of this rank's parts: the unit of the optimizer and fingerprint.
@@ -144,8 +144,8 @@ Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA
 void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_reset(Trainer *t);             // start a new stretch of steps
 Status report_step(Trainer *t, bool last); // progress line, metrics, fingerprint when due
-Status report_held_out(Trainer *t);        // evaluation of the first average, on all ranks
-Status report_samples(Trainer *t);         // RUN/samples/step-..., drawn by all ranks
+// All ranks: RunContext.evaluate or preview, with the first average.
+Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view));
 
 // ---- replica.c ----
 // All ranks: does each hold the weights that the owners have? Fills astray, astray_text.

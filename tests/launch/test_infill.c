@@ -6,7 +6,7 @@
 
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"
-#include "trainer/generate.h"
+#include "launch/generate.h"
 
 static Status read_gaps(const SmallModel *model, const char *text, int32_t **out) {
     return infill_read(dataset_info(model->data), model->engine.process, LETTERS_LENGTH, text, 9,

@@ -8,7 +8,7 @@
 #include "data/pack/pack.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
-#include "launch/picture.h"
+#include "launch/view.h"
 #include "launch/run_config.h"
 #include "tests/model/support_late.h"
 #include "tests/test.h"
@@ -102,8 +102,8 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .good_checkpoint = hear_good,
         .records_open = process_metrics_open,
         .record = process_metrics_record,
-        .record_held_out = process_metrics_held_out,
-        .draw = picture_write,
+        .evaluate = view_evaluate,
+        .preview = view_draw,
         .drill = bad.is_on ? disturb : NULL,
     };
     signals_asked = 0;

@@ -1,6 +1,6 @@
 // The held-out loss of an untrained network, whose logits are all zero, against the expectation
 // over x_t computed by enumeration for one token.
-#include "trainer/evaluate.h"
+#include "launch/evaluate.h"
 
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"

@@ -1,5 +1,5 @@
-// The sampling loop behind trainer/generate.h.
-#include "trainer/generate.h"
+// The sampling loop behind launch/generate.h.
+#include "launch/generate.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-// Held-out loss and walks behind trainer/evaluate.h.
-#include "trainer/evaluate.h"
+// Held-out loss and walks behind launch/evaluate.h.
+#include "launch/evaluate.h"
 
 #include <math.h>
 #include <stdlib.h>
