@@ -83,6 +83,8 @@ static const SchemaRow rows[] = {
     NUMBER(process.rate, "0.5", 1e-6, 0.999999, NONE, FIXED,
            "binomial: share of ones that the noise ends at"),
     NUMBER(process.unroll, "2", 1, 8, NONE, FIXED, "sundae: passes of the loss"),
+    NUMBER(process.block, "0", 0, 65536, NONE, FIXED,
+           "mdlm: symbols of a block, one drawn after the other (block diffusion); 0: all is one"),
     NUMBER(
         process.aux, "-1", -1, 1e6, NONE, FIXED,
         "vq, d3pm, mdlm: weight of the cross-entropy of the data beside the bound; -1: its own, 5e-4,"
@@ -195,6 +197,7 @@ static const struct {
 } own_keys[] = {
     {"process.rate", "binomial"},
     {"process.unroll", "sundae"},
+    {"process.block", "mdlm"},
     {"process.aux", "vq, d3pm, mdlm"},
     {"process.aux_adaptive", "vq"},
     {"model.codes", "autoencoder"},

@@ -22,7 +22,10 @@ typedef struct {
 
 typedef struct {
     Network base;
-    int64_t width, heads, tokens, hidden;
+    int64_t width, heads, tokens, hidden; // tokens of a sample in the blocks
+    // Tokens of a sample's output; in a block, 0: there are none; and places that there are.
+    int64_t out_tokens, group, places;
+    bool cached;
     int64_t patch_in, patch_out; // numbers of a token before the first and behind the last layer
     Linear patch_embedding;
     int64_t symbol_table; // tokens: [vocabulary, D/p]
@@ -48,6 +51,7 @@ typedef struct {
     float *features, *dfeatures;
     float *patches;       // [r, patch_in]
     float *final_patches; // [r, patch_out], images
+    float *final_norm;    // [g out_tokens, D] where not all tokens are of the output
     DitLayer layer[2 * NETWORK_DEPTH_MOST + 1];
     // Gradients, backward only: of the residual stream, of a norm's output, of a branch, of the
     // widest arrays, of patches.
@@ -82,6 +86,9 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
                 ? "model.patch is %d; it must divide data.length %d and model.width %d: %s"
                 : "model.patch is %d; it must divide the image's %d x %d: %s",
             config->patch, a, b, divisors_list(a, b, list, sizeof list));
+    FAIL_IF(shape->block % config->patch != 0, BAD_CONFIG,
+            "process.block is %d; it must be a multiple of model.patch %d", shape->block,
+            config->patch);
     return STATUS_OK;
 }
 
@@ -135,18 +142,23 @@ static Status dit_plan(Network *network, Params *params) {
     dit->heads = config->heads;
     dit->hidden = width * config->mlp_ratio;
     int64_t places = shape->tokens ? patch : patch * patch; // symbols or pixels of a token
-    dit->tokens = (shape->tokens ? shape->length : (int64_t)shape->height * shape->width) / places;
+    dit->places = (shape->tokens ? shape->length : (int64_t)shape->height * shape->width) / places;
+    dit->group = shape->block / patch;
+    dit->cached = shape->cached;
+    dit->out_tokens = dit->cached ? dit->group : dit->places;
+    dit->tokens = dit->group > 0 && !dit->cached ? 2 * dit->places : dit->out_tokens;
     dit->patch_in = shape->tokens ? width : channels_in(network) * places;
     dit->patch_out = shape->out_channels * places;
-    size_t attention = attention_scratch_bytes(dit->tokens), norm = norm_scratch_bytes(width);
+    size_t attention = attention_scratch_bytes(dit->cached ? dit->places : dit->tokens);
+    size_t norm = norm_scratch_bytes(width);
     network->scratch_bytes = attention > norm ? attention : norm;
-    network->table_bytes = (size_t)(dit->tokens * width) * sizeof(float);
+    network->table_bytes = (size_t)(dit->places * width) * sizeof(float);
     input_add(dit, params);
     conditioner_add(network, params);
     for (int i = 0; i < config->depth; ++i) block_add(dit, params, i);
     dit->final_modulation = linear_add(network, params, 1, width, 2 * width, INIT_ZERO,
                                        "final_layer.adaLN_modulation.1");
-    dit->final = linear_add(network, params, dit->tokens, width, dit->patch_out, INIT_ZERO,
+    dit->final = linear_add(network, params, dit->out_tokens, width, dit->patch_out, INIT_ZERO,
                             "final_layer.linear");
     return STATUS_OK;
 }
@@ -166,7 +178,7 @@ static void position_fill(int64_t position, int64_t n, float *row) {
 static void dit_table_fill(const Network *network, float *table) {
     const Dit *dit = (const Dit *)network;
     int64_t width = dit->width;
-    for (int64_t t = 0; t < dit->tokens; ++t) {
+    for (int64_t t = 0; t < dit->places; ++t) {
         float *row = table + t * width;
         if (network->shape.tokens) {
             position_fill(t, width, row);
@@ -239,11 +251,16 @@ static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backwa
         else
             memcpy(&out->layer[2 * i], &out->layer[2 * i - 4], 2 * sizeof *out->layer);
     }
+    for (int i = 0; i < depth && dit->cached; ++i)
+        out->layer[2 * i].qkv =
+            bump_numbers(&bump, samples * dit->places * 3 * dit->width, dit->base.half);
     *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width), false);
     final->stride = 2 * dit->width;
     out->features = bump_floats(&bump, features_size(&dit->base, samples));
     out->patches = bump_floats(&bump, rows * dit->patch_in);
     if (!dit->base.shape.tokens) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
+    if (dit->tokens != dit->out_tokens)
+        out->final_norm = bump_floats(&bump, samples * dit->out_tokens * dit->width);
     if (backward) gradients_place(dit, &bump, samples, out);
     return bump.used;
 }
@@ -268,26 +285,45 @@ static Patches patches_of(const Run *run, bool output, const float *from, float 
                      .channel_last = output};
 }
 
+// Looks symbols up, or puts their gradient back: all together, or each sample's before its context.
+static void embed_symbols(const Run *run, const Dit *dit, float *patches, bool backward) {
+    const NetworkInput *input = run->input;
+    bool twice = dit->tokens != dit->out_tokens;
+    int64_t item = network_in_item(run->network), rows = twice ? item : input->samples * item;
+    for (int64_t i = 0; i < (twice ? 2 * input->samples : 1); ++i) {
+        Embed args = {.ids = (i % 2 == 1 ? input->context : input->ids) + i / 2 * item,
+                      .rows = rows,
+                      .width = dit->width / dit->base.config.patch,
+                      .entries = dit->base.shape.vocabulary,
+                      .accumulate = run->accumulate || i > 0};
+        float *at = patches + i * rows * args.width;
+        if (backward) {
+            args.dy = at, args.dtable = run->grads + dit->symbol_table;
+            embed_grad(run->stream, args);
+        } else {
+            args.y = at, args.table = run->memory->weights + dit->symbol_table;
+            embed_forward(run->stream, args);
+        }
+    }
+}
+
 // Patches of pixels or symbols, embedded, plus positions: the residual stream of layer 0.
 static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
     const NetworkShape *shape = &dit->base.shape;
     float *sum = memory->layer[0].sum;
+    int64_t first = run->input->at / dit->base.config.patch;
     if (shape->tokens)
-        embed_forward(run->stream, (Embed){.ids = run->input->ids,
-                                           .table = run->memory->weights + dit->symbol_table,
-                                           .y = memory->patches,
-                                           .rows = run->input->samples * shape->length,
-                                           .width = dit->width / dit->base.config.patch});
+        embed_symbols(run, dit, memory->patches, false);
     else
         patch_forward(run->stream,
                       patches_of(run, false, run_features(run, memory->features), memory->patches));
     run_linear(run, &dit->patch_embedding, memory->patches, sum);
     embed_forward(run->stream, (Embed){.table = sum,
-                                       .add = run->memory->table,
+                                       .add = run->memory->table + first * dit->width,
                                        .y = sum,
                                        .rows = run->input->samples * dit->tokens,
                                        .width = dit->width,
-                                       .add_rows = dit->tokens});
+                                       .add_rows = dit->out_tokens});
 }
 
 static const Linear *modulation_of(const Dit *dit, int i) {
@@ -331,16 +367,32 @@ static Attention attention_of(const Run *run, const Dit *dit, const DitLayer *la
                        .out = layer->attention,
                        .lse = layer->lse,
                        .samples = run->input->samples,
-                       .tokens = dit->tokens,
+                       .tokens = dit->cached ? dit->places : dit->tokens,
                        .heads = dit->heads,
                        .head_dim = dit->width / dit->heads,
+                       .block = dit->group,
+                       .from = run->input->at / dit->base.config.patch,
+                       .cached = dit->cached,
                        .half = dit->base.half};
+}
+
+// Cached, each sample's block goes to its place among the blocks that are remembered.
+static void qkv_forward(const Run *run, const Dit *dit, const DitBlock *block,
+                        const DitLayer *layer) {
+    NetworkInput input = *run->input;
+    Run part = *run;
+    part.input = &input;
+    if (dit->cached) input.samples = 1;
+    int64_t bytes = dit->width * (dit->base.half ? 2 : 4), at = attention_of(run, dit, layer).from;
+    for (int64_t s = 0; s < run->input->samples; s += input.samples)
+        run_linear(&part, &block->qkv, (char *)layer->norm + s * dit->tokens * bytes,
+                   (char *)layer->qkv + (s * dit->places + at) * 3 * bytes);
 }
 
 static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer, int i) {
     const DitBlock *block = &dit->block[i / 2];
     if (i % 2 == 0) {
-        run_linear(run, &block->qkv, layer->norm, layer->qkv);
+        qkv_forward(run, dit, block, layer);
         attention_forward(run->stream, attention_of(run, dit, layer));
         run_linear(run, &block->projection, layer->attention, layer->branch);
     } else {
@@ -348,6 +400,30 @@ static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer,
         run_linear(run, &block->fc_2, layer->hidden, layer->branch);
     }
     run_dropout(run, i, layer->branch, dit->tokens * dit->width, dit->base.half);
+}
+
+// The output's tokens of the final norm, or back: a sample's first ones, nothing for the others.
+static const float *final_rows(const Run *run, const Dit *dit, const DitMemory *memory) {
+    const float *norm = memory->layer[2 * dit->base.config.depth].norm;
+    int64_t item = dit->out_tokens * dit->width;
+    if (dit->tokens == dit->out_tokens) return norm;
+    for (int64_t s = 0; s < run->input->samples; ++s)
+        axpby(run->stream,
+              (Elementwise){
+                  .x = norm + 2 * s * item, .y = memory->final_norm + s * item, .n = item, .a = 1});
+    return memory->final_norm;
+}
+
+static void final_grad(const Run *run, const Dit *dit, const DitMemory *memory, const float *dout) {
+    bool all = dit->tokens == dit->out_tokens;
+    int64_t item = dit->out_tokens * dit->width;
+    float *dnorm = memory->dnorm, *drows = all ? dnorm : memory->dpatches;
+    const float *rows = all ? memory->layer[2 * dit->base.config.depth].norm : memory->final_norm;
+    run_linear_grad(run, &dit->final, dout, rows, NULL, drows);
+    for (int64_t i = 0; i < 2 * run->input->samples && !all; ++i)
+        axpby(run->stream,
+              (Elementwise){
+                  .x = drows + i / 2 * item, .y = dnorm + i * item, .n = item, .a = i % 2 == 0});
 }
 
 static void dit_forward(const Run *run, float *out) {
@@ -363,7 +439,8 @@ static void dit_forward(const Run *run, float *out) {
         layer_forward(run, dit, &memory.layer[i], i);
     }
     norm_step(run, dit, &memory, layers);
-    run_linear(run, &dit->final, memory.layer[layers].norm, tokens ? out : memory.final_patches);
+    run_linear(run, &dit->final, final_rows(run, dit, &memory),
+               tokens ? out : memory.final_patches);
     if (!tokens) patch_back(run->stream, patches_of(run, true, memory.final_patches, out));
 }
 
@@ -419,14 +496,7 @@ static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memo
     const NetworkShape *shape = &dit->base.shape;
     run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches, NULL,
                     shape->tokens || dx != NULL ? memory->dpatches : NULL);
-    if (shape->tokens)
-        embed_grad(run->stream, (Embed){.ids = run->input->ids,
-                                        .dy = memory->dpatches,
-                                        .dtable = run->grads + dit->symbol_table,
-                                        .rows = run->input->samples * shape->length,
-                                        .width = dit->width / dit->base.config.patch,
-                                        .entries = shape->vocabulary,
-                                        .accumulate = run->accumulate});
+    if (shape->tokens) embed_symbols(run, dit, memory->dpatches, true);
     bool fourier = dit->base.config.fourier;
     if (shape->tokens || dx == NULL) return;
     patch_back(run->stream,
@@ -442,8 +512,7 @@ static void dit_backward(const Run *run, float *dout, float *dx) {
     DitMemory memory;
     dit_place(dit, run->memory->activations, run->input->samples, true, &memory);
     if (!tokens) patch_forward(run->stream, patches_of(run, true, dout, memory.dpatches));
-    run_linear_grad(run, &dit->final, tokens ? dout : memory.dpatches, memory.layer[layers].norm,
-                    NULL, memory.dnorm);
+    final_grad(run, dit, &memory, tokens ? dout : memory.dpatches);
     // Zeros: no later layer reads the residual stream.
     axpby(run->stream, (Elementwise){.x = memory.dnorm, .y = memory.dsum, .n = n});
     norm_step_grad(run, dit, &memory, layers);

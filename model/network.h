@@ -5,6 +5,10 @@
 // lets an image through discrete codes. A Network is a plan: sizes and parameter offsets, no
 // memory. Memory for one grain on one stream is an Activations block planned by
 // network_activation_bytes and allocated by the trainer before the first step.
+//
+// With blocks a sample goes through twice in one pass, as `ids`, whose tokens read their own block
+// and finished ones, and as `context`, the finished ones; out is of the first. A cached network has
+// the same parameters and takes one block of `ids` at a time; its activations remember.
 #pragma once
 
 #include "model/backend.h"
@@ -33,15 +37,23 @@ typedef struct {
     int32_t classes;      // label ids in [0, classes]; `classes` itself is the null class
     bool time_input;      // SUNDAE-like systems have none
     bool autoencoder;     // out is to be made of codes alone
+    // Tokens in blocks of so many, drawn one after the other (arXiv 2503.09573); 0: all at once.
+    // cached: the samples of a pass are one block, and finished blocks are remembered.
+    int32_t block;
+    bool cached;
 } NetworkShape;
 
 typedef struct Network Network;
 
 // Inputs of one grain in device memory, lent for the duration of forward and backward.
 typedef struct {
-    int64_t samples;        // at most the grain that the activations were planned for
-    const float *x;         // [samples, channels, height, width], NULL for tokens
-    const int32_t *ids;     // [samples, length], NULL for numbers
+    int64_t samples;    // at most the grain that the activations were planned for
+    const float *x;     // [samples, channels, height, width], NULL for tokens
+    const int32_t *ids; // [samples, length], or [samples, block]; NULL for numbers
+    // Blocks, [samples, length]: what the blocks after one read of it. cached: that of the passes
+    // before, of which each leaves its own behind, and `at` is where this block begins.
+    const int32_t *context;
+    int64_t at;
     const float *time;      // [samples, TIME_FEATURES], from network_time_features
     float *dtime;           // the same, written by network_backward; NULL: not wanted
     const int32_t *label;   // [samples]
@@ -55,7 +67,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
                     Network **out);
 void network_close(Network *network);
 
-int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
+int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample or block
 int64_t network_out_item(const Network *network); // numbers of `out` for one sample
 // Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3
 // times.

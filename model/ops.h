@@ -99,10 +99,16 @@ static inline size_t norm_scratch_bytes(int64_t width) {
     return 3 * (size_t)width * sizeof(float);
 }
 
-// Bidirectional attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
+// Attention: softmax(q k^T / sqrt(head_dim)) v for each sample and head.
 // qkv [samples,tokens,3,heads,head_dim]; out [samples,tokens,heads*head_dim];
 // lse [samples,heads,tokens] = log of the softmax's denominator, kept for the gradient: dqkv from
 // qkv, out, lse, dout.
+// block 0: every token reads all. Else (block diffusion, arXiv 2503.09573) the first half of the
+// tokens are in blocks of `block`, the second half stand at the same places, finished: a token of
+// the first half reads its own block and the finished ones before it; one of the second half the
+// finished ones up to its own. cached: the tokens are the places once, and those of the block that
+// begins at `from` read all up to its end; out and lse are of that block alone, and there is no
+// gradient.
 // The tokens x tokens matrix exists for one head at a time, in the stream's scratch: a device that
 // executes attention is opened with scratch_bytes of at least attention_scratch_bytes.
 typedef struct {
@@ -111,8 +117,8 @@ typedef struct {
     float *lse;
     const void *dout;
     void *dqkv;
-    int64_t samples, tokens, heads, head_dim;
-    bool half;
+    int64_t samples, tokens, heads, head_dim, block, from;
+    bool cached, half;
 } Attention;
 
 // Four matrices of tokens rows, each row rounded up to 16 numbers; two of them bf16.
@@ -353,9 +359,9 @@ typedef struct {
     const double *base;
     int32_t *x_t; // [samples,item]: ids in [0, classes), and the mask
     float *dlogits, *loss, *memory;
-    double *error, *race; // race [samples,item]: room
-    int64_t samples, item;
-    int32_t classes, steps, block;
+    double *error, *race;                     // race [samples,item]: room
+    int64_t samples, item, begin, end, block; // of the tokens [begin, end) samplers draw
+    int32_t classes, steps;
     RefreshKind kind;
     bool accumulate;
     double temperature, share, purity, truncation;
@@ -366,7 +372,8 @@ typedef struct {
 // 2(e%2)+1 = (stay, class). It stays when (stay + 1/2) / 2^32 < keep in float64, is masked when
 // that is >= 1 - mask > keep, else becomes rng_below(class, classes), or the first class at which
 // the running sum of base passes (class + 1/2) / 2^32. keep = 0: x_0 is not read. With `masks`, a
-// token is masked when (stay + 1/2) / 2^32 times the tokens from it on is below the masks left.
+// token is masked when (stay + 1/2) / 2^32 times the tokens from it on is below the masks left; so
+// many in each block, where there are blocks.
 //
 // categorical_loss: loss[s] = weight * sum over tokens of KL(theta(x_t, x_0) || theta_p), where
 //   theta(x_t, v) = normalise( [a_t x_t + (1-a_t) base(x_t)] * [A_{t-1} v + (1-A_{t-1}) base] )

@@ -24,6 +24,7 @@ typedef struct {
     int64_t train_steps; // consistency: of the whole training
     float rate;          // binomial: share of ones that the noise ends at
     int32_t unroll;      // sundae: passes of the loss
+    int32_t block;       // mdlm: tokens of a block, one drawn after the other; 0: all is one
     // Numbers: the process sees (data - data_mean) / data_std, and samples are scaled back.
     float data_mean, data_std; // 0 stands for 1
     float aux;         // vq, d3pm: weight of the cross-entropy of x_0; below 0: the system's own
@@ -61,6 +62,7 @@ typedef struct Process Process;
 typedef struct {
     int64_t capacity;  // samples
     void *x_0, *x_t;   // float or int32, [capacity, in_item]
+    void *context;     // blocks: what the finished ones are, in training x_0, in sampling x_t
     float *target;     // [capacity, in_item]; symbols: what a sampler remembers
     float *out, *dout; // [capacity, out_item]
     double *base;      // symbols: the distribution that noise draws from, [vocabulary]
@@ -233,14 +235,16 @@ void process_guide(const Process *process, Stream *stream, Pass *pass, float *nu
 
 // Plan of one sampler run: which times, which numbers. Step i = 0..sampler_steps()-1. With fewer
 // steps than T the kept times are spread evenly and steps are composed; "ddim" keeps the paper's
-// 1, 1 + T/n, ... which begins T/n short of T, the others keep 1 and T. A sample is a function of
-// its number and the seed. The caller guides pass->out before a step.
+// 1, 1 + T/n, ... which begins T/n short of T, the others keep 1 and T. Blocks are drawn one after
+// the other, each in equally many steps. A sample is a function of its number and the seed. The
+// caller guides pass->out before a step.
 typedef struct Sampler Sampler;
 Status sampler_open(const Process *process, const SamplerConfig *config, Sampler **out);
 void sampler_close(Sampler *sampler);
 int sampler_steps(const Sampler *sampler);
 double sampler_time(const Sampler *sampler, int i); // the time the network is asked at
 float sampler_guidance(const Sampler *sampler, int i);
+int sampler_block(const Sampler *sampler, int i); // the block that is drawn; 0 where there are none
 // Draws the start of samples pass->sample[0..samples) into pass->x_t.
 void sampler_begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                    uint64_t seed);

@@ -74,6 +74,11 @@ CategoricalLevel categorical_numbers(const Process *process, double t, double s)
                               .form = at > 1 ? system->form : system->first_form};
 }
 
+// Tokens that masks are counted among: of a block, or all.
+static double masked_among(const Process *process) {
+    return process->config.block > 0 ? process->config.block : (double)process->items;
+}
+
 // In continuous time the step is the whole way from the data. With masks exactly as many tokens are
 // masked as t is a share of: the mean over uniform t is that of masks drawn one by one, and varies
 // less.
@@ -84,8 +89,8 @@ static void level(const Process *process, double t, double scale, void *row) {
     } else if (t <= 0 && system_of(process)->rate != NULL) {
         *level = (CategoricalLevel){.keep = 1, .form = CATEGORICAL_NOTHING};
     } else if (process->mask >= 0) {
-        double masks = fmax(1, ceil(t * (double)process->items));
-        *level = categorical_numbers(process, masks / (double)process->items, 0);
+        double masks = fmax(1, ceil(t * masked_among(process)));
+        *level = categorical_numbers(process, masks / masked_among(process), 0);
         level->masks = (int32_t)masks;
     } else {
         *level = categorical_numbers(process, t, 0);
@@ -96,7 +101,7 @@ static void level(const Process *process, double t, double scale, void *row) {
 static double bound_time(const Process *process, double point, double *weight) {
     const CategoricalSystem *system = system_of(process);
     bool masks = process->mask >= 0;
-    double n = (double)process->items;
+    double n = masked_among(process);
     double t = masks ? (1 + floor(point * n)) / n : point * point; // where the rate is largest
     *weight = system->rate(&process->config, t) * (masks ? 1 : 2 * point);
     return t;
@@ -141,6 +146,8 @@ static Categorical args_of(const Process *process, const Pass *pass, int64_t sam
                          .race = (double *)pass->dout, // [samples, items, K >= 2]
                          .samples = samples,
                          .item = process->items,
+                         .end = process->items,
+                         .block = process->config.block,
                          .classes = process->vocabulary,
                          .key = key};
 }
@@ -177,6 +184,7 @@ static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_
 // The corruption at T of a class that is not kept; `purity` begins with masks alone.
 static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples, RngKey key) {
     const Process *process = sampler->process;
+    pass->context = pass->x_t;
     if (process->mask >= 0) {
         double mask = word_is(sampler->config.solver, "purity")
                           ? 1
@@ -194,8 +202,8 @@ static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sa
 static void choose_tokens(const Sampler *sampler, const SamplerStep *step, Stream *stream,
                           Categorical args) {
     const SamplerConfig *config = &sampler->config;
-    args.steps = sampler->steps - (int)(step - sampler->step);
-    args.block = config->block;
+    args.steps = sampler->block_steps - (int)(step - sampler->step) % sampler->block_steps;
+    if (config->block > 0) args.block = config->block;
     args.temperature = (double)config->temperature;
     args.share = (double)config->share;
     args.purity = (double)config->purity;
@@ -215,6 +223,10 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
     const Process *process = sampler->process;
     Categorical args = args_of(process, pass, samples, key);
     args.truncation = (double)sampler->config.truncation;
+    if (args.block > 0) {
+        args.begin = args.block * sampler_block(sampler, (int)(step - sampler->step));
+        args.end = args.begin + args.block;
+    }
     if (word_is(sampler->config.solver, "ancestral")) {
         upload_level(stream, pass, samples, categorical_numbers(process, step->time, step->to));
         categorical_advance(stream, args);

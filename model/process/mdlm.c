@@ -2,6 +2,8 @@
 // tokens become masks one after another, and the network says, without being told the time, what
 // the masked ones were. Its loss is the bound itself, the cross entropy of masked tokens over the
 // share t of them; it is the same for every schedule of t. The best output is p(x_0|x_t).
+// With process.block it is block diffusion (BD3-LM, 2503.09573): the same within each block, given
+// those before it.
 #include "model/process/family_categorical.h"
 
 static CategoricalMass mass(const ProcessConfig *config, double t) {
@@ -29,5 +31,6 @@ const ProcessSystem system_mdlm = {
     .first_time = 1,
     .end = 1,
     .timeless = true,
+    .blocks = true,
     .own = &own,
 };

@@ -127,6 +127,7 @@ static void upload_and_corrupt(const Process *process, Stream *stream, Pass *pas
     stream_upload(stream, pass->time, pass->host_time, n * TIME_FEATURES * sizeof *pass->time);
     rescale_data(process, stream, pass, batch->samples, dequantise);
     pass->number = 0;
+    pass->context = pass->x_0;
     pass->noise_key = key;
     process->system->family->corrupt(process, stream, pass, batch->samples, key);
 }
@@ -171,6 +172,7 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
         .samples = batch->samples,
         .x = process_is_tokens(process) ? NULL : pass->x_t,
         .ids = process_is_tokens(process) ? pass->x_t : NULL,
+        .context = pass->context,
         .time = pass->time,
         .dtime = pass->dtime,
         .label = process->system->classifier ? pass->level : pass->label,

@@ -104,6 +104,9 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
             "process.name is \"%s\", which is for %s, but the data are %s; choose %s", system->name,
             system->family->data, shape->tokens ? "symbols" : "numbers",
             shape->tokens ? "multinomial" : "ddpm");
+    FAIL_IF(config->block > 0 && (!system->blocks || shape->length % config->block != 0),
+            BAD_CONFIG, "process.block is %d; it is for mdlm, and must divide data.length %d",
+            config->block, shape->length);
     FAIL_IF(config->steps < system->first_time || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
             "process.steps is %d; choose %d to %d", config->steps, system->first_time,
             PROCESS_STEPS_MOST);
@@ -158,6 +161,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     TRY(system->family->check(system, &config, shape));
     shape->time_input = !system->timeless;
     shape->autoencoder = system->autoencoder;
+    shape->block = config.block;
 
     size_t rows = (size_t)config.steps + 1;
     Process *process =

@@ -56,6 +56,7 @@ struct ProcessSystem {
     bool one_step;            // a reverse step is known between neighbouring times only
     bool timeless;            // the network is told no time
     bool unrolled;            // several passes make a loss; there is no likelihood
+    bool blocks;              // process.block may be given
     bool pairs;               // a loss between two levels of the same noise; there is no likelihood
     bool autoencoder;         // the network answers through codes
     bool classifier;          // of the data's labels: nothing is drawn, and there is no likelihood
@@ -141,8 +142,8 @@ struct Process {
 struct Sampler {
     const Process *process;
     SamplerConfig config;
-    int steps;
-    SamplerStep step[]; // [steps]
+    int steps, block_steps; // in all, and of each block
+    SamplerStep step[];     // [steps]
 };
 
 static inline bool is_continuous(const ProcessSystem *system) {

@@ -62,6 +62,14 @@ static void plan_plain(Sampler *sampler) {
                                          i + 1 < sampler->steps ? plain_time(sampler, i + 1) : 0};
 }
 
+// The way of one block, again for each.
+static void plan_blocks(Sampler *sampler, int blocks) {
+    int each = sampler->block_steps = sampler->steps /= blocks;
+    plan_plain(sampler);
+    sampler->steps *= blocks;
+    for (int i = each; i < sampler->steps; ++i) sampler->step[i] = sampler->step[i - each];
+}
+
 // The same times upwards, one step less: none begins at the data themselves.
 static void plan_invert(Sampler *sampler) {
     int n = sampler->steps--;
@@ -90,6 +98,9 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
     FAIL_IF(config.steps < 0 || (config.steps > steps && !is_continuous(system)), BAD_CONFIG,
             "sampler.steps is %d; choose 1 to process.steps = %d, or 0 for all of them",
             config.steps, steps);
+    int blocks = process->config.block > 0 ? (int)process->items / process->config.block : 1;
+    FAIL_IF(n < blocks, BAD_CONFIG, "sampler.steps is %d, and there are %d blocks to be drawn", n,
+            blocks);
     FAIL_IF(system->one_step && n < steps, BAD_CONFIG,
             "sampler.steps is %d; %s diffusion knows steps between neighbouring times only: choose"
             " 0 for all of them",
@@ -107,11 +118,11 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             " and without sampler.eta");
     Sampler *sampler = calloc(1, sizeof *sampler + (size_t)n * sizeof *sampler->step);
     FAIL_IF(sampler == NULL, NO_MEMORY, "no memory for a sampler of %d steps", n);
-    *sampler = (Sampler){process, config, n};
+    *sampler = (Sampler){process, config, n, n};
     if (is_continuous(system) && !process_is_tokens(process) && !system->pairs)
         plan_continuous(sampler);
     else
-        plan_plain(sampler);
+        plan_blocks(sampler, blocks);
     if (config.invert) plan_invert(sampler);
     *out = sampler;
     return STATUS_OK;
@@ -128,6 +139,10 @@ int sampler_steps(const Sampler *sampler) {
 double sampler_time(const Sampler *sampler, int i) {
     REQUIRE(i >= 0 && i < sampler->steps);
     return sampler->step[i].time;
+}
+
+int sampler_block(const Sampler *sampler, int i) {
+    return i / sampler->block_steps;
 }
 
 // Beyond its interval (arXiv 2404.07724) there is none.

@@ -41,6 +41,7 @@ void network_case_open(NetworkCase *c, const NetworkConfig *config, const Networ
     c->direction = room(samples * c->out_item, sizeof(float));
     c->x = room(samples * c->in_item, sizeof(float));
     c->ids = room(samples * c->in_item, sizeof(int32_t));
+    c->context = room(samples * c->in_item, sizeof(int32_t));
     c->time = room(samples, sizeof(double));
     c->label = room(samples, sizeof(int32_t));
     c->sample = room(samples, sizeof(uint64_t));
@@ -52,6 +53,7 @@ void network_case_open(NetworkCase *c, const NetworkConfig *config, const Networ
         uint32_t bits[4];
         rng_block(key, 4, (uint32_t)e, bits);
         c->ids[e] = (int32_t)rng_below(bits[0], (uint32_t)shape->vocabulary);
+        c->context[e] = (int32_t)rng_below(bits[1], (uint32_t)shape->vocabulary);
     }
     for (int64_t s = 0; s < samples; ++s) {
         c->time[s] = 3.0 + 311.0 * (double)s;
@@ -65,6 +67,7 @@ void network_case_close(NetworkCase *c) {
     network_close(c->network);
     params_close(&c->params);
     free(c->weights), free(c->direction), free(c->x), free(c->ids);
+    free(c->context);
     free(c->time), free(c->label), free(c->sample);
 }
 
@@ -146,6 +149,7 @@ static NetworkMemory memory_place(Rig *rig, const NetworkRunOptions *options) {
 static NetworkInput input_place(Rig *rig) {
     const NetworkCase *c = rig->c;
     int64_t n = c->samples;
+    bool blocks = c->shape.block > 0;
     size_t items = (size_t)(n * c->in_item);
     float *features = room(n * TIME_FEATURES, sizeof(float));
     for (int64_t s = 0; s < n; ++s)
@@ -154,6 +158,7 @@ static NetworkInput input_place(Rig *rig) {
         .samples = n,
         .x = c->shape.tokens ? NULL : rig_upload(rig, c->x, items * sizeof(float)),
         .ids = c->shape.tokens ? rig_upload(rig, c->ids, items * sizeof(int32_t)) : NULL,
+        .context = blocks ? rig_upload(rig, c->context, items * sizeof(int32_t)) : NULL,
         .time = rig_upload(rig, features, (size_t)n * TIME_FEATURES * sizeof(float)),
         .label = rig_upload(rig, c->label, (size_t)n * sizeof(int32_t)),
         .sample = rig_upload(rig, c->sample, (size_t)n * sizeof(uint64_t)),
@@ -219,6 +224,7 @@ void reference_case_open(const NetworkCase *c, ReferenceCase *out) {
                                  .samples = c->samples,
                                  .x = out->x,
                                  .ids = c->ids,
+                                 .context = c->context,
                                  .time = c->time,
                                  .label = c->label,
                                  .sample = c->sample,

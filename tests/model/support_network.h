@@ -16,6 +16,7 @@ typedef struct {
     float *direction; // [samples, out_item]: the loss is sum(out * direction)
     float *x;         // [samples, in_item], numbers
     int32_t *ids;     // [samples, in_item], tokens
+    int32_t *context; // the same
     double *time;     // [samples]
     int32_t *label;   // [samples]
     uint64_t *sample; // [samples]

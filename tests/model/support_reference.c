@@ -101,7 +101,7 @@ static double position_1d(int64_t position, int64_t channel, int64_t channels) {
 }
 
 // p neighbouring symbols, each looked up in a table of width / p, side by side, then one matrix.
-static void embed_tokens(const Reference *r, int64_t s, double *h) {
+static void embed_tokens(const Reference *r, const int32_t *ids, double *h) {
     int64_t width = r->config->width, p = r->config->patch, each = width / p;
     int64_t length = r->shape->length;
     const double *table = weight(r, "x_embedder.table.weight");
@@ -111,8 +111,7 @@ static void embed_tokens(const Reference *r, int64_t s, double *h) {
             double sum = b[d];
             for (int64_t symbol = 0; symbol < p; ++symbol)
                 for (int64_t k = 0; k < each; ++k)
-                    sum += w[d * width + symbol * each + k] *
-                           table[r->ids[s * length + t * p + symbol] * each + k];
+                    sum += w[d * width + symbol * each + k] * table[ids[t * p + symbol] * each + k];
             h[t * width + d] = sum + position_1d(t, d, width);
         }
 }
@@ -152,6 +151,15 @@ static void modulated_norm(const double *x, int64_t rows, int64_t width, const d
     }
 }
 
+// Blocks: tokens 0..n-1 are being drawn, tokens n.. are finished, at the same places.
+static bool reads(const Reference *r, int64_t t, int64_t u, int64_t tokens) {
+    int64_t n = tokens / 2, block = r->shape->block / r->config->patch;
+    if (block == 0) return true;
+    int64_t from = t % n / block, to = u % n / block;
+    if (t < n) return u < n ? from == to : to < from;
+    return u >= n && to <= from;
+}
+
 // out[tokens,width] of one sample from qkv [tokens,3,heads,head_dim].
 static void attention(const Reference *r, const double *qkv, int64_t tokens, double *out) {
     int64_t width = r->config->width, heads = r->config->heads, size = width / heads;
@@ -164,7 +172,7 @@ static void attention(const Reference *r, const double *qkv, int64_t tokens, dou
             const double *k = qkv + u * 3 * width + width + head * size;
             double dot = 0;
             for (int64_t d = 0; d < size; ++d) dot += q[d] * k[d];
-            p[u] = exp(dot / sqrt((double)size));
+            p[u] = reads(r, t, u, tokens) ? exp(dot / sqrt((double)size)) : 0;
             sum += p[u];
         }
         for (int64_t d = 0; d < size; ++d) {
@@ -224,13 +232,15 @@ static void dit_sample(const Reference *r, int64_t s, const double *c, double *o
     int64_t width = r->config->width, p = r->config->patch;
     int64_t tokens =
         shape->tokens ? shape->length / p : (int64_t)shape->height * shape->width / (p * p);
-    int64_t size = shape->out_channels * p * (shape->tokens ? 1 : p);
+    int64_t size = shape->out_channels * p * (shape->tokens ? 1 : p), places = tokens;
+    if (shape->block > 0) tokens *= 2;
     double *h = numbers(tokens * width), *norm = numbers(tokens * width);
     double *mod = numbers(2 * width), *last = numbers(tokens * size);
     if (shape->tokens)
-        embed_tokens(r, s, h);
+        embed_tokens(r, r->ids + s * shape->length, h);
     else
         embed_image(r, s, h);
+    if (shape->block > 0) embed_tokens(r, r->context + s * shape->length, h + places * width);
     for (int i = 0; i < r->config->depth; ++i) block(r, s, i, c, tokens, h);
     if (r->stream != NULL)
         memcpy(r->stream + s * tokens * width, h, (size_t)(tokens * width) * sizeof *h);
@@ -238,7 +248,7 @@ static void dit_sample(const Reference *r, int64_t s, const double *c, double *o
     modulated_norm(h, tokens, width, mod, mod + width, norm);
     linear(r, "final_layer.linear", norm, tokens, width, size, last);
     if (shape->tokens)
-        memcpy(out, last, (size_t)(tokens * size) * sizeof *out);
+        memcpy(out, last, (size_t)(places * size) * sizeof *out);
     else
         unpatchify(r, last, out);
     free(h), free(norm), free(mod), free(last);

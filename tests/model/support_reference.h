@@ -12,6 +12,7 @@ typedef struct {
     int64_t samples;
     const double *x;        // [samples, channels, height, width]
     const int32_t *ids;     // [samples, length]
+    const int32_t *context; // the same, with shape->block
     const double *time;     // [samples], the times themselves
     const int32_t *label;   // [samples]
     const uint64_t *sample; // [samples], with dropout

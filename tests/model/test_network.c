@@ -38,6 +38,11 @@ typedef struct {
         .tokens = true, .length = 6, .vocabulary = 7, .out_channels = 7, .classes = classes_,      \
         .time_input = time                                                                         \
     }
+#define BLOCKS(block_, classes_)                                                                   \
+    {                                                                                              \
+        .tokens = true, .length = 8, .vocabulary = 7, .out_channels = 6, .classes = classes_,      \
+        .block = block_                                                                            \
+    }
 #define VECTOR(classes_, time)                                                                     \
     {                                                                                              \
         .channels = 2, .height = 1, .width = 1, .out_channels = 3, .classes = classes_,            \
@@ -51,6 +56,9 @@ static const Scenario scenarios[] = {
     {"tokens", DIT(1, 0.0f, "div-127"), TOKENS(2, true), 3, false},
     {"tokens, dropout", DIT(2, 0.1f, "div-127"), TOKENS(0, true), 2, true},
     {"tokens without time", DIT(3, 0.0f, "div-127"), TOKENS(0, false), 2, false},
+    {"blocks", DIT(1, 0.0f, "div-127"), BLOCKS(2, 0), 3, false},
+    {"blocks of patches, dropout", DIT(2, 0.1f, "div-127"), BLOCKS(4, 2), 2, true},
+    {"one block", DIT(2, 0.0f, "div-127"), BLOCKS(8, 0), 2, false},
     {"vector", MLP(3, 0.0f), VECTOR(0, true), 5, false},
     {"vector, dropout", MLP(2, 0.3f), VECTOR(3, true), 4, true},
     {"image, fourier", DIT_FOURIER(2), IMAGE(2, 1, 0, true), 2, false},
@@ -280,6 +288,7 @@ static void test_samples_are_independent(void) {
         c.sample[0] = c.sample[last];
         memcpy(c.x, c.x + last * c.in_item, (size_t)c.in_item * sizeof *c.x);
         memcpy(c.ids, c.ids + last * c.in_item, (size_t)c.in_item * sizeof *c.ids);
+        memcpy(c.context, c.context + last * c.in_item, (size_t)c.in_item * sizeof *c.ids);
         NetworkResult alone = network_case_run(&c, options);
         for (int64_t e = 0; e < c.out_item; ++e)
             EXPECT_NEAR((double)alone.out[e], (double)all.out[last * c.out_item + e], 2e-6);

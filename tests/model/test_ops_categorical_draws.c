@@ -128,6 +128,7 @@ static void call_token_advance(Stream *stream, OpBuffer *b, const void *shape) {
                                               .level = b[4].device,
                                               .samples = SAMPLES,
                                               .item = s->item,
+                                              .end = s->item,
                                               .classes = s->classes,
                                               .key = s->key});
 }

@@ -8,27 +8,44 @@
 // Numbers of a packed array stand at an offset, since their type is known only at run time.
 typedef struct {
     int64_t q, k, v; // where they begin in qkv; rows at distance `packed`
-    int64_t at;      // where it begins in [samples,tokens,heads*head_dim]; rows at `joined`
+    int64_t at;      // where it begins in [samples,rows,heads*head_dim]; rows at `joined`
+    int64_t rows;    // tokens that read
     int64_t tokens, stride, head_dim, packed, joined; // rows of scores at `stride`
     float scale;
     bool half;
 } Head;
 
 // Head number i of all samples.
-static Head head_of(int64_t i, int64_t tokens, int64_t heads, int64_t head_dim, bool half) {
-    int64_t joined = heads * head_dim, column = i % heads * head_dim;
-    int64_t q = i / heads * tokens * 3 * joined + column;
-    return (Head){.q = q,
-                  .k = q + joined,
-                  .v = q + 2 * joined,
-                  .at = i / heads * tokens * joined + column,
-                  .tokens = tokens,
-                  .stride = (tokens + 15) / 16 * 16,
-                  .head_dim = head_dim,
+static Head head_of(const Attention *args, int64_t i) {
+    int64_t joined = args->heads * args->head_dim, column = i % args->heads * args->head_dim;
+    int64_t first = i / args->heads * args->tokens * 3 * joined + column;
+    int64_t rows = args->cached ? args->block : args->tokens;
+    return (Head){.q = first + args->from * 3 * joined,
+                  .k = first + joined,
+                  .v = first + 2 * joined,
+                  .at = i / args->heads * rows * joined + column,
+                  .rows = rows,
+                  .tokens = args->tokens,
+                  .stride = (args->tokens + 15) / 16 * 16,
+                  .head_dim = args->head_dim,
                   .packed = 3 * joined,
                   .joined = joined,
-                  .scale = 1.0f / sqrtf((float)head_dim),
-                  .half = half};
+                  .scale = 1.0f / sqrtf((float)args->head_dim),
+                  .half = args->half};
+}
+
+// Scores of what row t may not read become those of nothing.
+static void hide(const Attention *args, int64_t t, float *row) {
+    if (args->block == 0) return;
+    int64_t half = args->cached ? args->tokens : args->tokens / 2, block = args->block;
+    int64_t first = t % half / block * block;
+    bool open = t < half;
+    for (int64_t u = 0; u < args->tokens; ++u) {
+        bool seen = args->cached ? u < args->from + block
+                    : u < half   ? open && u >= first && u < first + block
+                                 : u - half < first + (open ? 0 : block);
+        if (!seen) row[u] = -INFINITY;
+    }
 }
 
 // What a head needs of the stream's scratch: [tokens,stride] each.
@@ -54,7 +71,7 @@ static void rows_product(Stream *stream, const Head *head, const void *a, int64_
     cpu_product(stream, &(Product){.a = a,
                                    .b = b,
                                    .c = c,
-                                   .m = head->tokens,
+                                   .m = head->rows,
                                    .n = head->tokens,
                                    .k = head->head_dim,
                                    .lda = lda,
@@ -83,13 +100,13 @@ static float row_softmax(float *x, float scale, int64_t tokens, int64_t n) {
     return largest + rng_log(sum);
 }
 
-// c[tokens,head_dim] = op(a) b with a [tokens,tokens]; rows of b and c at their own distances.
+// c[rows,head_dim] = op(a) b with a [rows,tokens]; rows of b and c at their own distances.
 static void head_product(Stream *stream, const Head *head, const void *a, bool transpose,
                          const void *b, int64_t ldb, const void *c, int64_t ldc) {
     cpu_product(stream, &(Product){.a = a,
                                    .b = b,
                                    .c = (void *)(uintptr_t)c,
-                                   .m = head->tokens,
+                                   .m = head->rows,
                                    .n = head->head_dim,
                                    .k = head->tokens,
                                    .lda = head->stride,
@@ -105,12 +122,13 @@ void CPU_KERNEL(attention_forward)(Stream *stream, const Attention *args) {
     HeadRoom room = head_room(stream, tokens);
     bool half = args->half;
     for (int64_t i = 0; i < args->samples * args->heads; ++i) {
-        Head head = head_of(i, tokens, args->heads, args->head_dim, half);
+        Head head = head_of(args, i);
         rows_product(stream, &head, number_at(args->qkv, half, head.q), head.packed,
                      number_at(args->qkv, half, head.k), room.scores);
-        for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t t = 0; t < head.rows; ++t) {
             float *row = room.scores + t * head.stride;
-            args->lse[i * tokens + t] = row_softmax(row, head.scale, tokens, head.stride);
+            hide(args, t, row);
+            args->lse[i * head.rows + t] = row_softmax(row, head.scale, tokens, head.stride);
             half_put(room.half_p, half, t * head.stride, head.stride, row);
         }
         head_product(stream, &head, half ? room.half_p : room.scores, false,
@@ -151,6 +169,7 @@ static void head_softmax_grad(const Attention *args, const Head *head, const flo
     for (int64_t t = 0; t < head->tokens; ++t) {
         float *p = room->scores + t * n, *ds = room->dp + t * n;
         for (int64_t i = head->tokens; i < n; ++i) p[i] = ds[i] = 0;
+        hide(args, t, p);
         row_softmax_grad(p, ds, lse[t], token_dot(args, head, t), head->scale, n);
         half_put(room->half_p, head->half, t * n, n, p);
         half_put(room->half_ds, head->half, t * n, n, ds);
@@ -162,7 +181,7 @@ void CPU_KERNEL(attention_grad)(Stream *stream, const Attention *args) {
     HeadRoom room = head_room(stream, tokens);
     bool half = args->half;
     for (int64_t i = 0; i < args->samples * args->heads; ++i) {
-        Head head = head_of(i, tokens, args->heads, args->head_dim, half);
+        Head head = head_of(args, i);
         const void *q = number_at(args->qkv, half, head.q), *k = number_at(args->qkv, half, head.k);
         const void *v = number_at(args->qkv, half, head.v);
         const void *dout = number_at(args->dout, half, head.at);

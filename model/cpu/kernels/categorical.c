@@ -23,7 +23,7 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
     for (int64_t s = 0; s < args->samples; ++s) {
         double keep = args->level[s].keep, masked_from = 1.0 - args->level[s].mask;
         bool counts = args->level[s].masks > 0;
-        int32_t left = args->level[s].masks;
+        int64_t left = 0, block = args->block > 0 ? args->block : args->item;
         for (int64_t e = 0; e < args->item; e += TOKENS) {
             const int32_t *x_0 = args->x_0 + s * args->item + e;
             int32_t *x_t = args->x_t + s * args->item + e;
@@ -31,7 +31,9 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
             noise_bits(args->key, args->sample[s], e / 2, bits);
             for (int64_t i = 0; i < n; ++i) {
                 double u = ((double)bits[2 * i] + 0.5) * 0x1p-32;
-                bool masked = counts ? u * (double)(args->item - e - i) < left : u >= masked_from;
+                if ((e + i) % block == 0) left = args->level[s].masks;
+                double places = (double)(block - (e + i) % block);
+                bool masked = counts ? u * places < (double)left : u >= masked_from;
                 left -= masked;
                 x_t[i] = masked ? args->classes
                          : counts || u < keep
@@ -391,7 +393,7 @@ void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
     for (int64_t s = 0; s < args->samples; ++s) {
         TokenKernel kernel;
         kernel_fill(&kernel, &args->level[s], args->base, args->classes);
-        for (int64_t e = 0; e < args->item; ++e) {
+        for (int64_t e = args->begin; e < args->end; ++e) {
             int64_t at = s * args->item + e;
             args->x_t[at] = token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],
                                        args->truncation, uniform_of(args->key, args->sample[s], e));
@@ -504,7 +506,7 @@ static void sample_reveal(const Categorical *args, int64_t s) {
     int64_t masked = 0, block = args->block > 0 ? args->block : args->item;
     for (int64_t e = 0; e < args->item; ++e) {
         race[e] = INFINITY;
-        if (x[e] != args->classes) continue;
+        if (e < args->begin || e >= args->end || x[e] != args->classes) continue;
         race[e] = reveal_time(args, s, e, &score);
         highest = score > highest ? score : highest;
         ++masked;
