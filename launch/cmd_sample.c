@@ -11,6 +11,7 @@
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/infill.h"
+#include "launch/long_text.h"
 #include "launch/options.h"
 #include "launch/patch_decoder.h"
 #include "launch/picture.h"
@@ -24,6 +25,7 @@ typedef struct {
     const char *out, *solver, *infill;
     int64_t count, first, seed, steps, label;
     int64_t candidates; // drawn for each sample
+    int64_t length;     // symbols of a text; 0: data.length
     bool reconstruct;   // held-out samples to noise and back
     double guidance;    // < 0: as configured
     Trained trained;
@@ -37,14 +39,21 @@ typedef struct {
 } SampleCommand;
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
-    static const struct option options[] = {
-        {"count", required_argument, NULL, 'n'},      {"out", required_argument, NULL, 'o'},
-        {"seed", required_argument, NULL, 's'},       {"first", required_argument, NULL, 'f'},
-        {"steps", required_argument, NULL, 'k'},      {"solver", required_argument, NULL, 'S'},
-        {"label", required_argument, NULL, 'l'},      {"guidance", required_argument, NULL, 'g'},
-        {"average", required_argument, NULL, 'a'},    {"decode", required_argument, NULL, 'd'},
-        {"candidates", required_argument, NULL, 'c'}, {"infill", required_argument, NULL, 'i'},
-        {"reconstruct", no_argument, NULL, 'r'},      {0}};
+    static const struct option options[] = {{"count", required_argument, NULL, 'n'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"steps", required_argument, NULL, 'k'},
+                                            {"solver", required_argument, NULL, 'S'},
+                                            {"label", required_argument, NULL, 'l'},
+                                            {"guidance", required_argument, NULL, 'g'},
+                                            {"average", required_argument, NULL, 'a'},
+                                            {"decode", required_argument, NULL, 'd'},
+                                            {"candidates", required_argument, NULL, 'c'},
+                                            {"infill", required_argument, NULL, 'i'},
+                                            {"reconstruct", no_argument, NULL, 'r'},
+                                            {"length", required_argument, NULL, 'L'},
+                                            {0}};
     int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -59,6 +68,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
         case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
+        case 'L': TRY(option_i64("--length", optarg, 1, 1000000, &command->length)); break;
         case 'r':
             command->reconstruct = true;
             command->config.split = "test";
@@ -75,6 +85,9 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
     FAIL_IF(command->reconstruct && (command->candidates > 1 || command->infill != NULL ||
                                      command->decoder_config.run_dir != NULL),
             BAD_USAGE, "--reconstruct goes with none of --candidates, --infill, --decode");
+    FAIL_IF(command->length > 0 && (command->candidates > 1 || command->reconstruct ||
+                                    command->decoder_config.run_dir != NULL),
+            BAD_USAGE, "--length goes with none of --candidates, --reconstruct, --decode");
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
@@ -135,14 +148,15 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     const DatasetInfo *info = dataset_info(trained->data);
     char path[PATH_BYTES];
     bool patches = command->patches != NULL, drawn = dataset_is_drawn(info) || patches;
+    NetworkShape shape = trained->engine.shape;
+    if (command->length > 0) shape.length = (int32_t)command->length;
     if (command->out != NULL)
         TRY(path_format(path, "%s", command->out));
     else
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
                         drawn ? "png" : "txt"));
-    TRY(patches ? patch_decoder_draw(&command->patch_decoder, &trained->engine.shape, samples,
-                                     count, path)
-                : picture_write(info, &trained->engine.shape, samples, count, path));
+    TRY(patches ? patch_decoder_draw(&command->patch_decoder, &shape, samples, count, path)
+                : picture_write(info, &shape, samples, count, path));
     if (command->out == NULL && !drawn) return print_lines(path);
     printf("%lld samples of step %lld in %s\n", (long long)count, (long long)command->trained.step,
            path);
@@ -166,10 +180,25 @@ static Status run_reconstruct(SampleCommand *command, Comm *comm) {
     return status;
 }
 
+static Status run_long(SampleCommand *command, Comm *comm) {
+    LongTextRequest request = {.sampler = command->sampler,
+                               .seed = (uint64_t)command->seed,
+                               .first = command->first,
+                               .count = command->count,
+                               .length = command->length,
+                               .start = command->start};
+    int32_t *text;
+    TRY(long_text(&command->trained, comm, &request, &text));
+    Status status = comm_rank(comm) == 0 ? deliver(command, text) : STATUS_OK;
+    free(text);
+    return status;
+}
+
 static Status run(void *context, Comm *comm) {
     SampleCommand *command = context;
     Engine *engine = &command->trained.engine;
     if (command->reconstruct) return run_reconstruct(command, comm);
+    if (command->length > 0) return run_long(command, comm);
     void *samples;
     GenerateRequest request = {.sampler = command->sampler,
                                .weights = command->trained.weights,

@@ -29,9 +29,10 @@ static const CommandRow commands[] = {
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
-     " [--reconstruct] [key=value ...]",
+     " [--length SYMBOLS] [--reconstruct] [key=value ...]",
      "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
-     " --reconstruct: held-out samples to noise and back"},
+     " --length: text of any length (process.block); --reconstruct: held-out samples to noise and"
+     " back"},
     {"encode", cmd_encode,
      "RUN DATASET -o DIR [--name NAME] [--average 0|1] [--force] [key=value ...]",
      "images become the codes that an autoencoder gives them: a data set of tokens"},

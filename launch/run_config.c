@@ -124,6 +124,11 @@ static const SchemaRow rows[] = {
                      UNIT_SAMPLES, SCHEMA_FIXED, "half-life of the second average"),
     NUMBER(optim.ema_ramp, "0.05", 0, 1, NONE, FIXED,
            "half-lives are at most this share of the samples seen; 0: no limit"),
+    SCHEMA_NUMBER_AS(
+        "optim.ema_power", RunSettings, optim.ema_power[0], "0", 0, 0.28, UNIT_NONE, SCHEMA_FIXED,
+        "width of the first average as a power function (EDM2: 0.05); 0: by half-life"),
+    SCHEMA_NUMBER_AS("optim.ema_power_2", RunSettings, optim.ema_power[1], "0", 0, 0.28, UNIT_NONE,
+                     SCHEMA_FIXED, "the same of the second (EDM2: 0.1)"),
     NUMBER(optim.skips_most, "10", 1, 1e6, NONE, FREE,
            "steps in a row that are not finite until the run goes back and leaves samples out"),
     NUMBER(optim.left_out_most, "1000", 0, 1e12, NONE, FREE,
@@ -257,6 +262,10 @@ static Status check(const RunSettings *s) {
             BAD_CONFIG,
             "sampler.truncation is of probabilities, and sedd with process.schedule: uniform gives"
             " ratios; leave it away");
+    for (int i = 0; i < 2; ++i)
+        FAIL_IF(s->optim.ema_power[i] > 0 && s->optim.ema_power[i] < 0.01, BAD_CONFIG,
+                "optim.ema_power%s is %g; it must be 0, or 0.01 to 0.28", i == 0 ? "" : "_2",
+                s->optim.ema_power[i]);
     return check_read(s);
 }
 

@@ -285,26 +285,17 @@ static Patches patches_of(const Run *run, bool output, const float *from, float 
                      .channel_last = output};
 }
 
-// Looks symbols up, or puts their gradient back: all together, or each sample's before its context.
-static void embed_symbols(const Run *run, const Dit *dit, float *patches, bool backward) {
+// Symbols to be looked up: all, each sample's before its context, or those of one block.
+static Embed symbols_of(const Run *run, const Dit *dit) {
     const NetworkInput *input = run->input;
-    bool twice = dit->tokens != dit->out_tokens;
-    int64_t item = network_in_item(run->network), rows = twice ? item : input->samples * item;
-    for (int64_t i = 0; i < (twice ? 2 * input->samples : 1); ++i) {
-        Embed args = {.ids = (i % 2 == 1 ? input->context : input->ids) + i / 2 * item,
-                      .rows = rows,
-                      .width = dit->width / dit->base.config.patch,
-                      .entries = dit->base.shape.vocabulary,
-                      .accumulate = run->accumulate || i > 0};
-        float *at = patches + i * rows * args.width;
-        if (backward) {
-            args.dy = at, args.dtable = run->grads + dit->symbol_table;
-            embed_grad(run->stream, args);
-        } else {
-            args.y = at, args.table = run->memory->weights + dit->symbol_table;
-            embed_forward(run->stream, args);
-        }
-    }
+    int64_t item = network_in_item(run->network), patch = dit->base.config.patch;
+    return (Embed){.ids = input->ids + input->at,
+                   .other = dit->cached ? NULL : input->context,
+                   .rows = input->samples * dit->tokens * patch,
+                   .width = dit->width / patch,
+                   .entries = dit->base.shape.vocabulary,
+                   .each = dit->group > 0 ? dit->out_tokens * patch : 0,
+                   .stride = item};
 }
 
 // Patches of pixels or symbols, embedded, plus positions: the residual stream of layer 0.
@@ -312,11 +303,15 @@ static void embed(const Run *run, const Dit *dit, const DitMemory *memory) {
     const NetworkShape *shape = &dit->base.shape;
     float *sum = memory->layer[0].sum;
     int64_t first = run->input->at / dit->base.config.patch;
-    if (shape->tokens)
-        embed_symbols(run, dit, memory->patches, false);
-    else
+    if (shape->tokens) {
+        Embed symbols = symbols_of(run, dit);
+        symbols.table = run->memory->weights + dit->symbol_table;
+        symbols.y = memory->patches;
+        embed_forward(run->stream, symbols);
+    } else {
         patch_forward(run->stream,
                       patches_of(run, false, run_features(run, memory->features), memory->patches));
+    }
     run_linear(run, &dit->patch_embedding, memory->patches, sum);
     embed_forward(run->stream, (Embed){.table = sum,
                                        .add = run->memory->table + first * dit->width,
@@ -376,23 +371,23 @@ static Attention attention_of(const Run *run, const Dit *dit, const DitLayer *la
                        .half = dit->base.half};
 }
 
-// Cached, each sample's block goes to its place among the blocks that are remembered.
-static void qkv_forward(const Run *run, const Dit *dit, const DitBlock *block,
-                        const DitLayer *layer) {
+// y = linear(x); cached, each sample's block goes to its place among all of y.
+static void run_linear_placed(const Run *run, const Dit *dit, const Linear *linear, const void *x,
+                              void *y) {
     NetworkInput input = *run->input;
     Run part = *run;
     part.input = &input;
     if (dit->cached) input.samples = 1;
-    int64_t bytes = dit->width * (dit->base.half ? 2 : 4), at = attention_of(run, dit, layer).from;
+    int64_t bytes = linear->half ? 2 : 4, at = input.at / dit->base.config.patch;
     for (int64_t s = 0; s < run->input->samples; s += input.samples)
-        run_linear(&part, &block->qkv, (char *)layer->norm + s * dit->tokens * bytes,
-                   (char *)layer->qkv + (s * dit->places + at) * 3 * bytes);
+        run_linear(&part, linear, (const char *)x + s * dit->tokens * linear->in * bytes,
+                   (char *)y + (s * dit->places + at) * linear->out * bytes);
 }
 
 static void layer_forward(const Run *run, const Dit *dit, const DitLayer *layer, int i) {
     const DitBlock *block = &dit->block[i / 2];
     if (i % 2 == 0) {
-        qkv_forward(run, dit, block, layer);
+        run_linear_placed(run, dit, &block->qkv, layer->norm, layer->qkv);
         attention_forward(run->stream, attention_of(run, dit, layer));
         run_linear(run, &block->projection, layer->attention, layer->branch);
     } else {
@@ -439,8 +434,8 @@ static void dit_forward(const Run *run, float *out) {
         layer_forward(run, dit, &memory.layer[i], i);
     }
     norm_step(run, dit, &memory, layers);
-    run_linear(run, &dit->final, final_rows(run, dit, &memory),
-               tokens ? out : memory.final_patches);
+    run_linear_placed(run, dit, &dit->final, final_rows(run, dit, &memory),
+                      tokens ? out : memory.final_patches);
     if (!tokens) patch_back(run->stream, patches_of(run, true, memory.final_patches, out));
 }
 
@@ -496,7 +491,13 @@ static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memo
     const NetworkShape *shape = &dit->base.shape;
     run_linear_grad(run, &dit->patch_embedding, memory->dsum, memory->patches, NULL,
                     shape->tokens || dx != NULL ? memory->dpatches : NULL);
-    if (shape->tokens) embed_symbols(run, dit, memory->dpatches, true);
+    if (shape->tokens) {
+        Embed symbols = symbols_of(run, dit);
+        symbols.dy = memory->dpatches;
+        symbols.dtable = run->grads + dit->symbol_table;
+        symbols.accumulate = run->accumulate;
+        embed_grad(run->stream, symbols);
+    }
     bool fourier = dit->base.config.fourier;
     if (shape->tokens || dx == NULL) return;
     patch_back(run->stream,

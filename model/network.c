@@ -97,8 +97,7 @@ void network_close(Network *network) {
 // ---- what a plan tells ------------------------------------------------------------------------
 
 static int64_t places_of(const NetworkShape *shape) {
-    if (shape->tokens) return shape->cached ? shape->block : shape->length;
-    return (int64_t)shape->height * shape->width;
+    return shape->tokens ? shape->length : (int64_t)shape->height * shape->width;
 }
 
 int64_t network_in_item(const Network *network) {

@@ -8,7 +8,8 @@
 //
 // With blocks a sample goes through twice in one pass, as `ids`, whose tokens read their own block
 // and finished ones, and as `context`, the finished ones; out is of the first. A cached network has
-// the same parameters and takes one block of `ids` at a time; its activations remember.
+// the same parameters and takes one block at a time: its activations, zero at first, remember each
+// block as it was in its last pass, for those behind it to read.
 #pragma once
 
 #include "model/backend.h"
@@ -38,7 +39,7 @@ typedef struct {
     bool time_input;      // SUNDAE-like systems have none
     bool autoencoder;     // out is to be made of codes alone
     // Tokens in blocks of so many, drawn one after the other (arXiv 2503.09573); 0: all at once.
-    // cached: the samples of a pass are one block, and finished blocks are remembered.
+    // cached: a pass is of one block, and finished blocks are remembered.
     int32_t block;
     bool cached;
 } NetworkShape;
@@ -67,7 +68,7 @@ Status network_open(const NetworkConfig *config, const NetworkShape *shape, Para
                     Network **out);
 void network_close(Network *network);
 
-int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample or block
+int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
 int64_t network_out_item(const Network *network); // numbers of `out` for one sample
 // Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3
 // times.

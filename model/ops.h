@@ -130,12 +130,13 @@ static inline size_t attention_scratch_bytes(int64_t tokens) {
 
 // y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added; ids NULL:
 // row r itself, and y may be `table`. Gradient: dtable[id] = the sum of dy[r] with ids[r] = id, in
-// row order; dtable [entries,width], `accumulate` as in LinearGrad.
+// row order; dtable [entries,width], `accumulate` as in LinearGrad. each > 0: ids come in runs of
+// so many, which begin `stride` apart, and before the next a run of `other` (NULL: none).
 typedef struct {
-    const int32_t *ids;
+    const int32_t *ids, *other;
     const float *table, *add, *dy;
     float *y, *dtable;
-    int64_t rows, width, add_rows, entries;
+    int64_t rows, width, add_rows, entries, each, stride;
     bool accumulate;
 } Embed;
 
@@ -459,8 +460,8 @@ typedef struct {
     X(residual_norm_grad, ResidualNorm, 14)                                                        \
     X(attention_forward, Attention, 5)                                                             \
     X(attention_grad, Attention, 5)                                                                \
-    X(embed_forward, Embed, 6)                                                                     \
-    X(embed_grad, Embed, 6)                                                                        \
+    X(embed_forward, Embed, 7)                                                                     \
+    X(embed_grad, Embed, 7)                                                                        \
     X(fourier_forward, Fourier, 4)                                                                 \
     X(fourier_grad, Fourier, 4)                                                                    \
     X(patch_forward, Patches, 2)                                                                   \

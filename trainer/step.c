@@ -233,7 +233,8 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
     if (optim->clip > 0 && result->grad_norm > optim->clip)
         scale *= optim->clip / result->grad_norm;
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
-    double steps = (double)(t->step + 1);
+    double steps = (double)(t->step + 1), ema_rate[2];
+    for (int k = 0; k < 2; ++k) ema_rate[k] = schedule_ema_rate(optim, k, samples, batch);
     for (int i = 0; i < t->ranges; ++i) {
         const OwnRange *range = &t->range[i];
         const Param *param = &t->engine.params.list[range->tensor];
@@ -254,8 +255,8 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
                       .correct1 = (float)(1 / (1 - pow(optim->beta1, steps))),
                       .correct2 = (float)(1 / (1 - pow(optim->beta2, steps))),
                       .grad_scale = (float)scale,
-                      .ema_rate_0 = (float)schedule_ema_rate(optim, 0, samples, batch),
-                      .ema_rate_1 = (float)schedule_ema_rate(optim, 1, samples, batch),
+                      .ema_rate_0 = (float)ema_rate[0],
+                      .ema_rate_1 = (float)ema_rate[1],
                   });
     }
 }

@@ -47,6 +47,7 @@ typedef struct {
     double clip;             // global gradient norm; 0: off
     int64_t ema_halflife[2]; // samples
     double ema_ramp;         // half-life is at most this share of the samples seen
+    double ema_power[2];     // of a power-function average: its width; 0: by half-life
     int32_t skips_most;      // non-finite steps in a row before the run goes back
     int64_t left_out_most;   // samples that may be left out before the run stops
     int64_t bucket;          // bytes of a reduction bucket

@@ -185,8 +185,41 @@ static void test_patch_order_by_hand(void) {
     EXPECT(memcmp(tokens, last, sizeof last) == 0);
 }
 
+// Ids by runs: of `ids` with a stride, and in turn with those of `other`.
+static void call_runs(Stream *stream, OpBuffer *b, const void *shape) {
+    (void)shape;
+    embed_forward(stream, (Embed){.ids = b[0].device,
+                                  .other = b[1].device,
+                                  .table = b[2].device,
+                                  .y = b[3].device,
+                                  .rows = 8,
+                                  .width = 1,
+                                  .each = 2,
+                                  .stride = 3});
+}
+
+static void test_runs(void) {
+    int32_t ids[12], other[6];
+    float table[18], y[8];
+    for (int i = 0; i < 12; ++i) ids[i] = i;
+    for (int i = 0; i < 6; ++i) other[i] = 12 + i;
+    for (int i = 0; i < 18; ++i) table[i] = (float)i;
+    static const float in_turn[] = {0, 1, 12, 13, 3, 4, 15, 16},
+                       apart[] = {0, 1, 3, 4, 6, 7, 9, 10};
+    OpBuffer buffers[] = {{ids, 12, OP_IN, NULL},
+                          {other, 6, OP_IN, NULL},
+                          {table, 18, OP_IN, NULL},
+                          {y, 8, OP_OUT, NULL}};
+    EXPECT_EQ(ops_run("embed_forward", call_runs, NULL, buffers, 4), 0);
+    EXPECT(memcmp(y, in_turn, sizeof y) == 0);
+    buffers[1].host = NULL;
+    EXPECT_EQ(ops_run("embed_forward", call_runs, NULL, buffers, 4), 0);
+    EXPECT(memcmp(y, apart, sizeof y) == 0);
+}
+
 int main(void) {
     RUN(test_tables);
+    RUN(test_runs);
     RUN(test_patches);
     RUN(test_patch_order_by_hand);
     return test_report();

@@ -151,6 +151,21 @@ if [ -e /usr/lib/bible.data ]; then
     said "has no masks" "infilling without masks"
     run fail 0 sample "$work/mdlm" --reconstruct
     said "is for systems of numbers" "reconstruction of symbols"
+    blocks=("$root/configs/kjv-block.yaml" "${letters[@]}" model.heads=2 process.block=4)
+    system "mdlm of blocks" bits_per_token "${blocks[@]}"
+    for ranks in 0 2; do # longer than the window of 16 letters
+        run 0 $ranks sample "$work/mdlm of blocks" -n 5 --length 50 --infill "in the " \
+            -o "$work/long-$ranks"
+    done
+    same "$(grep -c '^in the .\{43\}$' "$work/long-0")" 5 "lines of 50 letters"
+    same "$(sort -u "$work/long-0" | wc -l)" 5 "different lines"
+    cmp "$work/long-0" "$work/long-2" || die "long text differs on 2 ranks"
+    run 0 0 sample "$work/mdlm of blocks" -n 1 --first 3 --length 50 --infill "in the " -o "$work/long-3"
+    same "$(cat "$work/long-3")" "$(sed -n 4p "$work/long-0")" "sample 3, drawn alone"
+    run fail 0 sample "$work/mdlm" --length 50
+    said "is for text that is drawn in blocks" "a system without blocks"
+    run fail 0 train "${blocks[@]}" run.dir="$work/none" process.block=6
+    said "must divide data.length 16" "a block that does not fit"
     [ -z "$long" ] || for name in sedd d3pm discrete-flow; do
         system $name bits_per_token "$root/configs/kjv-$name.yaml" "${letters[@]}" process.steps=20
     done

@@ -45,11 +45,31 @@ static void test_ramp_limits_the_halflife(void) {
     EXPECT_NEAR(schedule_ema_rate(&optim, 1, 1000000, 400), 1 - exp2(-0.1), 1e-15);
 }
 
+// Published exponents; and the weight of each step is its number to the e-th power.
+static void test_power_function(void) {
+    EXPECT_NEAR(schedule_ema_exponent(0.05), 16.9722, 1e-4);
+    EXPECT_NEAR(schedule_ema_exponent(0.10), 6.9372, 1e-4);
+    EXPECT_NEAR(schedule_ema_exponent(sqrt(1 / 12.0)), 0, 1e-9);
+    OptimConfig optim = optim_config("cosine");
+    optim.ema_power[0] = 0.1;
+    double e = schedule_ema_exponent(0.1), average = 123, square = 0;
+    enum { STEPS = 20000 };
+    for (int step = 1; step <= STEPS; ++step) { // of a ramp: the value of a step is its number
+        double rate = schedule_ema_rate(&optim, 0, 50 * step, 50);
+        if (step == 1) EXPECT_NEAR(rate, 1, 0);
+        average += rate * (step - average);
+        square += rate * ((double)step * step - square);
+    }
+    EXPECT_NEAR(average, (e + 1) / (e + 2) * STEPS + 0.5, 0.01);
+    EXPECT_NEAR(sqrt(square - average * average) / STEPS, 0.1, 1e-4);
+}
+
 int main(void) {
     RUN(test_warmup_is_linear);
     RUN(test_cosine_ends_at_its_share);
     RUN(test_constant_stays);
     RUN(test_average_goes_half_way_in_a_halflife);
     RUN(test_ramp_limits_the_halflife);
+    RUN(test_power_function);
     return test_report();
 }
