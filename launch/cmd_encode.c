@@ -35,13 +35,12 @@ static Status parse(int argc, char **argv, EncodeCommand *command) {
                                             {"average", required_argument, NULL, 'a'},
                                             {"force", no_argument, NULL, 'F'},
                                             {0}};
-    int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         switch (option) {
         case 'o': command->pack.out = optarg; break;
         case 'n': command->pack.name = optarg; break;
-        case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'a': TRY(option_f64("--average", optarg, 0, 1, &command->config.average)); break;
         case 'F': command->pack.force = true; break;
         default: FAIL(BAD_USAGE, "see `dye help encode`");
         }
@@ -52,7 +51,6 @@ static Status parse(int argc, char **argv, EncodeCommand *command) {
     command->input.path = argv[optind + 1];
     command->config.overrides = argv + optind + 2;
     command->config.override_count = argc - optind - 2;
-    command->config.average = (int)average;
     return STATUS_OK;
 }
 

@@ -27,14 +27,13 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
         {"split", required_argument, NULL, 's'}, {"average", required_argument, NULL, 'a'},
         {"json", no_argument, NULL, 'j'},        {"flow", required_argument, NULL, 'f'},
         {"elbo", required_argument, NULL, 'e'},  {0}};
-    int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'l': TRY(option_i64("--limit", optarg, 1, INT64_MAX, &command->limit)); break;
         case 'd': TRY(option_i64("--draws", optarg, 1, 100000, &command->draws)); break;
         case 's': command->config.split = optarg; break;
-        case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'a': TRY(option_f64("--average", optarg, 0, 1, &command->config.average)); break;
         case 'j': command->json = true; break;
         case 'f': TRY(option_i64("--flow", optarg, 1, 100000, &command->flow)); break;
         case 'e': TRY(option_i64("--elbo", optarg, 1, 100000, &command->elbo)); break;
@@ -45,7 +44,6 @@ static Status parse(int argc, char **argv, EvalCommand *command) {
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
-    command->config.average = (int)average;
     FAIL_IF(command->flow > 0 && command->elbo > 0, BAD_USAGE,
             "--flow and --elbo are two estimates: choose one");
     command->config.backward = command->flow > 0 || command->elbo > 0;
@@ -67,7 +65,7 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
     if (command->json) {
         printf(
             "{\"%s\": %.9g, \"stderr\": %.9g, \"count\": %lld, \"split\": \"%s\", \"step\": %lld,"
-            " \"average\": %d, \"%s\": %lld",
+            " \"average\": %g, \"%s\": %lld",
             unit, bound->bits, bound->standard_error, (long long)bound->count,
             command->config.split, (long long)trained->step, command->config.average,
             command->flow > 0   ? "flow"
@@ -78,7 +76,7 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
         printf("}\n");
         return;
     }
-    printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %d, %lld %s,"
+    printf("%s %.4f +- %.4f (%lld samples of split %s, step %lld, average %g, %lld %s,"
            " %.1f s)\n",
            unit, bound->bits, bound->standard_error, (long long)bound->count, command->config.split,
            (long long)trained->step, command->config.average, (long long)command->draws, draws,
@@ -99,7 +97,7 @@ static void print_loss(const EvalCommand *command, const HeldOutLoss *loss, doub
     if (command->json) {
         printf("{\"%s\": %.9g, \"passes\": [", tokens ? "cross_entropy" : "loss", loss->loss);
         for (int i = 0; i < passes; ++i) printf("%s%.9g", i > 0 ? ", " : "", loss->pass_loss[i]);
-        printf("], \"count\": %lld, \"split\": \"%s\", \"step\": %lld, \"average\": %d,"
+        printf("], \"count\": %lld, \"split\": \"%s\", \"step\": %lld, \"average\": %g,"
                " \"draws\": %lld}\n",
                count, command->config.split, step, command->config.average,
                (long long)command->draws);
@@ -108,7 +106,7 @@ static void print_loss(const EvalCommand *command, const HeldOutLoss *loss, doub
     printf(tokens ? "cross entropy %.4f nats a token, by pass:" : "loss %.5g a dimension",
            loss->loss);
     for (int i = 0; i < passes; ++i) printf(" %.4f", loss->pass_loss[i]);
-    printf(" (%lld samples of split %s, step %lld, average %d, %lld draws each, %.1f s)\n"
+    printf(" (%lld samples of split %s, step %lld, average %g, %lld draws each, %.1f s)\n"
            "This system has no likelihood: the figures compare with those of its like alone.\n",
            count, command->config.split, step, command->config.average, (long long)command->draws,
            seconds);
@@ -119,12 +117,12 @@ static void print_classes(const EvalCommand *command, const HeldOutLoss *loss,
     long long step = (long long)command->trained.step, count = (long long)accuracy->count;
     if (command->json)
         printf("{\"cross_entropy\": %.9g, \"accuracy\": %.9g, \"stderr\": %.9g, \"count\": %lld,"
-               " \"split\": \"%s\", \"step\": %lld, \"average\": %d}\n",
+               " \"split\": \"%s\", \"step\": %lld, \"average\": %g}\n",
                loss->loss, accuracy->right, accuracy->standard_error, count, command->config.split,
                step, command->config.average);
     else
         printf("cross entropy %.4f nats a sample, accuracy %.4f +- %.4f (%lld samples of split %s,"
-               " step %lld, average %d, %.1f s)\n"
+               " step %lld, average %g, %.1f s)\n"
                "This is a classifier: it has no likelihood of the data.\n",
                loss->loss, accuracy->right, accuracy->standard_error, count, command->config.split,
                step, command->config.average, seconds);

@@ -54,7 +54,6 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
                                             {"reconstruct", no_argument, NULL, 'r'},
                                             {"length", required_argument, NULL, 'L'},
                                             {0}};
-    int64_t average = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
         switch (option) {
@@ -66,7 +65,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'S': command->solver = optarg; break;
         case 'l': TRY(option_i64("--label", optarg, 0, 1000000, &command->label)); break;
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
-        case 'a': TRY(option_i64("--average", optarg, 0, 1, &average)); break;
+        case 'a': TRY(option_f64("--average", optarg, 0, 1, &command->config.average)); break;
         case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
         case 'L': TRY(option_i64("--length", optarg, 1, 1000000, &command->length)); break;
         case 'r':
@@ -91,7 +90,6 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
-    command->config.average = (int)average;
     return STATUS_OK;
 }
 

@@ -28,18 +28,18 @@ static const CommandRow commands[] = {
      "train, or go on from the newest good checkpoint"},
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
-     " [--guidance G] [--average 0|1] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
+     " [--guidance G] [--average 0|1|WIDTH] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
      " [--length SYMBOLS] [--reconstruct] [key=value ...]",
      "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
      " --length: text of any length (process.block); --reconstruct: held-out samples to noise and"
      " back"},
     {"encode", cmd_encode,
-     "RUN DATASET -o DIR [--name NAME] [--average 0|1] [--force] [key=value ...]",
+     "RUN DATASET -o DIR [--name NAME] [--average 0|1|WIDTH] [--force] [key=value ...]",
      "images become the codes that an autoencoder gives them: a data set of tokens"},
     {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--seed S] [key=value ...]",
      "held-out data dissolve into noise, and noise becomes samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,
-     "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1] [--json]"
+     "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1|WIDTH] [--json]"
      " [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"distance", cmd_distance,

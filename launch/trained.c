@@ -7,33 +7,8 @@
 
 #include "base/file.h"
 #include "data/loader.h"
+#include "launch/average.h"
 #include "launch/run_config.h"
-#include "trainer/checkpoint.h"
-
-// The chosen average of the newest checkpoint whose blocks are good, into host memory.
-static Status read_newest(const TrainedConfig *config, const Params *params,
-                          void (*warn)(const char *line), float *numbers, int64_t *step) {
-    char **names;
-    int count;
-    TRY(checkpoint_list(config->run_dir, &names, &count));
-    StateKind kind = config->average == 0 ? STATE_EMA_0 : STATE_EMA_1;
-    Status status = STATUS_NOT_FOUND;
-    for (int i = count - 1; i >= 0 && status != STATUS_OK; --i) {
-        char path[PATH_BYTES];
-        CheckpointMeta meta = {0};
-        status = path_format(path, "%s/%s", config->run_dir, names[i]);
-        if (status == STATUS_OK) status = checkpoint_read_meta(path, &meta);
-        json_decref(meta.facts);
-        *step = meta.step;
-        if (status == STATUS_OK) status = checkpoint_read_kind(path, params, kind, numbers);
-        if (status == STATUS_BAD_DATA) warn(error_get()->text);
-        if (status != STATUS_OK && status != STATUS_BAD_DATA) break;
-    }
-    folder_names_free(names, count);
-    FAIL_IF(count == 0, NOT_FOUND, "%s holds no checkpoint yet", config->run_dir);
-    if (status != STATUS_OK) return error_trail(status, __FILE__, __LINE__, __func__);
-    return STATUS_OK;
-}
 
 static Status load_weights(const TrainedConfig *config, void (*warn)(const char *line),
                            Trained *out) {
@@ -44,7 +19,8 @@ static Status load_weights(const TrainedConfig *config, void (*warn)(const char 
     out->weights = memory;
     float *host = malloc(bytes);
     FAIL_IF(host == NULL, NO_MEMORY, "no memory for %zu bytes of weights", bytes);
-    Status status = read_newest(config, params, warn, host, &out->step);
+    Status status = average_read(config->run_dir, &out->settings.optim, params, config->average,
+                                 warn, host, &out->step);
     if (status == STATUS_OK) {
         Stream *stream = out->engine.lane[0].stream;
         stream_upload(stream, out->weights, host, bytes);

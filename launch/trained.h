@@ -22,7 +22,7 @@ typedef struct {
     const char *run_dir, *split;
     char *const *overrides; // "key=value", e.g. data.path=... where the data has moved
     int override_count;
-    int average;      // which EMA: 0 or 1
+    double average;   // which of the weights: average_read
     int64_t capacity; // samples in flight on a stream
     bool backward;    // room for gradients with respect to x
 } TrainedConfig;

@@ -32,7 +32,8 @@ typedef struct {
     bool dequantise;   // images: uniform noise of a level's width makes data continuous
     // And the process sees logit(logit + (1 - 2 logit) x), x in [0,1] continuous; 0: x as above.
     float logit;
-    float label_drop; // share of labels replaced by the null class in training
+    float level_mean, level_std; // edm, consistency: law of ln sigma; level_std 0: the system's own
+    float label_drop;            // share of labels replaced by the null class in training
 } ProcessConfig;
 
 typedef struct {
@@ -50,9 +51,11 @@ typedef struct {
     float temperature; // of the draws of fraction and remask
     float share;       // of tokens that a step draws (fraction) or that are certain (argmax)
     int32_t block;     // remask: tokens that are drawn before all behind them; 0: all at once
-    float lambda;      // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
-    float truncation;  // symbols: share of p that its likeliest classes keep; 0 or 1: all
-    float purity;      // purity: how much sharper the surest token's p is; 0: none
+    // heun of edm: S_churn, S_noise, and the sigmas between which it acts, S_tmin and S_tmax.
+    float churn, churn_noise, churn_from, churn_to;
+    float lambda;     // em: 0 the reverse SDE, 1 the ODE, between: less noise of the SDE
+    float truncation; // symbols: share of p that its likeliest classes keep; 0 or 1: all
+    float purity;     // purity: how much sharper the surest token's p is; 0: none
 } SamplerConfig;
 
 typedef struct Process Process;

@@ -26,20 +26,24 @@ static double time_of(double sigma) {
 
 // ---- times ------------------------------------------------------------------------------------
 
-static double below(const ProcessSystem *system, double t) { // of the normal law of ln sigma
-    return 0.5 * erfc((system->log_mean - log(edm_sigma(t))) / (system->log_std * M_SQRT2));
+static double below(const Process *process, double t) { // of the normal law of ln sigma
+    const ProcessConfig *config = &process->config;
+    bool own = config->level_std == 0;
+    double mean = own ? process->system->log_mean : (double)config->level_mean;
+    double std = own ? process->system->log_std : (double)config->level_std;
+    return 0.5 * erfc((mean - log(edm_sigma(t))) / (std * M_SQRT2));
 }
 
-double edm_distribution(const ProcessSystem *system, double t) {
-    double first = below(system, 0);
-    return (below(system, t) - first) / (below(system, 1) - first);
+double edm_distribution(const Process *process, double t) {
+    double first = below(process, 0);
+    return (below(process, t) - first) / (below(process, 1) - first);
 }
 
-double edm_quantile(const ProcessSystem *system, double point) {
+double edm_quantile(const Process *process, double point) {
     double low = 0, high = 1;
     for (int i = 0; i < 54; ++i) {
         double middle = 0.5 * (low + high);
-        if (edm_distribution(system, middle) < point)
+        if (edm_distribution(process, middle) < point)
             low = middle;
         else
             high = middle;
@@ -51,6 +55,13 @@ double edm_quantile(const ProcessSystem *system, double point) {
 double edm_grid(double share) {
     double first = pow(EDM_MOST, 1 / rho), last = pow(EDM_LEAST, 1 / rho);
     return fmax(time_of(pow(first + share * (last - first), rho)), 2 * EDM_FIRST);
+}
+
+// Algorithm 2: sigma grows by churn/steps, at most sqrt(2) - 1 of it, within an interval.
+static double churn(const SamplerConfig *config, int steps, double t) {
+    double grows = fmin((double)config->churn / steps, M_SQRT2 - 1), sigma = edm_sigma(t);
+    bool inside = sigma >= (double)config->churn_from && sigma <= (double)config->churn_to;
+    return inside && grows > 0 ? fmin(time_of((1 + grows) * sigma), 1) : t;
 }
 
 // ---- numbers ----------------------------------------------------------------------------------
@@ -79,6 +90,7 @@ const ProcessSystem system_edm = {
     .end = 1,
     .sample_end = 2 * EDM_FIRST,
     .grid = edm_grid,
+    .churn = churn,
     .quantile = edm_quantile,
     .distribution = edm_distribution,
     .log_mean = -1.2,

@@ -11,9 +11,10 @@
 
 double edm_sigma_data(const Process *process);
 double edm_sigma(double t);
-// The law of t where ln sigma is normal, without what lies outside; and its inverse.
-double edm_distribution(const ProcessSystem *system, double t);
-double edm_quantile(const ProcessSystem *system, double point);
+// The law of t where ln sigma is normal (process.level_mean, level_std, or the system's own),
+// without what lies outside; and its inverse.
+double edm_distribution(const Process *process, double t);
+double edm_quantile(const Process *process, double point);
 double edm_grid(double share); // eq. 5: the time of a sampler's walk from EDM_MOST
 GaussianPoint edm_point(const Process *process, double t);
 double edm_start(const Process *process);

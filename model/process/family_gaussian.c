@@ -307,7 +307,7 @@ Status process_elbo_check(const Process *process) {
 }
 
 double process_elbo_time(const Process *process, double point, double *weight) {
-    double t = process->system->quantile(process->system, point);
+    double t = process->system->quantile(process, point);
     *weight = 1 / process->system->density(t);
     return t;
 }
@@ -473,6 +473,18 @@ static void heun(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sam
     queue_step(sampler, stream, pass, samples, step->time, &whole, pass->x_t, key);
 }
 
+// Before a step that begins above where this one has ended: fresh noise (arXiv 2206.00364, alg. 2).
+static void stir(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
+                 const SamplerStep *step, RngKey key) {
+    if (step + 1 == sampler->step + sampler->steps || step[1].time <= step->time) return;
+    double churned = gaussian_step_noise(sampler->process, step[1].time, step->time);
+    GaussianPoint at = gaussian_point(sampler->process, step->time);
+    GaussianPoint up = gaussian_point(sampler->process, step[1].time);
+    GaussianStep noise = {.by_x = sqrt(up.keep / at.keep),
+                          .std = (double)sampler->config.churn_noise * sqrt(churned)};
+    queue_step(sampler, stream, pass, samples, step->time, &noise, pass->x_t, key);
+}
+
 // The x0_hat of the last two steps are kept in target and x_0, that of this one comes by dout.
 static void multistep(const Sampler *sampler, Stream *stream, Pass *pass, int64_t samples,
                       const SamplerStep *step, RngKey key) {
@@ -507,6 +519,7 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
         multistep(sampler, stream, pass, samples, step, key);
     } else if (step->kind == STEP_HEUN_1 || step->kind == STEP_HEUN_2) {
         heun(sampler, stream, pass, samples, step, key);
+        if (step->kind == STEP_HEUN_2) stir(sampler, stream, pass, samples, step, key);
     } else {
         GaussianStep solved = gaussian_step(process, &sampler->config, step->time, step->to);
         queue_step(sampler, stream, pass, samples, step->time, &solved, pass->x_t, key);

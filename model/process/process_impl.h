@@ -47,10 +47,12 @@ struct ProcessSystem {
     // take the mean there. All 0: times 1..T.
     double begin, end, sample_end;
     double (*grid)(double share); // the way of a sampler from end to sample_end; NULL: even
+    // The time up to which the step of `steps` that begins at t is stirred first (heun); NULL: t.
+    double (*churn)(const SamplerConfig *config, int steps, double t);
     // The law of the time "debiased" or "lognormal" that training may draw from in continuous time:
     // the time at a point of (0,1), the point of a time, and its density. NULL: there is none.
-    double (*quantile)(const ProcessSystem *system, double point);
-    double (*distribution)(const ProcessSystem *system, double t);
+    double (*quantile)(const Process *process, double point);
+    double (*distribution)(const Process *process, double t);
     double (*density)(double t);
     double log_mean, log_std; // of the law of ln sigma
     bool one_step;            // a reverse step is known between neighbouring times only

@@ -28,6 +28,8 @@ static void plan_continuous(Sampler *sampler) {
     for (int i = 0; i < whole; ++i) {
         double from = time_at(sampler, (double)i / whole);
         double to = time_at(sampler, (i + 1.0) / whole);
+        if (heun && i > 0 && sampler->process->system->churn != NULL)
+            from = sampler->process->system->churn(&sampler->config, whole, from);
         SamplerStep *step = &sampler->step[i * each];
         if (heun) {
             step[0] = (SamplerStep){STEP_HEUN_1, from, to};
@@ -107,6 +109,8 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             config.steps, system->name);
     FAIL_IF(config.lambda > 0 && !word_is(config.solver, "em"), BAD_CONFIG,
             "sampler.lambda is %g, which is for sampler.solver: em", (double)config.lambda);
+    FAIL_IF(config.churn > 0 && !word_is(config.solver, "heun"), BAD_CONFIG,
+            "sampler.churn is %g, which is for sampler.solver: heun", (double)config.churn);
     FAIL_IF(config.truncation > 0 && config.truncation < 1 && !process_is_tokens(process),
             BAD_CONFIG, "sampler.truncation is for symbols, and says nothing to %s; leave it away",
             system->name);

@@ -185,7 +185,7 @@ static bool has_own_law(const Process *process) {
 
 double process_time_at(const Process *process, double point) {
     const ProcessSystem *system = process->system;
-    if (has_own_law(process)) return system->quantile(system, point);
+    if (has_own_law(process)) return system->quantile(process, point);
     if (process->grid > 0) return fmax(1, ceil(point * process->grid)) / process->grid;
     if (is_continuous(system)) return system->begin + point * (system->end - system->begin);
     return process->law->first + floor(point * process->law->count);
@@ -193,7 +193,7 @@ double process_time_at(const Process *process, double point) {
 
 double process_time_point(const Process *process, double time) {
     const ProcessSystem *system = process->system;
-    if (has_own_law(process)) return system->distribution(system, time);
+    if (has_own_law(process)) return system->distribution(process, time);
     if (is_continuous(system)) return (time - system->begin) / (system->end - system->begin);
     return (time - process->law->first) / process->law->count;
 }

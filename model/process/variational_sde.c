@@ -28,13 +28,13 @@ static double density(double t) {
     return ratio(t) / integral(1);
 }
 
-static double distribution(const ProcessSystem *system, double t) {
-    (void)system;
+static double distribution(const Process *process, double t) {
+    (void)process;
     return integral(t) / integral(1);
 }
 
-static double quantile(const ProcessSystem *system, double point) {
-    (void)system;
+static double quantile(const Process *process, double point) {
+    (void)process;
     double goal = point * integral(1), beyond = goal - integral(flat),
            slope = vp_beta_1 - vp_beta_0;
     if (beyond <= 0) return goal / ratio(flat);

@@ -145,6 +145,76 @@ static void test_samplers_draw_the_data(void) {
     }
 }
 
+// Algorithm 2 in its own coordinates, where the network is the best one for N(0, s^2): the
+// deviation that N levels end with.
+static double churned_spread(int levels, const SamplerConfig *config, double s) {
+    double square = 80 * 80, grows = fmin((double)config->churn / (levels - 1), M_SQRT2 - 1);
+    for (int i = 0; i < levels; ++i) {
+        double first = pow(80, 1 / 7.0), last = pow(0.002, 1 / 7.0), n = levels - 1;
+        double sigma = pow(first + i / n * (last - first), 7);
+        double next = i + 1 < levels ? pow(first + (i + 1) / n * (last - first), 7) : 0,
+               hat = sigma;
+        if (i > 0 && sigma >= (double)config->churn_from && sigma <= (double)config->churn_to)
+            hat = sigma * (1 + grows);
+        square += pow((double)config->churn_noise, 2) * (hat * hat - sigma * sigma);
+        double h = next - hat, here = hat / (s * s + hat * hat),
+               there = next / (s * s + next * next);
+        double by = next > 0 ? 1 + h / 2 * (here + there * (1 + h * here)) : 1 + h * here;
+        square *= by * by;
+    }
+    return sqrt(square);
+}
+
+static void test_churn(void) {
+    static const struct {
+        float churn, noise, from, to;
+        int levels;
+        double most; // how far from s it ends, so that the case says something
+    } cases[] = {{40, 1, 0.05f, 50, 40, 0.02},
+                 {40, 1.003f, 0.05f, 50, 18, 0.2},
+                 {100, 1.2f, 0.05f, 50, 30, 0.3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+        ProcessConfig config = {.name = "edm", .steps = 1000};
+        SamplerConfig sampler = {.solver = "heun",
+                                 .steps = 2 * cases[i].levels - 1,
+                                 .guidance = 1,
+                                 .churn = cases[i].churn,
+                                 .churn_noise = cases[i].noise,
+                                 .churn_from = cases[i].from,
+                                 .churn_to = cases[i].to};
+        double expected = churned_spread(cases[i].levels, &sampler, 0.5);
+        printf("churn %g, noise %g, %d levels: %.4f\n", (double)cases[i].churn,
+               (double)cases[i].noise, cases[i].levels, expected);
+        EXPECT(fabs(expected - 0.5) < cases[i].most);
+        EXPECT_NEAR(drawn_spread(&config, &sampler, 0.5), expected, expected * spread_noise);
+    }
+    Process *process = open_process(true);
+    Sampler *plan;
+    EXPECT_FAIL(
+        sampler_open(process, &(SamplerConfig){.solver = "ddim", .steps = 9, .churn = 1}, &plan),
+        BAD_CONFIG, "sampler.churn is 1, which is for sampler.solver: heun");
+    process_close(process);
+}
+
+// EDM2's law of the levels in the place of EDM's.
+static void test_another_law_of_sigma(void) {
+    enum { POINTS = 10000 };
+    ProcessConfig config = {.name = "edm", .steps = 1000, .level_mean = -0.4f, .level_std = 1};
+    snprintf(config.times, sizeof config.times, "lognormal");
+    NetworkShape shape = shape_vector(2);
+    Process *process;
+    double mean = 0, square = 0;
+    EXPECT_OK(process_open(&config, &shape, &process));
+    for (int i = 0; i < POINTS; ++i) {
+        double z = log(sigma_of(process, process_time_at(process, (i + 0.5) / POINTS))) + 0.4;
+        mean += z / POINTS;
+        square += z * z / POINTS;
+    }
+    EXPECT_NEAR(mean, 0, 1e-3);
+    EXPECT_NEAR(square, 1, 2e-3);
+    process_close(process);
+}
+
 static void test_bound_is_the_entropy(void) {
     Process *process = open_process(false);
     EXPECT_NEAR(best_bound(process, 1), 2.047096, 1e-3);
@@ -159,6 +229,8 @@ int main(void) {
     RUN(test_grid);
     RUN(test_spread_of_solvers);
     RUN(test_samplers_draw_the_data);
+    RUN(test_churn);
+    RUN(test_another_law_of_sigma);
     RUN(test_bound_is_the_entropy);
     return test_report();
 }

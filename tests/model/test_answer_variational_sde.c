@@ -41,14 +41,14 @@ static void test_density_and_its_inverse(void) {
         double beta = 0.1 + 19.9 * t, big = 0.5 * t * t * 19.9 + 0.1 * t;
         EXPECT_NEAR(beta / -expm1(-big) / system->density(t), 20.255942, 1e-6);
     }
-    EXPECT_NEAR(system->distribution(system, 1e-3), 0.053839, 1e-6);
+    EXPECT_NEAR(system->distribution(process, 1e-3), 0.053839, 1e-6);
     EXPECT_NEAR(system->density(1e-7), system->density(1e-3), 1e-12);
     for (int i = 0; i < 1000; ++i) {
         double point = (i + 0.5) / 1000, t = process_time_at(process, point), h = 1e-6 * t;
         mean += t / 1000;
         EXPECT_NEAR(process_time_point(process, t), point, 1e-12);
         if (fabs(t - 1e-3) < 2 * h) continue;
-        EXPECT_NEAR((system->distribution(system, t + h) - system->distribution(system, t - h)) /
+        EXPECT_NEAR((system->distribution(process, t + h) - system->distribution(process, t - h)) /
                         (2 * h),
                     system->density(t), 1e-5 * system->density(t));
     }
