@@ -12,19 +12,21 @@
 #include "launch/console.h"
 #include "launch/distance.h"
 #include "launch/features.h"
+#include "launch/generate.h"
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;
     TrainedConfig classifier_config; // --features; run_dir NULL: points
     TrainedConfig decoder_config;    // --decode: the autoencoder whose codes are drawn
+    TrainedConfig guide_config;      // --guide
     int64_t count, seed;
     bool json;
     Trained trained, classifier, decoder;
     Sampler *sampler;
+    Guide *guide;
     int width;      // of a feature vector
     float *real;    // [2 count, item]: two halves of held-out data; then features of them
     int32_t *label; // [2 count]
@@ -44,6 +46,9 @@ static Status parse(int argc, char **argv, DistanceCommand *command) {
                                             {"split", required_argument, NULL, 'p'},
                                             {"features", required_argument, NULL, 'f'},
                                             {"decode", required_argument, NULL, 'd'},
+                                            {"guide", required_argument, NULL, 'G'},
+                                            {"guide-average", required_argument, NULL, 'A'},
+                                            {"average", required_argument, NULL, 'a'},
                                             {"json", no_argument, NULL, 'j'},
                                             {0}};
     optind = 1;
@@ -54,6 +59,11 @@ static Status parse(int argc, char **argv, DistanceCommand *command) {
         case 'p': command->config.split = optarg; break;
         case 'f': command->classifier_config.run_dir = optarg; break;
         case 'd': command->decoder_config.run_dir = optarg; break;
+        case 'G': command->guide_config.run_dir = optarg; break;
+        case 'A':
+            TRY(option_f64("--guide-average", optarg, 0, 1, &command->guide_config.average));
+            break;
+        case 'a': TRY(option_f64("--average", optarg, 0, 1, &command->config.average)); break;
         case 'j': command->json = true; break;
         default: FAIL(BAD_USAGE, "see `dye help distance`");
         }
@@ -122,6 +132,8 @@ static Status start(void *context, Comm *comm) {
         TRY(decoder_open(&command->decoder_config, comm, trained, &command->decoder));
     TRY(open_features(command, comm));
     TRY(sampler_open(trained->engine.process, &trained->settings.sampler, &command->sampler));
+    if (command->guide_config.run_dir != NULL)
+        TRY(guide_open(&command->guide_config, comm, console_warn, trained, &command->guide));
     return read_real(command);
 }
 
@@ -162,7 +174,8 @@ static Status draw(DistanceCommand *command, Comm *comm, void **samples) {
                                .weights = trained->weights,
                                .seed = (uint64_t)command->seed,
                                .count = command->count,
-                               .label = LABEL_CYCLE};
+                               .label = LABEL_CYCLE,
+                               .guide = command->guide};
     double started = clock_now();
     TRY(generate(&trained->engine, comm, &request, samples));
     Status status = STATUS_OK;
@@ -246,6 +259,7 @@ static void finish(void *context) {
     free(command->real);
     free(command->label);
     sampler_close(command->sampler);
+    guide_close(command->guide);
     trained_close(&command->decoder);
     trained_close(&command->classifier);
     trained_close(&command->trained);

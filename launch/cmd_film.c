@@ -7,11 +7,11 @@
 #include "data/loader.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/generate.h"
 #include "launch/options.h"
 #include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;

@@ -10,6 +10,7 @@
 #include "launch/code.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/generate.h"
 #include "launch/infill.h"
 #include "launch/long_text.h"
 #include "launch/options.h"
@@ -18,7 +19,6 @@
 #include "launch/reconstruct.h"
 #include "launch/session.h"
 #include "launch/trained.h"
-#include "launch/generate.h"
 
 typedef struct {
     TrainedConfig config;
@@ -31,7 +31,9 @@ typedef struct {
     Trained trained;
     SamplerConfig settings;
     Sampler *sampler;
-    int32_t *start;               // --infill
+    int32_t *start;             // --infill
+    TrainedConfig guide_config; // --guide
+    Guide *guide;
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
     Trained decoder;
     const char *patches; // --decode: the NPZ that decodes latents
@@ -53,6 +55,8 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
                                             {"infill", required_argument, NULL, 'i'},
                                             {"reconstruct", no_argument, NULL, 'r'},
                                             {"length", required_argument, NULL, 'L'},
+                                            {"guide", required_argument, NULL, 'G'},
+                                            {"guide-average", required_argument, NULL, 'A'},
                                             {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
@@ -67,6 +71,10 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'g': TRY(option_f64("--guidance", optarg, 0, 100, &command->guidance)); break;
         case 'a': TRY(option_f64("--average", optarg, 0, 1, &command->config.average)); break;
         case 'c': TRY(option_i64("--candidates", optarg, 1, 1000, &command->candidates)); break;
+        case 'G': command->guide_config.run_dir = optarg; break;
+        case 'A':
+            TRY(option_f64("--guide-average", optarg, 0, 1, &command->guide_config.average));
+            break;
         case 'L': TRY(option_i64("--length", optarg, 1, 1000000, &command->length)); break;
         case 'r':
             command->reconstruct = true;
@@ -84,9 +92,10 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
     FAIL_IF(command->reconstruct && (command->candidates > 1 || command->infill != NULL ||
                                      command->decoder_config.run_dir != NULL),
             BAD_USAGE, "--reconstruct goes with none of --candidates, --infill, --decode");
-    FAIL_IF(command->length > 0 && (command->candidates > 1 || command->reconstruct ||
-                                    command->decoder_config.run_dir != NULL),
-            BAD_USAGE, "--length goes with none of --candidates, --reconstruct, --decode");
+    FAIL_IF(command->length > 0 &&
+                (command->candidates > 1 || command->reconstruct ||
+                 command->decoder_config.run_dir != NULL || command->guide_config.run_dir != NULL),
+            BAD_USAGE, "--length goes with none of --candidates, --reconstruct, --decode, --guide");
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
@@ -116,6 +125,9 @@ static Status start(void *context, Comm *comm) {
     if (command->patches != NULL)
         TRY(patch_decoder_open(command->patches, &command->trained.engine.shape,
                                &command->patch_decoder));
+    if (command->guide_config.run_dir != NULL)
+        TRY(guide_open(&command->guide_config, comm, console_warn, &command->trained,
+                       &command->guide));
     int32_t classes = command->trained.engine.shape.classes;
     FAIL_IF(command->label >= 0 && command->label >= classes, BAD_USAGE,
             "--label %lld: this run knows %d classes", (long long)command->label, classes);
@@ -204,6 +216,7 @@ static Status run(void *context, Comm *comm) {
                                .first = command->first * command->candidates,
                                .count = command->count * command->candidates,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
+                               .guide = command->guide,
                                .start = command->start};
     TRY(generate(engine, comm, &request, &samples));
     Status status = STATUS_OK;
@@ -220,6 +233,7 @@ static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
     free(command->start);
+    guide_close(command->guide);
     patch_decoder_close(&command->patch_decoder);
     trained_close(&command->decoder);
     trained_close(&command->trained);

@@ -16,7 +16,7 @@ static void upload_labels(EngineLane *lane, const int32_t *label, int64_t sample
     stream_upload(lane->stream, lane->pass.label, label, (size_t)samples * sizeof *label);
 }
 
-// One step of one group. Guidance needs a second pass, without the label.
+// One step of one group. Guidance needs a second pass, without the label or by the guide.
 static void queue_step(const Engine *engine, int lane_index, const GenerateRequest *request,
                        int step) {
     EngineLane *lane = &engine->lane[lane_index];
@@ -24,11 +24,11 @@ static void queue_step(const Engine *engine, int lane_index, const GenerateReque
     int64_t samples = engine->capacity;
     float guidance = sampler_guidance(request->sampler, step);
     engine_upload_time(engine, lane_index, samples, sampler_time(request->sampler, step));
-    bool guided = guidance != 1 && engine->shape.classes > 0;
-    if (guided) {
-        upload_labels(lane, lane->null_label, samples);
-        engine_forward(engine, lane_index, samples, pass->dout);
-    }
+    const Guide *guide = request->guide;
+    bool guided = guidance != 1 && (engine->shape.classes > 0 || guide != NULL);
+    upload_labels(lane, guided && guide == NULL ? lane->null_label : pass->host_label, samples);
+    if (guided && guide == NULL) engine_forward(engine, lane_index, samples, pass->dout);
+    if (guided && guide != NULL) guide_forward(guide, engine, lane_index, samples, pass->dout);
     upload_labels(lane, pass->host_label, samples);
     engine_forward(engine, lane_index, samples, pass->out);
     if (guided) process_guide(engine->process, lane->stream, pass, pass->dout, samples, guidance);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "comm/comm.h"
+#include "launch/guide.h"
 #include "trainer/engine.h"
 
 typedef struct {
@@ -10,6 +11,7 @@ typedef struct {
     const float *weights; // device
     uint64_t seed;
     int64_t first, count; // sample numbers
+    const Guide *guide;   // what guides; NULL: the null label
     const void *start;    // [count, in_item]: x_t to begin at, as the process sees it; NULL: noise
     int32_t label; // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
     int undone;    // sampler steps left out at the end: x_t on the way, as the process sees it

@@ -29,7 +29,7 @@ static const CommandRow commands[] = {
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1|WIDTH] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
-     " [--length SYMBOLS] [--reconstruct] [key=value ...]",
+     " [--length SYMBOLS] [--guide RUN [--guide-average A]] [--reconstruct] [key=value ...]",
      "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
      " --length: text of any length (process.block); --reconstruct: held-out samples to noise and"
      " back"},
@@ -43,8 +43,8 @@ static const CommandRow commands[] = {
      " [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"distance", cmd_distance,
-     "RUN [-n N] [--seed S] [--split S] [--features CLASSIFIER] [--decode RUN] [--json]"
-     " [key=value ...]",
+     "RUN [-n N] [--seed S] [--split S] [--features CLASSIFIER] [--decode RUN]"
+     " [--average 0|1|WIDTH] [--guide RUN [--guide-average A]] [--json] [key=value ...]",
      "how far drawn points or pictures are from held-out ones: Frechet distance, precision, recall"},
     {"bench", cmd_bench,
      "CONFIG.yaml|DATASET [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE]",

@@ -30,7 +30,7 @@ static Status load_weights(const TrainedConfig *config, void (*warn)(const char 
     return status;
 }
 
-static Status read_settings(const TrainedConfig *config, RunSettings *out) {
+Status trained_settings(const TrainedConfig *config, RunSettings *out) {
     char path[PATH_BYTES];
     TRY(path_format(path, "%s/config.yaml", config->run_dir));
     FAIL_IF(!file_exists(path), NOT_FOUND, "%s is not there: is %s a run folder?", path,
@@ -81,7 +81,7 @@ static Status compare_data(Comm *comm, const Trained *trained) {
 Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
                     Trained *out) {
     memset(out, 0, sizeof *out);
-    TRY(comm_share_status(comm, read_settings(config, &out->settings)));
+    TRY(comm_share_status(comm, trained_settings(config, &out->settings)));
     TRY(cores_choose(comm, out->settings.device.threads, &out->cores));
     TRY(share_survey(comm, &out->settings, &out->share));
     TRY(share_start(out->share));

@@ -34,6 +34,8 @@ typedef struct {
 Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
                     Trained *out);
 void trained_close(Trained *trained);
+// RUN/config.yaml with the overrides, no more. Errors: NOT_FOUND, BAD_CONFIG.
+Status trained_settings(const TrainedConfig *config, RunSettings *out);
 // The first `count` samples of the split as they are stored: x [count, engine_item], numbers; label
 // [count], or NULL. Errors: BAD_USAGE (the split has fewer), those of reading.
 Status trained_read(const Trained *trained, int64_t count, float *x, int32_t *label);

@@ -67,6 +67,30 @@ checked "averages of any width after training"
 run fail 0 sample "$work/ddpm" --average 0.07
 said "this run kept none" "an average that cannot be mixed"
 
+# Autoguidance: at 0 the guide alone draws, at 1 it is not asked, beyond it is.
+draw() { run 0 "$1" sample "$work/power-0.05" -n 20 -o "$work/guided-$2" "${@:3}"; }
+run 0 0 train "${small[@]}" "${small_batch[@]}" run.dir="$work/weak" model.width=16 train.steps=10 \
+    eval.every=0 sample.every=0
+run 0 0 sample "$work/weak" -n 20 -o "$work/guided-alone"
+draw 0 by-0 --guide "$work/weak" --guidance 0
+cmp "$work/guided-by-0" "$work/guided-alone" || die "a guide alone draws something else"
+draw 0 none
+draw 0 by-1 --guide "$work/weak" --guidance 1
+cmp "$work/guided-by-1" "$work/guided-none" || die "a guide that is not asked changes something"
+draw 0 by-2 --guide "$work/weak" --guidance 2
+draw 2 by-2-again --guide "$work/weak" --guidance 2
+cmp "$work/guided-by-2" "$work/guided-by-2-again" || die "guidance differs on 2 ranks"
+same "$(cat "$work"/guided-{alone,none,by-2} | sort -u | wc -l)" 60 "points, each drawn in one way"
+run fail 0 sample "$work/ddpm" --guide "$work/gaussian"
+said "is not there: is .* a run folder" "a guide that is no run"
+run 0 0 train "${small[@]}" "${small_batch[@]}" run.dir="$work/other" process.head=x0 train.steps=2 \
+    eval.every=0 sample.every=0
+run fail 2 sample "$work/ddpm" --guide "$work/other"
+said "means something else" "a guide of another process"
+run fail 0 sample "$work/weak" --guide "$work/ddpm"
+said "a guide is the weaker model" "a guide that is larger"
+checked "autoguidance"
+
 # Few times, so that what the law of times has learned matters at the stop.
 system vlb bits_per_dim "${small[@]}" "${small_batch[@]}" process.steps=4 process.loss=vlb \
     process.variance=learned-range process.times=second-moment
