@@ -54,13 +54,13 @@ static Status square_rate(const Square *square, int64_t side, double *rate) {
         seconds -= engine->lane[i].stream->seconds[OP_linear_forward];
     for (int i = 0; i < engine->lanes; ++i)
         linear_forward(engine->lane[i].stream,
-                       (LinearForward){.x = square->x,
-                                       .w = square->w,
-                                       .y = (float *)square->y + i * SIDE_MOST * SIDE_MOST,
-                                       .rows = side,
-                                       .in = side,
-                                       .out = side,
-                                       .half = square->half});
+                       (LinearLayer){.x = square->x,
+                                     .w = square->w,
+                                     .y = (float *)square->y + i * SIDE_MOST * SIDE_MOST,
+                                     .rows = side,
+                                     .in = side,
+                                     .out = side,
+                                     .half = square->half});
     TRY(engine_wait(engine));
     for (int i = 0; i < engine->lanes; ++i)
         seconds += engine->lane[i].stream->seconds[OP_linear_forward];

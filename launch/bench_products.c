@@ -42,8 +42,8 @@ typedef struct {
 // ---- shapes -----------------------------------------------------------------------------------
 
 static void format_name(const Recorded *recorded, char *out, size_t bytes) {
-    const LinearForward *forward = &recorded->args.linear_forward;
-    const LinearGrad *grad = &recorded->args.linear_grad;
+    const LinearLayer *forward = &recorded->args.linear_forward;
+    const LinearLayer *grad = &recorded->args.linear_grad;
     const Attention *attend = &recorded->args.attention_forward;
     const Attention *attend_grad = &recorded->args.attention_grad;
     const char *half = recorded_is_half(recorded) ? " bf16" : "";

@@ -137,8 +137,8 @@ const char *op_name(int op) {
 }
 
 double recorded_flops(const Recorded *recorded) {
-    const LinearForward *forward = &recorded->args.linear_forward;
-    const LinearGrad *grad = &recorded->args.linear_grad;
+    const LinearLayer *forward = &recorded->args.linear_forward;
+    const LinearLayer *grad = &recorded->args.linear_grad;
     const Attention *attend = &recorded->args.attention_forward;
     const Attention *attend_grad = &recorded->args.attention_grad;
     switch (recorded->op) {

@@ -98,6 +98,10 @@ static Status parse_option(PackCommand *command, int option, const char *text) {
         source->size = (int32_t)number;
         break;
     case 'c': return parse_channels(text, &source->channels);
+    case 'v':
+        TRY(option_i64("--levels", text, 2, 256, &number));
+        source->levels = (int32_t)number;
+        break;
     case 'I': source->image = text; break;
     case 'L': source->label = text; break;
     case 'h': return parse_shuffle(text, pack);
@@ -116,23 +120,16 @@ static Status parse_option(PackCommand *command, int option, const char *text) {
 }
 
 static Status parse(int argc, char **argv, PackCommand *command) {
-    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"split", required_argument, NULL, 'p'},
-                                            {"form", required_argument, NULL, 'f'},
-                                            {"alphabet", required_argument, NULL, 'a'},
-                                            {"size", required_argument, NULL, 'z'},
-                                            {"colour", required_argument, NULL, 'c'},
-                                            {"image", required_argument, NULL, 'I'},
-                                            {"label", required_argument, NULL, 'L'},
-                                            {"shuffle", required_argument, NULL, 'h'},
-                                            {"shares", required_argument, NULL, 'S'},
-                                            {"limit", required_argument, NULL, 'l'},
-                                            {"items", required_argument, NULL, 'i'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"skip-bad", no_argument, NULL, 'b'},
-                                            {"force", no_argument, NULL, 'F'},
-                                            {0}};
+    static const struct option options[] = {
+        {"out", required_argument, NULL, 'o'},      {"name", required_argument, NULL, 'n'},
+        {"split", required_argument, NULL, 'p'},    {"form", required_argument, NULL, 'f'},
+        {"alphabet", required_argument, NULL, 'a'}, {"size", required_argument, NULL, 'z'},
+        {"colour", required_argument, NULL, 'c'},   {"levels", required_argument, NULL, 'v'},
+        {"image", required_argument, NULL, 'I'},    {"label", required_argument, NULL, 'L'},
+        {"shuffle", required_argument, NULL, 'h'},  {"shares", required_argument, NULL, 'S'},
+        {"limit", required_argument, NULL, 'l'},    {"items", required_argument, NULL, 'i'},
+        {"seed", required_argument, NULL, 's'},     {"skip-bad", no_argument, NULL, 'b'},
+        {"force", no_argument, NULL, 'F'},          {0}};
     optind = 1;
     // "-": words that are no options come in their place, as --split is about what follows it.
     for (int option; (option = getopt_long(argc, argv, "-o:", options, NULL)) != -1;)

@@ -4,6 +4,7 @@
 #   launch/get-data.sh [--no-install] NAME...|all
 #
 #   fashion-mnist   60,000 + 10,000 grey pictures of articles, 10 classes (dataset-fashion-mnist)
+#   fashion-mnist-16  the same as tokens of 16 levels
 #   kjv             the King James Bible as 27 letters (bible-kjv-text)
 #   unifont         49,887 glyphs of 16 x 16 bits (unifont)
 #   swiss-roll      50,000 points on a spiral in the plane (made up)
@@ -79,7 +80,7 @@ get() {
     "$dye" verify "$out"
 }
 
-known=(fashion-mnist kjv unifont swiss-roll heartbeat)
+known=(fashion-mnist fashion-mnist-16 kjv unifont swiss-roll heartbeat)
 may_install=1
 if [ "${1:-}" = --no-install ]; then may_install=0 && shift; fi
 [ $# -gt 0 ] || stop 2 "which set? launch/get-data.sh ${known[*]} or all"
@@ -92,6 +93,7 @@ done
 for name in "$@"; do
     case $name in
     fashion-mnist) get "$name" dataset-fashion-mnist "$debian/usr/share/datasets/fashion-mnist" ;;
+    fashion-mnist-16) get "$name" dataset-fashion-mnist "$debian/usr/share/datasets/fashion-mnist" --levels 16 ;;
     kjv) get "$name" bible-kjv-text "$debian/usr/lib/bible.data" --form letters27 ;;
     unifont) get "$name" unifont "$debian/usr/share/unifont/unifont.hex" ;;
     swiss-roll | heartbeat) get "$name" - "$name" ;;

@@ -16,6 +16,7 @@ typedef struct {
 static const CommandRow commands[] = {
     {"pack", cmd_pack,
      "[--split NAME] SOURCE... -o DIR [--name NAME] [--size N] [--colour grey|rgb]"
+     " [--levels N]"
      " [--form bytes|letters27] [--alphabet ABC] [--image NAME] [--label NAME]"
      " [--shares 90/5/5] [--shuffle auto|none|SEED] [--limit N] [--skip-bad] [--force]"
      " [--items N] [--seed S]",

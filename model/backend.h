@@ -4,7 +4,7 @@
 //
 //   Device *device;  TRY(device_open(&config, &device));
 //   Stream *s = device_stream(device, 0);
-//   linear_forward(s, (LinearForward){.x = x, .w = w, ...});      // queued
+//   linear_forward(s, (LinearLayer){.x = x, .w = w, ...});      // queued
 //   stream_download(s, host, y, bytes);                           // queued
 //   TRY(stream_wait(s));                                          // now host[] may be read
 #pragma once

@@ -77,8 +77,6 @@ static Status dit_check(const NetworkConfig *config, const NetworkShape *shape) 
     FAIL_IF(config->heads < 1 || config->width % config->heads != 0, BAD_CONFIG,
             "model.heads is %d; it must divide model.width %d: %s", config->heads, config->width,
             divisors_list(config->width, config->width, list, sizeof list));
-    FAIL_IF(config->mlp_ratio < 1 || config->mlp_ratio > 16, BAD_CONFIG,
-            "model.mlp_ratio is %d; it must be 1 to 16", config->mlp_ratio);
     int32_t a = shape->tokens ? shape->length : shape->height;
     int32_t b = shape->tokens ? config->width : shape->width;
     FAIL_IF(config->patch < 1 || a % config->patch != 0 || b % config->patch != 0, BAD_CONFIG,

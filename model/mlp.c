@@ -111,7 +111,7 @@ static void mlp_forward(const Run *run, float *out) {
 
 static void layer_backward(const Run *run, const Mlp *mlp, const MlpMemory *memory, int i) {
     int64_t n = run->input->samples * mlp->width;
-    const float *slope = memory->slope + i * n, *active = memory->active + i * n;
+    float *slope = memory->slope + i * n, *active = memory->active + i * n;
     axpby(run->stream,
           (Elementwise){.x = memory->dstream, .y = memory->dbranch, .n = n, .a = 1.0f});
     run_dropout(run, i, memory->dbranch, mlp->width, false);

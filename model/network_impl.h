@@ -77,7 +77,7 @@ void run_linear_act(const Run *run, const Linear *linear, const void *x, Activat
                     void *slope, void *y);
 // Gradients of weight and bias; then dx if not NULL, times the slope at x if not NULL.
 void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const void *x,
-                     const void *slope, void *dx);
+                     void *slope, void *dx);
 // What the first layer reads, channels_in of them: x, or its Fourier features in `room`
 // [samples, FOURIER_PLANES, in_item]. And from their gradient to dx.
 int64_t channels_in(const Network *network);

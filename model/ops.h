@@ -23,27 +23,22 @@ typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh fo
 // Arrays declared void hold fp32, or bf16 where the operation says `half`. Arithmetic and sums are
 // fp32 in both cases; a result is rounded once, to nearest even, when it is stored.
 
-// y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `slope` [rows,out] receives act' at the
-// same argument, which is what the gradient needs (NULL when act is NONE; never y).
+// linear_forward: y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `slope` [rows,out]
+// receives act' at the same argument, which is what the gradient needs (NULL when act is NONE;
+// never y).
+//
+// linear_grad: dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], each sum added in
+// one rounding to what is there if `accumulate` (which takes grad_scratch_bytes); dx[rows,in] = (dy
+// w) * slope, or dx NULL. slope [rows,in] is that of the activation that gave x, or NULL: 1.
 typedef struct {
-    const void *x, *w;
+    const void *x, *w, *dy;
     const float *bias;
-    void *slope, *y;
+    void *slope, *y, *dx;
+    float *dw, *dbias;
     int64_t rows, in, out;
     Activation act;
-    bool half;
-} LinearForward;
-
-// dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], each sum added in one rounding
-// to what is there if `accumulate` (which takes grad_scratch_bytes); dx[rows,in] = (dy w) * slope,
-// or dx NULL. slope [rows,in] is that of the activation that gave x, or NULL: 1.
-typedef struct {
-    const void *dy, *x, *w, *slope;
-    float *dw, *dbias;
-    void *dx;
-    int64_t rows, in, out;
     bool accumulate, half;
-} LinearGrad;
+} LinearLayer;
 
 // Room for the sums of a tensor of `size` numbers before they are added.
 static inline size_t grad_scratch_bytes(int64_t size) {
@@ -130,7 +125,7 @@ static inline size_t attention_scratch_bytes(int64_t tokens) {
 
 // y[r] = table[ids[r]] + add[r % add_rows]; rows of `width`; add NULL: nothing is added; ids NULL:
 // row r itself, and y may be `table`. Gradient: dtable[id] = the sum of dy[r] with ids[r] = id, in
-// row order; dtable [entries,width], `accumulate` as in LinearGrad. each > 0: ids come in runs of
+// row order; dtable [entries,width], `accumulate` as in LinearLayer. each > 0: ids come in runs of
 // so many, which begin `stride` apart, and before the next a run of `other` (NULL: none).
 typedef struct {
     const int32_t *ids, *other;
@@ -316,9 +311,10 @@ typedef enum {
     CATEGORICAL_PLUG_IN, // for x_0 in the posterior: multinomial diffusion, D3PM
     CATEGORICAL_DIRECT,  // for x_{t-1} itself: binomial diffusion
     CATEGORICAL_MIXTURE, // for x_0, over which the posterior is averaged: VQ-Diffusion
-    CATEGORICAL_GUESS,   // for x_0, and the loss is - log p(x_0)
-    CATEGORICAL_SCORE,   // nothing: e^logit is a ratio of probabilities
-    CATEGORICAL_NOTHING  // it is not asked: the step is the forward kernel backwards, the loss is 0
+    CATEGORICAL_DENSE,  // as plug-in, of kernels that are any matrices; from 1 to 0, for x_0 itself
+    CATEGORICAL_GUESS,  // for x_0, and the loss is - log p(x_0)
+    CATEGORICAL_SCORE,  // nothing: e^logit is a ratio of probabilities
+    CATEGORICAL_NOTHING // it is not asked: the step is the forward kernel backwards, the loss is 0
 } CategoricalForm;
 
 // Numbers of one sample at its time: q(x_t|x_0) = A_t x_0 + (1 - A_t) base (arXiv 2102.05379, eq.
@@ -331,10 +327,12 @@ typedef enum {
 // before it in `step_spread`, `spread_before`; aux: weight of the cross-entropy of x_0 in its loss.
 // masks > 0: exactly so many tokens are masked, in the place of each with probability C.
 // stay: of a guess, the probability that a step leaves a token; `step`: of x_t from x_{t-1}.
+// Dense: its kernels are those of the step from time `to` to `at`, from 0 to `to`, from 0 to `at`.
 typedef struct {
     double keep, step_keep, keep_before, weight;
     double mask, step_mask, mask_before, step_spread, spread_before, aux, stay;
     int32_t form, masks; // CategoricalForm
+    int32_t at, to;
 } CategoricalLevel;
 
 enum { CATEGORICAL_CLASSES_MOST = 1024 }; // what kernels have room for
@@ -357,8 +355,8 @@ typedef struct {
     const int32_t *x_0;  // [samples,item]: ids in [0, classes)
     const uint64_t *sample;
     const CategoricalLevel *level; // [samples]
-    const double *base;
-    int32_t *x_t; // [samples,item]: ids in [0, classes), and the mask
+    const double *base; // or of dense levels [samples,3,classes,classes], rows add up to 1
+    int32_t *x_t;       // [samples,item]: ids in [0, classes), and the mask
     float *dlogits, *loss, *memory;
     double *error, *race;                     // race [samples,item]: room
     int64_t samples, item, begin, end, block; // of the tokens [begin, end) samplers draw
@@ -451,8 +449,8 @@ typedef struct {
 
 //      name, argument struct, number of leading pointers
 #define BACKEND_OPS(X)                                                                             \
-    X(linear_forward, LinearForward, 5)                                                            \
-    X(linear_grad, LinearGrad, 7)                                                                  \
+    X(linear_forward, LinearLayer, 9)                                                              \
+    X(linear_grad, LinearLayer, 9)                                                                 \
     X(activation_forward, Elementwise, 3)                                                          \
     X(multiply, Elementwise, 3)                                                                    \
     X(halve, Elementwise, 3)                                                                       \

@@ -68,7 +68,7 @@ typedef struct {
     void *context;     // blocks: what the finished ones are, in training x_0, in sampling x_t
     float *target;     // [capacity, in_item]; symbols: what a sampler remembers
     float *out, *dout; // [capacity, out_item]
-    double *base;      // symbols: the distribution that noise draws from, [vocabulary]
+    double *base;      // symbols: the distribution that noise draws from, [vocabulary], or kernels
     void *level;       // GaussianLevel or CategoricalLevel [capacity]
     float *time;       // [capacity, TIME_FEATURES]
     int32_t *label;    // [capacity]; a classifier's network is told `level`, the null label

@@ -310,10 +310,11 @@ json_t *pack_plan_json(const PackConfig *config, const Source *source, const Pac
                                         "begin", (json_int_t)plan->split[s].begin, "samples",
                                         (json_int_t)plan->split[s].samples, "shuffled",
                                         plan->pool[plan->split[s].pool].shuffled));
-    return json_pack("{s:s, s:o, s:o, s:o, s:i, s:s*, s:i, s:i, s:s*, s:s*, s:I, s:o}", "zstd",
+    return json_pack("{s:s, s:o, s:o, s:o, s:i, s:s*, s:i, s:i, s:i, s:s*, s:s*, s:I, s:o}", "zstd",
                      codec_version(), "inputs", inputs, "splits", splits, "seed",
                      json_hex64(config->shuffle_seed), "form", (int)options->form, "alphabet",
                      options->alphabet, "size", options->size, "channels", options->channels,
-                     "image", options->image, "label", options->label, "items",
-                     (json_int_t)options->toy_items, "toy_seed", json_hex64(options->toy_seed));
+                     "levels", options->levels, "image", options->image, "label", options->label,
+                     "items", (json_int_t)options->toy_items, "toy_seed",
+                     json_hex64(options->toy_seed));
 }

@@ -38,11 +38,31 @@ Status source_open(const char *path, const SourceOptions *options, Source *out) 
     return source_open_as(type, NULL, path, options, out);
 }
 
+// Level k of n holds the bytes from 256 k / n on.
+static Status make_levels(Source *source, int32_t levels) {
+    Column *column = &source->info.column[0];
+    bool grey = source->info.kind == KIND_IMAGE && column->dtype == DTYPE_U8 && column->dims == 3 &&
+                column->dim[0] == 1;
+    FAIL_IF(!grey, BAD_USAGE,
+            "%s: --levels is for grey pictures of bytes; pictures in files become grey by --colour"
+            " grey",
+            source->path);
+    source->levels = levels;
+    source->info.kind = KIND_TOKENS;
+    source->info.symbols = levels;
+    snprintf(column->name, sizeof column->name, "tokens");
+    column->dims = 2;
+    column->dim[0] = column->dim[1];
+    column->dim[1] = column->dim[2];
+    return STATUS_OK;
+}
+
 Status source_open_as(const SourceType *type, void *state, const char *path,
                       const SourceOptions *options, Source *out) {
     *out = (Source){.type = type, .state = state};
     Status status = path_format(out->path, "%s", path);
     if (status == STATUS_OK) status = type->open(out, options);
+    if (status == STATUS_OK && options->levels > 0) status = make_levels(out, options->levels);
     if (status == STATUS_OK) return STATUS_OK;
     source_close(out);
     return error_trail(status, __FILE__, __LINE__, __func__);
@@ -63,6 +83,9 @@ Status source_read(Source *source, int split, int64_t first, int64_t most, int64
     *got = 0;
     TRY(source->type->read(source, split, first, most, got, out));
     REQUIRE(*got >= 1 && *got <= most);
+    int64_t bytes = *got * column_item_bytes(&source->info.column[0]);
+    for (int64_t i = 0; i < bytes && source->levels > 0; ++i)
+        out[0][i] = (uint8_t)(out[0][i] * source->levels / 256);
     return STATUS_OK;
 }
 

@@ -27,6 +27,7 @@ typedef struct {
     const char *alphabet; // FORM_ALPHABET: UTF-8, each character once
     int32_t size;         // pictures in files: side of the square that they are cut to; 0: as is
     int32_t channels;     // pictures in files: 1 grey, 3 colour; 0: grey if the first one is
+    int32_t levels;       // grey pictures become tokens on a grid, of so many levels; 0: they stay
     const char *image,
         *label;        // names of arrays (npz, safetensors) or extensions (tar); NULL: usual
     int64_t toy_items; // made-up sets: samples in train; 0: 50000
@@ -72,6 +73,7 @@ struct Source {
     SourceSplit split[SOURCE_SPLITS_MOST];
     int splits;
     char **class_name; // [info.classes], owned; NULL: classes are numbers
+    int32_t levels;    // as the options have it
     // Neighbours are alike (class by class, font by font): they are shuffled before they are
     // packed.
     bool sorted;
@@ -81,8 +83,8 @@ struct Source {
 };
 
 // Recognises and opens; `options` are lent until it is closed. Errors: NOT_FOUND, BAD_DATA (also:
-// no type knows the path; tells all that there are), and what the type says. Close it with
-// source_close.
+// no type knows the path; tells all that there are), BAD_USAGE (levels of what is no grey picture),
+// and what the type says. Close it with source_close.
 Status source_open(const char *path, const SourceOptions *options, Source *out);
 // The same as this type, with its `state` before open.
 Status source_open_as(const SourceType *type, void *state, const char *path,

@@ -65,6 +65,12 @@ static CategoricalLevel mass_numbers(const Process *process, double t, double s)
 CategoricalLevel categorical_numbers(const Process *process, double t, double s) {
     const NoiseTable *table = &process->table;
     const CategoricalSystem *system = system_of(process);
+    if (process->dense != NULL)
+        return (CategoricalLevel){.weight = weight(process, t),
+                                  .aux = system->aux(process, t),
+                                  .form = CATEGORICAL_DENSE,
+                                  .at = (int32_t)t,
+                                  .to = (int32_t)s};
     if (system->mass != NULL) return mass_numbers(process, t, s);
     int at = (int)t, to = (int)s;
     return (CategoricalLevel){.keep = table->keep[at],
@@ -118,8 +124,22 @@ double categorical_prior_nats(const Process *process, const void *x_0) {
     return (double)process->items * each;
 }
 
-void categorical_upload_base(const Process *process, Stream *stream, Pass *pass) {
+static void upload_kernels(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
+    size_t n = (size_t)process->vocabulary * (size_t)process->vocabulary;
+    const CategoricalLevel *level = pass->host_level;
+    for (int64_t i = 0; i < samples; ++i) {
+        double *kernel = pass->host_base + 3 * (size_t)i * n;
+        system_of(process)->between(process, level[i].to, level[i].at, kernel);
+        memcpy(kernel + n, process->dense + (size_t)level[i].to * n, n * sizeof *kernel);
+        memcpy(kernel + 2 * n, process->dense + (size_t)level[i].at * n, n * sizeof *kernel);
+    }
+    stream_upload(stream, pass->base, pass->host_base,
+                  3 * (size_t)samples * n * sizeof *pass->base);
+}
+
+void categorical_upload_base(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
     const CategoricalSystem *system = system_of(process);
+    if (process->dense != NULL) upload_kernels(process, stream, pass, samples);
     if (system->base == NULL) return;
     for (int k = 0; k < process->vocabulary; ++k) pass->host_base[k] = system->base(process, k);
     stream_upload(stream, pass->base, pass->host_base,
@@ -135,12 +155,16 @@ static void upload_level(Stream *stream, Pass *pass, int64_t samples, Categorica
 
 // ---- tensors ----------------------------------------------------------------------------------
 
+static bool has_base(const Process *process) {
+    return system_of(process)->base != NULL || process->dense != NULL;
+}
+
 static Categorical args_of(const Process *process, const Pass *pass, int64_t samples, RngKey key) {
     return (Categorical){.logits = pass->out,
                          .x_0 = pass->x_0,
                          .sample = pass->sample,
                          .level = pass->level,
-                         .base = system_of(process)->base != NULL ? pass->base : NULL,
+                         .base = has_base(process) ? pass->base : NULL,
                          .x_t = pass->x_t,
                          .memory = pass->target,
                          .race = (double *)pass->dout, // [samples, items, K >= 2]
@@ -154,7 +178,7 @@ static Categorical args_of(const Process *process, const Pass *pass, int64_t sam
 
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                     RngKey key) {
-    categorical_upload_base(process, stream, pass);
+    categorical_upload_base(process, stream, pass, samples);
     categorical_corrupt(stream, args_of(process, pass, samples, key));
 }
 
@@ -193,8 +217,10 @@ static void begin(const Sampler *sampler, Stream *stream, Pass *pass, int64_t sa
         corrupt(process, stream, pass, samples, key);
         return;
     }
-    categorical_upload_base(process, stream, pass);
-    categorical_prior(stream, args_of(process, pass, samples, key));
+    Categorical args = args_of(process, pass, samples, key);
+    if (process->dense != NULL) args.base = NULL; // uniform
+    categorical_upload_base(process, stream, pass, 0);
+    categorical_prior(stream, args);
 }
 
 // Whatever the time: a guess of x_0 of which a part is kept, or masked tokens that become classes
@@ -229,6 +255,7 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
     }
     if (word_is(sampler->config.solver, "ancestral")) {
         upload_level(stream, pass, samples, categorical_numbers(process, step->time, step->to));
+        if (process->dense != NULL) upload_kernels(process, stream, pass, samples);
         categorical_advance(stream, args);
     } else {
         choose_tokens(sampler, step, stream, args);

@@ -18,6 +18,9 @@ typedef struct {
     // mask, no spread. NULL: no mask.
     CategoricalMass (*mass)(const ProcessConfig *config, double t);
     double (*aux)(const Process *process, double t); // of the loss; NULL: 0
+    // Where there is process->dense [T+1,K,K], the kernels from 0 to each time: that from one time
+    // to another.
+    void (*between)(const Process *process, int from, int to, double *kernel);
     // Continuous time: by what the error at t is multiplied so that its integral over (0,1] is the
     // bound, NULL: none; and whether that is the weight of the loss, else 1. Where there is a mask,
     // t is the share of tokens that have it.
@@ -27,7 +30,7 @@ typedef struct {
 
 // The kernel from s to t > s, composed: step_keep = A_t / A_s, keep_before = A_s.
 CategoricalLevel categorical_numbers(const Process *process, double t, double s);
-// The base distribution to where the operations of a pass read it.
-void categorical_upload_base(const Process *process, Stream *stream, Pass *pass);
+// The base distribution, or the kernels of the pass's host levels, to where operations read them.
+void categorical_upload_base(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 // KL(A x_0 + (1-A)/K || 1/K) of all tokens, A at the last time; the same whatever x_0 is.
 double categorical_prior_nats(const Process *process, const void *x_0);

@@ -7,6 +7,12 @@
 
 // ---- memory of a pass -------------------------------------------------------------------------
 
+// Of the base distribution, or of the kernels of each sample.
+static int64_t base_numbers(const Process *process, int64_t samples) {
+    int64_t classes = process->vocabulary;
+    return process->dense != NULL ? 3 * samples * classes * classes : classes;
+}
+
 static size_t place_device(const Process *process, const Network *network, Pass *pass,
                            void *memory) {
     Bump bump = {.base = memory};
@@ -23,7 +29,7 @@ static size_t place_device(const Process *process, const Network *network, Pass 
     pass->sample = bump_take(&bump, n, sizeof *pass->sample);
     pass->loss = bump_take(&bump, n, sizeof *pass->loss);
     pass->error = bump_take(&bump, n, sizeof *pass->error);
-    pass->base = bump_take(&bump, process->vocabulary, sizeof *pass->base);
+    pass->base = bump_take(&bump, base_numbers(process, n), sizeof *pass->base);
     if (process->own_count == 0) return bump.used;
     pass->dx = bump_take(&bump, in, sizeof *pass->dx);
     pass->dtime = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->dtime);
@@ -39,7 +45,7 @@ static size_t place_host(const Process *process, Pass *pass, void *memory) {
     pass->host_time = bump_take(&bump, n * TIME_FEATURES, sizeof *pass->host_time);
     pass->host_label = bump_take(&bump, n, sizeof *pass->host_label);
     pass->host_sample = bump_take(&bump, n, sizeof *pass->host_sample);
-    pass->host_base = bump_take(&bump, process->vocabulary, sizeof *pass->host_base);
+    pass->host_base = bump_take(&bump, base_numbers(process, n), sizeof *pass->host_base);
     pass->host_slopes = bump_take(&bump, n * process->own_slopes, sizeof *pass->host_slopes);
     return bump.used;
 }

@@ -163,9 +163,10 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     shape->autoencoder = system->autoencoder;
     shape->block = config.block;
 
-    size_t rows = (size_t)config.steps + 1;
+    size_t rows = (size_t)config.steps + 1, common = 4 * rows + 2 * LOGIT_LEVELS;
+    int64_t own = system->tables != NULL ? system->tables(&config, shape->out_channels, NULL) : 0;
     Process *process =
-        calloc(1, sizeof *process + (4 * rows + 2 * LOGIT_LEVELS) * sizeof *process->numbers);
+        calloc(1, sizeof *process + (common + (size_t)own) * sizeof *process->numbers);
     FAIL_IF(process == NULL, NO_MEMORY, "no memory for a process of %d steps", config.steps);
     process->system = system;
     process->config = config;
@@ -186,6 +187,10 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     process->logit_nats = process->numbers + 4 * rows;
     process->logit_square = process->logit_nats + LOGIT_LEVELS;
     if (config.logit > 0) logit_fill(process);
+    if (own > 0) {
+        process->dense = process->numbers + common;
+        (void)system->tables(&process->config, process->vocabulary, process->dense);
+    }
     fill_table(process, rows);
     fill_proposal(process, rows);
     Status status = time_law_open(config.times, system->first_time, config.steps, &process->law);

@@ -67,6 +67,8 @@ struct ProcessSystem {
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
     // [1..steps]; NULL: continuous time, or numbers that a family asks for elsewhere.
     void (*fill)(const ProcessConfig *config, double *step_noise);
+    // Numbers of its own, process->dense: how many, and where out is not NULL, they themselves.
+    int64_t (*tables)(const ProcessConfig *config, int classes, double *out);
     // Nats of a sample that need no network. NULL: 0.
     double (*prior)(const Process *process, const void *x_0);
     double (*null_nats)(const Process *process, const void *x_0); // NULL: no null model
@@ -129,6 +131,7 @@ struct Process {
     int32_t mask;       // categorical: K where x_t may have masks, else -1
     int32_t null_label;
     double code_nats; // of a sample's codes
+    double *dense;    // NULL: the system has no tables
     bool image;       // the process sees numbers in [-1,1] on 256 levels
     float width;      // of the noise that makes levels continuous; 0: none
     // process.logit, [256] of a level: means over the noise of log z(1-z) and of logit(z)^2.

@@ -109,6 +109,9 @@ Status sampler_open(const Process *process, const SamplerConfig *given, Sampler 
             config.steps, system->name);
     FAIL_IF(config.lambda > 0 && !word_is(config.solver, "em"), BAD_CONFIG,
             "sampler.lambda is %g, which is for sampler.solver: em", (double)config.lambda);
+    FAIL_IF(
+        process->mask < 0 && (word_is(config.solver, "remask") || word_is(config.solver, "purity")),
+        BAD_CONFIG, "sampler.solver is %s, which is for masks: choose ancestral", config.solver);
     FAIL_IF(config.churn > 0 && !word_is(config.solver, "heun"), BAD_CONFIG,
             "sampler.churn is %g, which is for sampler.solver: heun", (double)config.churn);
     FAIL_IF(config.truncation > 0 && config.truncation < 1 && !process_is_tokens(process),

@@ -81,7 +81,7 @@ static double best_bound(int steps, float rate) {
     double nats = 0;
     for (int bit = 0; bit < 2; ++bit)
         nats += process_bound_prior(c.process, &(int32_t){bit}) * (bit ? BEATS : BITS - BEATS);
-    categorical_upload_base(c.process, c.stream, &c.pass);
+    categorical_upload_base(c.process, c.stream, &c.pass, 0);
     for (int t = 2; t <= steps; ++t) {
         fill_tokens(c.process, t, &tokens);
         CategoricalLevel *row = c.pass.host_level;

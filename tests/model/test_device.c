@@ -41,13 +41,13 @@ static void test_products_stay_on_their_thread(void) {
     if (device == NULL) return;
     float *memory = NULL;
     EXPECT_OK(device_alloc(device, 3 * SIDE * SIDE * sizeof *memory, (void **)&memory));
-    linear_forward(device_stream(device, 1), (LinearForward){.x = memory,
-                                                             .w = memory + SIDE * SIDE,
-                                                             .bias = memory,
-                                                             .y = memory + 2 * SIDE * SIDE,
-                                                             .rows = SIDE,
-                                                             .in = SIDE,
-                                                             .out = SIDE});
+    linear_forward(device_stream(device, 1), (LinearLayer){.x = memory,
+                                                           .w = memory + SIDE * SIDE,
+                                                           .bias = memory,
+                                                           .y = memory + 2 * SIDE * SIDE,
+                                                           .rows = SIDE,
+                                                           .in = SIDE,
+                                                           .out = SIDE});
     EXPECT_OK(stream_wait(device_stream(device, 1)));
     EXPECT_EQ(thread_count(), 1 + STREAMS);
     device_release(device, memory);

@@ -35,15 +35,15 @@ static void compute(const char *backend, float *y, float *out) {
     Stream *stream = device_stream(device, 1);
     stream_upload(stream, x, host_x, ROWS * IN * sizeof(float));
     stream_upload(stream, w, host_w, OUT * IN * sizeof(float));
-    linear_forward(stream, (LinearForward){.x = x,
-                                           .w = w,
-                                           .bias = bias,
-                                           .slope = slope,
-                                           .y = device_y,
-                                           .rows = ROWS,
-                                           .in = IN,
-                                           .out = OUT,
-                                           .act = ACT_GELU});
+    linear_forward(stream, (LinearLayer){.x = x,
+                                         .w = w,
+                                         .bias = bias,
+                                         .slope = slope,
+                                         .y = device_y,
+                                         .rows = ROWS,
+                                         .in = IN,
+                                         .out = OUT,
+                                         .act = ACT_GELU});
     attention_forward(stream, (Attention){.qkv = slope,
                                           .out = device_out,
                                           .lse = lse,

@@ -120,31 +120,31 @@ typedef struct {
 
 static void call_linear_forward(Stream *stream, OpBuffer *b, const void *call) {
     const Dense *s = ((const Call *)call)->shape;
-    linear_forward(stream, (LinearForward){.x = b[0].device,
-                                           .w = b[1].device,
-                                           .bias = b[2].device,
-                                           .y = b[3].device,
-                                           .slope = s->act != ACT_NONE ? b[4].device : NULL,
-                                           .rows = s->rows,
-                                           .in = s->in,
-                                           .out = s->out,
-                                           .act = s->act,
-                                           .half = ((const Call *)call)->half});
+    linear_forward(stream, (LinearLayer){.x = b[0].device,
+                                         .w = b[1].device,
+                                         .bias = b[2].device,
+                                         .y = b[3].device,
+                                         .slope = s->act != ACT_NONE ? b[4].device : NULL,
+                                         .rows = s->rows,
+                                         .in = s->in,
+                                         .out = s->out,
+                                         .act = s->act,
+                                         .half = ((const Call *)call)->half});
 }
 
 static void call_linear_grad(Stream *stream, OpBuffer *b, const void *call) {
     const Dense *s = ((const Call *)call)->shape;
-    linear_grad(stream, (LinearGrad){.dy = b[0].device,
-                                     .x = b[1].device,
-                                     .w = b[2].device,
-                                     .slope = b[3].device,
-                                     .dw = b[4].device,
-                                     .dbias = b[5].device,
-                                     .dx = b[6].device,
-                                     .rows = s->rows,
-                                     .in = s->in,
-                                     .out = s->out,
-                                     .half = ((const Call *)call)->half});
+    linear_grad(stream, (LinearLayer){.dy = b[0].device,
+                                      .x = b[1].device,
+                                      .w = b[2].device,
+                                      .slope = b[3].device,
+                                      .dw = b[4].device,
+                                      .dbias = b[5].device,
+                                      .dx = b[6].device,
+                                      .rows = s->rows,
+                                      .in = s->in,
+                                      .out = s->out,
+                                      .half = ((const Call *)call)->half});
 }
 
 static void test_linear(void) {

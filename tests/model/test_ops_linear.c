@@ -115,30 +115,30 @@ typedef struct {
 
 static void call_linear_forward(Stream *stream, OpBuffer *b, const void *shape) {
     const LinearShape *s = shape;
-    linear_forward(stream, (LinearForward){.x = b[0].device,
-                                           .w = b[1].device,
-                                           .bias = b[2].device,
-                                           .slope = b[3].device,
-                                           .y = b[4].device,
-                                           .rows = s->rows,
-                                           .in = s->in,
-                                           .out = s->out,
-                                           .act = s->act});
+    linear_forward(stream, (LinearLayer){.x = b[0].device,
+                                         .w = b[1].device,
+                                         .bias = b[2].device,
+                                         .slope = b[3].device,
+                                         .y = b[4].device,
+                                         .rows = s->rows,
+                                         .in = s->in,
+                                         .out = s->out,
+                                         .act = s->act});
 }
 
 static void call_linear_grad(Stream *stream, OpBuffer *b, const void *shape) {
     const LinearShape *s = shape;
-    linear_grad(stream, (LinearGrad){.dy = b[0].device,
-                                     .x = b[1].device,
-                                     .w = b[2].device,
-                                     .dw = b[3].device,
-                                     .dbias = b[4].device,
-                                     .dx = b[5].device,
-                                     .slope = b[6].device,
-                                     .rows = s->rows,
-                                     .in = s->in,
-                                     .out = s->out,
-                                     .accumulate = s->accumulate});
+    linear_grad(stream, (LinearLayer){.dy = b[0].device,
+                                      .x = b[1].device,
+                                      .w = b[2].device,
+                                      .dw = b[3].device,
+                                      .dbias = b[4].device,
+                                      .dx = b[5].device,
+                                      .slope = b[6].device,
+                                      .rows = s->rows,
+                                      .in = s->in,
+                                      .out = s->out,
+                                      .accumulate = s->accumulate});
 }
 
 static void linear_forward_case(const LinearShape *s) {
@@ -266,16 +266,16 @@ static void queue_rounds(Stream *stream, const float *x, const float *w, float *
         int64_t out = 1 + i * 71 % SIDE_MOST;
         linear_forward(
             stream,
-            (LinearForward){.x = x, .w = w, .bias = w, .y = y, .rows = rows, .in = in, .out = out});
-        linear_grad(stream, (LinearGrad){.dy = x,
-                                         .x = w,
-                                         .w = y,
-                                         .dw = spare,
-                                         .dbias = spare + SIDE_MOST * SIDE_MOST,
-                                         .dx = total,
-                                         .rows = in,
-                                         .in = out,
-                                         .out = rows});
+            (LinearLayer){.x = x, .w = w, .bias = w, .y = y, .rows = rows, .in = in, .out = out});
+        linear_grad(stream, (LinearLayer){.dy = x,
+                                          .x = w,
+                                          .w = y,
+                                          .dw = spare,
+                                          .dbias = spare + SIDE_MOST * SIDE_MOST,
+                                          .dx = total,
+                                          .rows = in,
+                                          .in = out,
+                                          .out = rows});
     }
 }
 
@@ -298,13 +298,13 @@ static void test_streams_at_once_agree(void) {
     for (int s = 1; s >= 0; --s) {
         float *x = memory[s] + s, *w = memory[s] + GAP;
         if (s == 1)
-            linear_forward(device_stream(device, s), (LinearForward){.x = x,
-                                                                     .w = w,
-                                                                     .bias = w,
-                                                                     .y = memory[s] + 2 * GAP,
-                                                                     .rows = 3,
-                                                                     .in = 8,
-                                                                     .out = 5});
+            linear_forward(device_stream(device, s), (LinearLayer){.x = x,
+                                                                   .w = w,
+                                                                   .bias = w,
+                                                                   .y = memory[s] + 2 * GAP,
+                                                                   .rows = 3,
+                                                                   .in = 8,
+                                                                   .out = 5});
         queue_rounds(device_stream(device, s), x, w, memory[s] + 2 * GAP + 3 * s,
                      memory[s] + 3 * GAP + s, memory[s] + 4 * GAP + s);
         stream_download(device_stream(device, s), result[s], memory[s] + 3 * GAP + s,

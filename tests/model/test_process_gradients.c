@@ -45,6 +45,7 @@ static const GradientCase cases[] = {
     {"vq", "released", "", "", "", false},
     {"vq", "paper", "", "", "", false},
     {"d3pm", "", "", "", "", false},
+    {"d3pm", "gaussian", "", "", "", false},
     {"mdlm", "", "", "", "", false},
     {"sedd", "absorbing", "", "", "", false},
     {"sedd", "uniform", "", "", "", false},

@@ -79,6 +79,16 @@ said "split train: 106 items" "shares"
 said "train item 3, label [01] (cat|dog)" "names of classes"
 run 0 0 unpack photos-set -o pictures --to png
 same "$(find pictures -name '*.png' | wc -l)" 118 "pictures"
+run 2 0 pack photos -o levels --size 8 --skip-bad --colour rgb --levels 4
+said "is for grey pictures of bytes" "levels of colours"
+run 0 0 pack photos -o levels --size 8 --skip-bad --colour grey --levels 4 --shuffle none
+run 0 0 pack photos -o greys --size 8 --skip-bad --colour grey --shuffle none
+run 0 0 verify levels
+run 0 0 unpack greys -o greys-back --to npy
+run 0 0 unpack levels -o levels-back --to npy
+bytes_of() { tail -c $((106 * 64)) "$1" | od -An -v -tu1 -w1 | awk "{print int(\$1 / $2)}"; } # behind its header
+diff <(bytes_of levels-back/train-tokens.npy 1) <(bytes_of greys-back/train-image.npy 64) >/dev/null ||
+    die "levels are not a quarter of the bytes' range each"
 run 0 0 pack --split train pictures/train --split test pictures/test pictures/valid -o again --shuffle none
 run 2 0 pack --split train latents.npy --split test photos -o mixed --size 8
 said "photos is of kind image, but latents.npy of kind latent" "two kinds"

@@ -159,6 +159,9 @@ system vq bits_per_token "${vq[@]}"
 system "vq paper" bits_per_token "${vq[@]}" process.schedule=paper process.times=uniform \
     sampler.solver=purity sampler.purity=2 sampler.truncation=0.86 sampler.steps=3
 
+system "d3pm gaussian" bits_per_token "$root/configs/fashion-mnist-d3pm.yaml" data.path="$work/heartbeat" \
+    "${small_batch[@]}" model.width=32 model.depth=1 model.heads=2 model.patch=2 process.steps=40 sampler.steps=10
+
 if [ -e /usr/lib/bible.data ]; then
     run 0 0 pack /usr/lib/bible.data -o "$work/bible"
     system multinomial bits_per_token "$root/configs/kjv.yaml" data.path="$work/bible" \
@@ -211,6 +214,9 @@ if [ -e /usr/lib/bible.data ]; then
     [ -z "$long" ] || for name in sedd d3pm discrete-flow; do
         system $name bits_per_token "$root/configs/kjv-$name.yaml" "${letters[@]}" process.steps=20
     done
+    run fail 0 train "$root/configs/kjv-d3pm.yaml" "${letters[@]}" run.dir="$work/none" \
+        process.schedule=gaussian sampler.solver=remask
+    said "which is for masks" "remasking without masks"
     [ -z "$long" ] || for schedule in "sedd uniform" "discrete-flow absorbing"; do
         system "$schedule" bits_per_token "$root/configs/kjv-${schedule% *}.yaml" "${letters[@]}" \
             process.schedule=${schedule#* }

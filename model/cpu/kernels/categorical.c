@@ -16,13 +16,32 @@ static int32_t base_draw(const double *base, int32_t classes, uint32_t bits) {
     return last;
 }
 
+// The class at which the running sum of p passes `uniform` of its total.
+static int32_t invert(const double *p, int classes, double uniform) {
+    double goal = uniform * f64_sum(p, classes), running = 0.0;
+    int32_t last = 0;
+    for (int c = 0; c < classes; ++c) {
+        running += p[c];
+        if (p[c] > 0.0) last = c; // rounding may leave the goal just above the whole sum
+        if (running > goal) break;
+    }
+    return last;
+}
+
+// A draw from the kernel of the whole way.
+static int32_t dense_corrupt(const Categorical *args, int64_t s, int32_t x_0,
+                             const uint32_t bits[2]) {
+    int64_t n = args->classes, row = (3 * s + 2) * n + x_0;
+    return invert(args->base + row * n, args->classes, rng_uniform_f64(bits[0], bits[1]));
+}
+
 void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
     (void)stream;
     enum { TOKENS = NOISE_CHUNK / 2 };
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
         double keep = args->level[s].keep, masked_from = 1.0 - args->level[s].mask;
-        bool counts = args->level[s].masks > 0;
+        bool counts = args->level[s].masks > 0, dense = args->level[s].form == CATEGORICAL_DENSE;
         int64_t left = 0, block = args->block > 0 ? args->block : args->item;
         for (int64_t e = 0; e < args->item; e += TOKENS) {
             const int32_t *x_0 = args->x_0 + s * args->item + e;
@@ -35,7 +54,8 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
                 double places = (double)(block - (e + i) % block);
                 bool masked = counts ? u * places < (double)left : u >= masked_from;
                 left -= masked;
-                x_t[i] = masked ? args->classes
+                x_t[i] = dense    ? dense_corrupt(args, s, x_0[i], bits + 2 * i)
+                         : masked ? args->classes
                          : counts || u < keep
                              ? x_0[i]
                              : base_draw(args->base, args->classes, bits[2 * i + 1]);
@@ -61,12 +81,15 @@ typedef struct {
     double rest[CATEGORICAL_CLASSES_MOST];                                         // (1-a_t) base
     double v_rest[CATEGORICAL_CLASSES_MOST], log_v_rest[CATEGORICAL_CLASSES_MOST]; // (1-A) base
     const CategoricalLevel *level;
+    const double *dense; // the kernels of the sample
     int classes;
     int32_t form;
 } TokenKernel;
 
-static void kernel_fill(TokenKernel *k, const CategoricalLevel *level, const double *base,
-                        int classes) {
+static void kernel_fill(TokenKernel *k, const Categorical *args, int64_t s) {
+    const CategoricalLevel *level = &args->level[s];
+    const double *base = args->base;
+    int classes = args->classes;
     bool mixture = level->form == CATEGORICAL_MIXTURE;
     double u = mixture ? level->step_spread : 1.0 - level->step_keep;
     double v = mixture ? level->spread_before : 1.0 - level->keep_before;
@@ -75,6 +98,10 @@ static void kernel_fill(TokenKernel *k, const CategoricalLevel *level, const dou
     k->a = level->step_keep;
     k->classes = classes;
     k->form = level->form;
+    if (k->form == CATEGORICAL_DENSE) {
+        k->dense = base + 3 * s * classes * classes;
+        return;
+    }
     for (int c = 0; c < classes; ++c) {
         k->rest[c] = base == NULL ? u / classes : u * base[c];
         k->v_rest[c] = base == NULL ? v / classes : v * base[c];
@@ -220,13 +247,55 @@ static double mixture_kl(const TokenKernel *k, const double *p, const float *log
     return f64_sum(part, k->classes);
 }
 
+// Of any kernels: w = p before, theta(x_t, p) = u w / Z with the column u of the step to x_t, and q
+// the same of x_0. KL = sum q (log v - log w) + log Z - log Zq; and p dKL/dp.
+static void dense_mean(const TokenKernel *k, const double *p, double *w) {
+    int n = k->classes;
+    const double *before = k->dense + n * n;
+    for (int c = 0; c < n; ++c) w[c] = 0.0;
+    for (int j = 0; j < n; ++j)
+        for (int c = 0; c < n; ++c) w[c] = fma(p[j], before[j * n + c], w[c]);
+}
+
+static double dense_kl(const TokenKernel *k, const double *p, double cross, int x_0, int x_t,
+                       double *slope) {
+    double w[CATEGORICAL_CLASSES_MOST], part[CATEGORICAL_CLASSES_MOST];
+    double by_w[CATEGORICAL_CLASSES_MOST], z = 1e-290, z_0 = 1e-290; // never 0
+    int n = k->classes;
+    const double *step = k->dense, *before = step + n * n, *v = before + x_0 * n;
+    if (k->level->to == 0) {
+        slope[x_0] = -1.0;
+        return cross;
+    }
+    dense_mean(k, p, w);
+    for (int c = 0; c < n; ++c) {
+        z += step[c * n + x_t] * w[c];
+        z_0 += step[c * n + x_t] * v[c];
+    }
+    for (int c = 0; c < n; ++c) {
+        double u = step[c * n + x_t], q = u * v[c] / z_0;
+        part[c] = q > 0.0 ? q * (log_f64(v[c]) - log_f64(w[c])) : 0.0;
+        by_w[c] = u / z - (q > 0.0 ? q / w[c] : 0.0);
+    }
+    for (int j = 0; j < n; ++j) {
+        double sum = 0.0;
+        for (int c = 0; c < n; ++c) sum = fma(before[j * n + c], by_w[c], sum);
+        slope[j] = p[j] * sum;
+    }
+    return f64_sum(part, n) + log_f64(z) - log_f64(z_0);
+}
+
 // Also aux times - log p(x_0) into extra; the gradient is that of both.
 static double mixture_loss(const TokenKernel *k, const float *logits, int x_0, int x_t,
                            double weight, double *extra, float *dlogits) {
     double p[CATEGORICAL_CLASSES_MOST], slope[CATEGORICAL_CLASSES_MOST] = {0}, log_sum, kl = 0.0;
     softmax(logits, k->classes, p, &log_sum);
-    *extra = k->level->aux * (log_sum - (double)logits[x_0]);
-    if (reach_of(k, x_t).z > 0.0) kl = mixture_kl(k, p, logits, log_sum, x_0, x_t, slope);
+    double cross = log_sum - (double)logits[x_0];
+    *extra = k->level->aux * cross;
+    if (k->form == CATEGORICAL_DENSE)
+        kl = dense_kl(k, p, cross, x_0, x_t, slope);
+    else if (reach_of(k, x_t).z > 0.0)
+        kl = mixture_kl(k, p, logits, log_sum, x_0, x_t, slope);
     if (dlogits == NULL) return kl;
     double sum = f64_sum(slope, k->classes) - k->level->aux;
     slope[x_0] -= k->level->aux;
@@ -238,7 +307,7 @@ static double mixture_loss(const TokenKernel *k, const float *logits, int x_0, i
 static double token_loss(const TokenKernel *k, const float *logits, int x_0, int x_t, double weight,
                          double *extra, float *dlogits) {
     bool visible = k->level->mask > 0.0 && x_t != k->classes;
-    if (k->form == CATEGORICAL_MIXTURE)
+    if (k->form == CATEGORICAL_MIXTURE || k->form == CATEGORICAL_DENSE)
         return mixture_loss(k, logits, x_0, x_t, weight, extra, dlogits);
     if (k->form == CATEGORICAL_PLUG_IN) return plug_in_loss(k, logits, x_0, x_t, weight, dlogits);
     if (k->form == CATEGORICAL_DIRECT) return direct_loss(k, logits, x_0, x_t, weight, dlogits);
@@ -264,7 +333,7 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
     for (int64_t s = 0; s < args->samples; ++s) {
         const CategoricalLevel *level = &args->level[s];
         TokenKernel kernel;
-        kernel_fill(&kernel, level, args->base, args->classes);
+        kernel_fill(&kernel, args, s);
         double sum = 0.0, extras = 0.0;
         for (int64_t e = s * args->item; e < (s + 1) * args->item; ++e) {
             float *dlogits = args->dlogits == NULL ? NULL : args->dlogits + e * row;
@@ -301,18 +370,6 @@ void CPU_KERNEL(class_loss)(Stream *stream, const ClassLoss *args) {
 }
 
 // ---- draws ------------------------------------------------------------------------------------
-
-// The class at which the running sum of p passes `uniform` of its total.
-static int32_t invert(const double *p, int classes, double uniform) {
-    double goal = uniform * f64_sum(p, classes), running = 0.0;
-    int32_t last = 0;
-    for (int c = 0; c < classes; ++c) {
-        running += p[c];
-        if (p[c] > 0.0) last = c; // rounding may leave the goal just above the whole sum
-        if (running > goal) break;
-    }
-    return last;
-}
 
 static int likeliest(const double *p, int classes) {
     int best = 0;
@@ -379,6 +436,11 @@ static int32_t token_draw(const TokenKernel *k, const float *logits, int x_t, do
         p[k->classes] = x_t == k->classes ? k->level->mask_before * sum : 0.0;
         return invert(p, k->classes + 1, uniform);
     }
+    if (k->form == CATEGORICAL_DENSE && k->level->to > 0) {
+        double w[CATEGORICAL_CLASSES_MOST];
+        dense_mean(k, p, w);
+        for (int c = 0; c < k->classes; ++c) p[c] = k->dense[c * k->classes + x_t] * w[c];
+    }
     for (int c = 0; c < k->classes; ++c) {
         double here = c == x_t ? k->a : 0.0;
         if (k->form == CATEGORICAL_NOTHING) p[c] = here + k->rest[c];
@@ -392,7 +454,7 @@ void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
     (void)stream;
     for (int64_t s = 0; s < args->samples; ++s) {
         TokenKernel kernel;
-        kernel_fill(&kernel, &args->level[s], args->base, args->classes);
+        kernel_fill(&kernel, args, s);
         for (int64_t e = args->begin; e < args->end; ++e) {
             int64_t at = s * args->item + e;
             args->x_t[at] = token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],

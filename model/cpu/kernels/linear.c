@@ -6,7 +6,7 @@
 #include "model/cpu/kernels/half.h"
 
 // `slope` holds the argument of the activation, and receives the slope.
-static void activate(const LinearForward *args) {
+static void activate(const LinearLayer *args) {
     float slope_room[PIECE], y_room[PIECE];
     for (int64_t at = 0, all = args->rows * args->out; at < all; at += PIECE) {
         int64_t n = all - at < PIECE ? all - at : PIECE;
@@ -19,7 +19,7 @@ static void activate(const LinearForward *args) {
     }
 }
 
-void CPU_KERNEL(linear_forward)(Stream *stream, const LinearForward *args) {
+void CPU_KERNEL(linear_forward)(Stream *stream, const LinearLayer *args) {
     Product product = {.a = args->x,
                        .b = args->w,
                        .c = args->y,
@@ -47,7 +47,7 @@ static void add_to(float *restrict y, const float *restrict x, int64_t n) {
 }
 
 // dbias of n columns from `column` on: their rows one after the other.
-static void columns_sum(const LinearGrad *args, int64_t column, int64_t n) {
+static void columns_sum(const LinearLayer *args, int64_t column, int64_t n) {
     float room[PIECE], sum[PIECE] = {0};
     for (int64_t r = 0; r < args->rows; ++r)
         add_to(sum, half_get(args->dy, args->half, r * args->out + column, n, room), n);
@@ -55,7 +55,7 @@ static void columns_sum(const LinearGrad *args, int64_t column, int64_t n) {
     memcpy(args->dbias + column, sum, (size_t)n * sizeof *sum);
 }
 
-void CPU_KERNEL(linear_grad)(Stream *stream, const LinearGrad *args) {
+void CPU_KERNEL(linear_grad)(Stream *stream, const LinearLayer *args) {
     Product product = {.a = args->dy,
                        .b = args->x,
                        .c = args->dw,
