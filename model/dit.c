@@ -22,9 +22,11 @@ typedef struct {
 
 typedef struct {
     Network base;
-    int64_t width, heads, tokens, hidden; // tokens of a sample in the blocks
-    // Tokens of a sample's output; in a block, 0: there are none; and places that there are.
-    int64_t out_tokens, group, places;
+    int64_t width, heads, hidden;
+    // Of a sample: tokens that go through the layers and those of them that are of its output,
+    // which differ where a context goes along; places that there are; and those of a process.block,
+    // 0: there are no such blocks.
+    int64_t tokens, out_tokens, places, group;
     bool cached;
     int64_t patch_in, patch_out; // numbers of a token before the first and behind the last layer
     Linear patch_embedding;

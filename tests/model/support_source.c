@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/rng.h"
+
 int token_of(int state, int i) {
     static const int power[LENGTH] = {27, 9, 3, 1};
     return state / power[i] % K;
@@ -14,6 +16,17 @@ double source_probability(int state) {
     double p = first[token_of(state, 0)];
     for (int i = 1; i < LENGTH; ++i) p *= next[token_of(state, i - 1)][token_of(state, i)];
     return p;
+}
+
+void draw_source(int round, int samples, int32_t x[][LENGTH]) {
+    for (int s = 0; s < samples; ++s) {
+        uint32_t bits[4];
+        rng_block(rng_key(9, RNG_DATA, (uint64_t)round), (uint64_t)s, 0, bits);
+        double goal = rng_uniform_f64(bits[0], bits[1]), sum = 0;
+        int state = 0;
+        while (state < STATES - 1 && (sum += source_probability(state)) <= goal) ++state;
+        for (int i = 0; i < LENGTH; ++i) x[s][i] = token_of(state, i);
+    }
 }
 
 double uniform_kernel(double keep, int x_0, int x_t, int classes) {

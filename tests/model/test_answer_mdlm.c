@@ -111,24 +111,13 @@ static void answer_table(const void *context, int x_t, float logits[LENGTH][K]) 
     for (int i = 0; i < LENGTH * K; ++i) logits[i / K][i % K] = (float)table[x_t][i / K][i % K];
 }
 
-static void draw_source(int round, int32_t x[BATCH][LENGTH]) {
-    for (int s = 0; s < BATCH; ++s) {
-        uint32_t bits[4];
-        rng_block(rng_key(9, RNG_DATA, (uint64_t)round), (uint64_t)s, 0, bits);
-        double goal = rng_uniform_f64(bits[0], bits[1]), sum = 0;
-        int state = 0;
-        while (state < STATES - 1 && (sum += source_probability(state)) <= goal) ++state;
-        for (int i = 0; i < LENGTH; ++i) x[s][i] = token_of(state, i);
-    }
-}
-
 // A step of SGD, rate 10 for the mean over the batch and tokens, falling to 0.
 static void descend(ProcessCase *c, int round) {
     static int32_t x[BATCH][LENGTH], row[BATCH][LENGTH], label[BATCH];
     static uint64_t sample[BATCH];
     static float number[BATCH][LENGTH][K];
     double rate = 10 * (1 - (double)round / ROUNDS) / (BATCH * LENGTH);
-    draw_source(round, x);
+    draw_source(round, BATCH, x);
     for (int s = 0; s < BATCH; ++s) sample[s] = (uint64_t)(round * BATCH + s);
     GrainBatch batch = {3, (uint64_t)round, BATCH, x, label, sample};
     process_corrupt(c->process, c->network, c->stream, &c->pass, &batch);

@@ -199,7 +199,7 @@ static void answer(const ProcessCase *c, int64_t samples) {
     case_upload(c, c->pass.out, number, samples * (int64_t)sizeof number[0]);
 }
 
-static void draw_source(int round, int32_t x[BATCH][LENGTH]) {
+static void draw_exact(int round, int32_t x[BATCH][LENGTH]) {
     for (int s = 0; s < BATCH; ++s) {
         uint32_t bits[4];
         rng_block(rng_key(9, RNG_DATA, (uint64_t)round), (uint64_t)s, 0, bits);
@@ -218,7 +218,7 @@ static double descend(ProcessCase *c, int round) {
     static float loss[BATCH];
     int passes = process_passes(c->process);
     double scale = 1.0 / (BATCH * (double)process_loss_items(c->process) * passes), sum = 0;
-    draw_source(round, x);
+    draw_exact(round, x);
     memset(slope, 0, sizeof slope);
     for (int s = 0; s < BATCH; ++s) sample[s] = (uint64_t)(round * BATCH + s);
     GrainBatch batch = {3, (uint64_t)round, BATCH, x, label, sample};
