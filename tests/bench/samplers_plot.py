@@ -11,7 +11,7 @@ import sys
 SOLVERS = ["ddim", "ddpm", "heun", "dpm-2m", "dpm-3m", "dpm-sde", "em", "pc", "consistency"]
 COLOURS = ["#0b5fa5", "#7aa8d2", "#c23b22", "#1b7f4b", "#7cc29a", "#b98a00", "#8b5aa8", "#7f7f7f", "#111111"]
 WIDTH, HEIGHT, LEFT, TOP, COLUMNS = 280, 210, 46, 30, 3
-LEAST, MOST, FEW, MANY = 1.0, 150.0, 1, 40
+LEAST, MOST, FEW, MANY = 1.0, 200.0, 1, 40
 
 
 def read(path):
