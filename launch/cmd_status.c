@@ -10,8 +10,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "launch/command.h"
+#include "launch/run_folder.h"
 
-enum { STATUS_BYTES_MOST = 4 << 20, STALE_SECONDS = 15, RANKS_PRINTED = 64 };
+enum { STATUS_BYTES_MOST = 4 << 20, RANKS_PRINTED = 64 };
 
 static const char usage[] = "usage: dye status RUN [--json]";
 
@@ -39,8 +40,8 @@ static void print_rank(const json_t *rank) {
 static void print_state(const char *run_dir, const json_t *status) {
     char age[32];
     double seconds = fmax(clock_wall() - number_of(status, "written"), 0);
-    bool ended = json_is_true(json_object_get(status, "ended"));
-    bool runs = !ended && seconds < STALE_SECONDS;
+    RunState state = run_state_of(status);
+    bool ended = state == RUN_ENDED, runs = state == RUN_RUNNING;
     clock_format(seconds, age, sizeof age);
     printf("%s: %s; %.0f ranks, told by rank %.0f on %s %s ago\n", run_dir,
            ended  ? "ended politely"

@@ -60,6 +60,11 @@ static const CommandRow commands[] = {
      "train here, over the hosts of a file, or as a SLURM job that goes back into the queue until"
      " it is done"},
     {"status", cmd_status, "RUN [--json]", "what a run is doing, from any shell"},
+    {"ls", cmd_ls, "[FOLDER ...] [--json]",
+     "the runs below these folders (runs): step, loss, best held-out loss, age, checkpoints, size"},
+    {"diff", cmd_diff, "RUN_A|A.yaml RUN_B|B.yaml", "the keys in which two configurations differ"},
+    {"clean", cmd_clean, "RUN ... [--keep N] [--dry-run]",
+     "remove old checkpoints, but never the last N (1) good ones"},
     {"forensics", cmd_forensics, "RUN [--rank R] [--events N]",
      "how a run ended: what was found, and what each rank was doing last"},
     {"compare", cmd_compare, "RUN_A RUN_B", "first differing step and tensor of two runs"},

@@ -306,6 +306,23 @@ uint64_t run_config_fixed_hash(const RunSettings *settings) {
     return schema_hash(&schema, settings);
 }
 
+typedef struct {
+    void (*tell)(void *context, const char *key, const char *a, const char *b);
+    void *context;
+} DiffTeller;
+
+static void tell_key(void *context, const SchemaRow *row, const char *a, const char *b) {
+    const DiffTeller *teller = context;
+    teller->tell(teller->context, row->key, a, b);
+}
+
+void run_config_diff(const RunSettings *a, const RunSettings *b,
+                     void (*tell)(void *context, const char *key, const char *a, const char *b),
+                     void *context) {
+    DiffTeller teller = {tell, context};
+    schema_diff(&schema, a, b, tell_key, &teller);
+}
+
 // ---- resume -----------------------------------------------------------------------------------
 
 typedef struct {

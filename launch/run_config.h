@@ -18,4 +18,8 @@ Status run_config_keep_order(RunSettings *settings);
 // If the run folder holds a checkpoint: compares with RUN/config.yaml. A changed key that may not
 // change at a resume is BAD_CONFIG with the list of all of them.
 Status run_config_check_resume(const RunSettings *settings);
+// Calls `tell` for each key whose values differ, in the order of the table.
+void run_config_diff(const RunSettings *a, const RunSettings *b,
+                     void (*tell)(void *context, const char *key, const char *a, const char *b),
+                     void *context);
 uint64_t run_config_fixed_hash(const RunSettings *settings);

@@ -233,7 +233,7 @@ static bool seems_whole(const char *folder) {
 }
 
 // Renamed first: a kill on the way leaves something hidden, never half a checkpoint.
-static Status remove_checkpoint(const char *run_dir, const char *name) {
+Status checkpoint_remove(const char *run_dir, const char *name) {
     char from[PATH_BYTES], to[PATH_BYTES];
     TRY(path_format(from, "%s/%s", run_dir, name));
     TRY(path_format(to, "%s/%sold-%s", run_dir, SAVING_PREFIX, name));
@@ -251,7 +251,7 @@ static Status prune(const CheckpointSave *save) {
         int64_t step;
         if (!step_of_name(names[i], &step) || step >= save->meta.step) continue;
         if (kept == save->keep) {
-            status = remove_checkpoint(save->run.run_dir, names[i]);
+            status = checkpoint_remove(save->run.run_dir, names[i]);
             continue;
         }
         status = path_format(path, "%s/%s", save->run.run_dir, names[i]);

@@ -75,6 +75,7 @@ void checkpoint_save_abandon(CheckpointSave *save);
 
 // Names of the checkpoints in a run folder, oldest first (free with folder_names_free).
 Status checkpoint_list(const char *run_dir, char ***names, int *count);
+Status checkpoint_remove(const char *run_dir, const char *name); // gone, or there as it was
 Status checkpoint_remove_all(const char *run_dir);
 
 // Loads the newest good checkpoint, all ranks together: each reads the manifest and checks and

@@ -1,0 +1,129 @@
+// Reading run folders behind launch/run_folder.h.
+#include "launch/run_folder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "launch/run_config.h"
+#include "trainer/checkpoint.h"
+
+enum { STALE_SECONDS = 15, STATUS_BYTES_MOST = 4 << 20, RECORDS_BYTES_MOST = 1 << 28 };
+
+const char *run_state_text(RunState state) {
+    static const char *const texts[] = {"", "running", "ended", "cut off"};
+    return texts[state];
+}
+
+RunState run_state_of(const json_t *status) {
+    double written = json_number_value(json_object_get(status, "written"));
+    if (json_is_true(json_object_get(status, "ended"))) return RUN_ENDED;
+    return fmax(clock_wall() - written, 0) < STALE_SECONDS ? RUN_RUNNING : RUN_CUT_OFF;
+}
+
+bool run_folder_is(const char *path) {
+    char config[PATH_BYTES];
+    if (path_format(config, "%s/config.yaml", path) == STATUS_OK && file_exists(config))
+        return true;
+    error_clear();
+    return false;
+}
+
+// ---- parts ------------------------------------------------------------------------------------
+
+// The text of a file of the run; NULL: it is not there, or cannot be read now.
+static char *read_text(const char *run_dir, const char *name, size_t most, size_t *bytes) {
+    char path[PATH_BYTES], *text = NULL;
+    bool read = path_format(path, "%s/%s", run_dir, name) == STATUS_OK &&
+                file_read(path, most, &text, bytes) == STATUS_OK;
+    error_clear();
+    return read ? text : NULL;
+}
+
+// Calls `tell` for each whole line that is an object.
+static void each_record(const char *run_dir, const char *name,
+                        void (*tell)(RunSummary *summary, const json_t *record),
+                        RunSummary *summary) {
+    size_t bytes;
+    char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes), *at = text, *end;
+    for (; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
+        json_t *record;
+        if (json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK) tell(summary, record);
+        json_decref(record);
+    }
+    error_clear();
+    free(text);
+}
+
+static void take_step(RunSummary *summary, const json_t *record) {
+    summary->step = json_integer_value(json_object_get(record, "step"));
+    summary->loss = json_number_value(json_object_get(record, "loss"));
+}
+
+static void take_held_out(RunSummary *summary, const json_t *record) {
+    double loss = json_number_value(json_object_get(record, "loss"));
+    if (!isnan(summary->held_out) && loss >= summary->held_out) return;
+    summary->held_out = loss;
+    summary->held_out_step = json_integer_value(json_object_get(record, "step"));
+}
+
+static void take_state(const char *run_dir, RunSummary *summary) {
+    size_t bytes;
+    json_t *status = NULL;
+    char *text = read_text(run_dir, "status.json", STATUS_BYTES_MOST, &bytes);
+    if (text == NULL) return;
+    if (json_parse(text, bytes, "status.json", &status) == STATUS_OK) {
+        summary->state = run_state_of(status);
+        summary->age =
+            fmax(clock_wall() - json_number_value(json_object_get(status, "written")), 0);
+    }
+    error_clear();
+    json_decref(status);
+    free(text);
+}
+
+static void take_config(const char *run_dir, RunSummary *summary) {
+    char path[PATH_BYTES];
+    RunSettings settings;
+    snprintf(summary->system, sizeof summary->system, "?");
+    if (path_format(path, "%s/config.yaml", run_dir) == STATUS_OK &&
+        run_config_read(path, NULL, 0, &settings) == STATUS_OK) {
+        snprintf(summary->system, sizeof summary->system, "%s", settings.process.name);
+        summary->steps = settings.train.steps;
+    }
+    error_clear();
+}
+
+// Of files that go while they are counted nothing is told.
+static uint64_t bytes_below(const char *path) {
+    struct stat about;
+    uint64_t sum = 0;
+    char **names, entry[PATH_BYTES];
+    int count;
+    if (lstat(path, &about) != 0) return 0;
+    if (!S_ISDIR(about.st_mode)) return S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
+    if (folder_names(path, &names, &count) != STATUS_OK) return 0;
+    for (int i = 0; i < count; ++i)
+        if (path_format(entry, "%s/%s", path, names[i]) == STATUS_OK) sum += bytes_below(entry);
+    folder_names_free(names, count);
+    return sum;
+}
+
+Status run_folder_read(const char *path, RunSummary *out) {
+    char **names;
+    *out = (RunSummary){.step = -1, .loss = NAN, .held_out = NAN, .age = NAN};
+    TRY(path_format(out->path, "%s", path));
+    TRY(checkpoint_list(path, &names, &out->checkpoints));
+    folder_names_free(names, out->checkpoints);
+    take_config(path, out);
+    each_record(path, "metrics.jsonl", take_step, out);
+    each_record(path, "eval.jsonl", take_held_out, out);
+    take_state(path, out);
+    out->bytes = bytes_below(path);
+    error_clear();
+    return STATUS_OK;
+}
