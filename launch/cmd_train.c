@@ -18,6 +18,7 @@
 #include "launch/session.h"
 #include "launch/share.h"
 #include "launch/signals.h"
+#include "launch/tensorboard.h"
 #include "launch/version.h"
 #include "trainer/trainer.h"
 
@@ -127,6 +128,7 @@ static Status start(void *context, Comm *comm) {
                  command->cores.description);
         console_say(line);
     }
+    if (settings->log.tensorboard) tensorboard_enable(command->config_text);
     RunContext run = {
         .comm = comm,
         .fetch = share_fetch(command->share),

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "launch/console.h"
 #include "launch/stragglers.h"
+#include "launch/tensorboard.h"
 
 enum { METRICS_BYTES_MOST = 1 << 30 };
 
@@ -163,12 +164,14 @@ static Lines *process_records, *process_held_out;
 
 Status process_metrics_open(const char *run_dir, int64_t step) {
     process_metrics_close();
+    tensorboard_open(run_dir, step);
     TRY(metrics_open(run_dir, "metrics.jsonl", step, console_warn, &process_records));
     return metrics_open(run_dir, "eval.jsonl", step, console_warn, &process_held_out);
 }
 
 void process_metrics_record(const MetricsRecord *record, const Params *params) {
     metrics_write(process_records, params, record);
+    tensorboard_record(record);
     stragglers_watch(record, console_warn);
 }
 
@@ -185,9 +188,11 @@ void process_metrics_held_out(int64_t step, const HeldOutLoss *result) {
              result->samples, result->seconds);
     console_say(line);
     write_held_out(process_held_out, step, result);
+    tensorboard_held_out(step, result);
 }
 
 void process_metrics_close(void) {
+    tensorboard_close();
     lines_close(process_records);
     lines_close(process_held_out);
     process_records = process_held_out = NULL;

@@ -150,6 +150,8 @@ static const SchemaRow rows[] = {
            "steps between fingerprints of the weights"),
     NUMBER(log.plain_seconds, "10", 0, 1e6, SECONDS, FREE,
            "time between progress lines where there is no terminal"),
+    SCHEMA_SWITCH(RunSettings, log.tensorboard, "false", SCHEMA_FREE,
+                  "event files for TensorBoard in RUN/tensorboard"),
 
     INTERVAL(eval.every, "0", FREE, "when to take the held-out loss: steps, or time"),
     NUMBER(eval.samples, "1000", 0, 1e12, SAMPLES, FREE, "held-out samples; 0: all"),

@@ -12,6 +12,7 @@
 #include "launch/generate.h"
 #include "launch/metrics.h"
 #include "launch/picture.h"
+#include "launch/tensorboard.h"
 
 Status view_evaluate(const RunView *view) {
     double started = clock_now();
@@ -43,6 +44,7 @@ static Status write_samples(const RunView *view, const void *samples, double sta
         console_say(line);
     else
         console_warn(error_get()->text);
+    if (status == STATUS_OK) tensorboard_samples(view->step, path);
     error_clear();
     return STATUS_OK;
 }

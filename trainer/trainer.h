@@ -62,6 +62,7 @@ typedef struct {
 typedef struct {
     int64_t every, fingerprint_every; // steps
     double plain_seconds;             // without a terminal: a progress line each so many seconds
+    bool tensorboard;                 // event files too
 } LogConfig;
 
 typedef struct {
