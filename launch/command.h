@@ -25,3 +25,13 @@ Status cmd_ls(int argc, char **argv);
 Status cmd_diff(int argc, char **argv);
 Status cmd_clean(int argc, char **argv);
 Status cmd_forensics(int argc, char **argv);
+
+// The one table of them.
+typedef struct {
+    const char *name;
+    Command run;
+    const char *usage, *help; // usage: its arguments in brackets where they may be left away
+} CommandRow;
+extern const CommandRow command_rows[];
+extern const int command_count;
+const CommandRow *command_find(const char *name); // NULL: there is none

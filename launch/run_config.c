@@ -304,6 +304,13 @@ void run_config_print_help(FILE *out) {
     schema_print_help(&schema, out);
 }
 
+void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,
+                                  const char *help),
+                     void *context) {
+    for (int i = 0; i < schema.rows; ++i)
+        tell(context, schema.row[i].key, schema.row[i].text, schema.row[i].help);
+}
+
 uint64_t run_config_fixed_hash(const RunSettings *settings) {
     return schema_hash(&schema, settings);
 }

@@ -11,6 +11,10 @@ Status run_config_read(const char *path, char *const *overrides, int count, RunS
 // As YAML with every key; reads back to the same values. The caller frees.
 Status run_config_format(const RunSettings *settings, char **text);
 void run_config_print_help(FILE *out);
+// Calls `tell` for each key, in the order of the table.
+void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,
+                                  const char *help),
+                     void *context);
 
 // An order of samples that is left to the data (data.order auto) is that of the run that goes on,
 // if the run folder holds a checkpoint.

@@ -1,0 +1,140 @@
+// Texts made from the tables behind launch/manual.h.
+#include "launch/manual.h"
+
+#include <string.h>
+
+#include "launch/command.h"
+#include "launch/run_config.h"
+#include "launch/version.h"
+
+// ---- man page ---------------------------------------------------------------------------------
+
+// Text as troff takes it: what begins a line may be no request.
+static void print_troff(FILE *out, const char *text) {
+    if (*text == '.' || *text == '\'') fputs("\\&", out);
+    for (; *text != '\0'; ++text) {
+        if (*text == '\\')
+            fputs("\\e", out);
+        else if (*text == '-')
+            fputs("\\-", out);
+        else
+            fputc(*text, out);
+    }
+}
+
+static void print_item(FILE *out, const char *head, const char *rest, const char *text) {
+    fputs(".TP\n\\fB", out);
+    print_troff(out, head);
+    fputs("\\fR ", out);
+    print_troff(out, rest);
+    fputc('\n', out);
+    print_troff(out, text);
+    fputc('\n', out);
+}
+
+static void print_key(void *context, const char *key, const char *usual, const char *help) {
+    char rest[600] = "";
+    if (usual[0] != '\0') snprintf(rest, sizeof rest, "(%s)", usual);
+    print_item(context, key, rest, help);
+}
+
+static void print_man(FILE *out) {
+    fprintf(out, ".TH DYE 1 \"\" \"dye %s\" \"User Commands\"\n", version_text());
+    fputs(
+        ".SH NAME\ndye \\- diffusion training, the same bits on any number of ranks\n"
+        ".SH SYNOPSIS\n\\fBdye\\fR \\fICOMMAND\\fR ...\n.br\n"
+        "\\fBmpirun \\-n\\fR \\fIN\\fR \\fBdye train\\fR \\fICONFIG.yaml\\fR [\\fIkey\\fR=\\fIvalue\\fR"
+        " ...]\n.SH COMMANDS\n",
+        out);
+    for (int i = 0; i < command_count; ++i)
+        print_item(out, command_rows[i].name, command_rows[i].usage, command_rows[i].help);
+    fputs(".SH CONFIGURATION\nKeys of a YAML file, or key=value behind it; in brackets what they"
+          " are where they are not given.\n",
+          out);
+    run_config_keys(print_key, out);
+    fputs(".SH EXIT STATUS\n", out);
+    for (int status = 0; status < STATUS_COUNT; ++status) {
+        char code[12];
+        snprintf(code, sizeof code, "%d", status_info((Status)status)->exit_code);
+        print_item(out, code, status_info((Status)status)->name, status_info((Status)status)->text);
+    }
+}
+
+// ---- completion -------------------------------------------------------------------------------
+
+// The options in a usage: words that begin with a hyphen.
+static void print_options(FILE *out, const char *usage) {
+    for (const char *at = usage; *at != '\0';) {
+        size_t length = strspn(at, "-abcdefghijklmnopqrstuvwxyz0123456789");
+        bool begins = at == usage || strchr(" [|(", at[-1]) != NULL;
+        if (begins && *at == '-' && length > 1) fprintf(out, " %.*s", (int)length, at);
+        at += length > 0 ? length : 1;
+    }
+}
+
+static bool takes_keys(const CommandRow *row) {
+    return strstr(row->usage, "key=value") != NULL;
+}
+
+static void print_assignment(void *context, const char *key, const char *usual, const char *help) {
+    (void)usual;
+    (void)help;
+    fprintf(context, " %s=", key);
+}
+
+static void print_words(FILE *out) {
+    fputs("dye_commands='help", out);
+    for (int i = 0; i < command_count; ++i) fprintf(out, " %s", command_rows[i].name);
+    fputs("'\ndye_keys='", out);
+    run_config_keys(print_assignment, out);
+    fputs("'\ndye_words() { # of a command\n    case $1 in\n", out);
+    for (int i = 0; i < command_count; ++i) {
+        fprintf(out, "    %s) echo \"--help", command_rows[i].name);
+        print_options(out, command_rows[i].usage);
+        fprintf(out, "%s\" ;;\n", takes_keys(&command_rows[i]) ? " $dye_keys" : "");
+    }
+    fputs("    help) echo \"config man bash zsh $dye_commands\" ;;\n    esac\n}\n", out);
+}
+
+// Files stand beside the words of a command.
+static void print_bash(FILE *out) {
+    fputs("# bash completion of dye: source it, or put it into"
+          " /usr/share/bash-completion/completions/dye\n",
+          out);
+    print_words(out);
+    fputs("_dye() {\n"
+          "    local word=${COMP_WORDS[COMP_CWORD]}\n"
+          "    COMPREPLY=()\n"
+          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+          "        COMPREPLY=($(compgen -W \"$dye_commands --version --help\" -- \"$word\"))\n"
+          "        return\n"
+          "    fi\n"
+          "    COMPREPLY=($(compgen -W \"$(dye_words \"${COMP_WORDS[1]}\")\" -- \"$word\")"
+          " $(compgen -f -- \"$word\"))\n"
+          "    [[ ${COMPREPLY[0]:-} != *= ]] || compopt -o nospace 2>/dev/null\n"
+          "}\n"
+          "complete -o filenames -F _dye dye\n",
+          out);
+}
+
+static void print_zsh(FILE *out) {
+    fputs("#compdef dye\n# zsh completion of dye: put it as _dye into a folder of $fpath\n", out);
+    print_words(out);
+    fputs("if (( CURRENT == 2 )); then\n"
+          "    compadd -- ${=dye_commands} --version --help\n"
+          "else\n"
+          "    compadd -- ${(M)$(dye_words $words[2]):#-*}\n"
+          "    compadd -S '' -- ${(M)$(dye_words $words[2]):#*=}\n"
+          "    _files\n"
+          "fi\n",
+          out);
+}
+
+void manual_print(const char *what, FILE *out) {
+    if (strcmp(what, "man") == 0)
+        print_man(out);
+    else if (strcmp(what, "bash") == 0)
+        print_bash(out);
+    else
+        print_zsh(out);
+}

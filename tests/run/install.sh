@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Help, man page, completion, cmake --install and the Debian package: what is installed runs away from its source.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+build=$(dirname "$dye")
+commands=$("$dye" help | sed -n 's/^  dye \([a-z]*\) .*/\1/p' | sort -u)
+[ "$(wc -l <<<"$commands")" -ge 18 ] || die "too few commands in dye help"
+for name in $commands; do
+    [ "$name" != help ] || continue
+    run 0 0 help "$name"
+    said "^dye $name " "the usage of $name"
+    run 0 0 "$name" --help
+    said "^dye $name " "--help of $name"
+done
+run 2 0 help nonsense
+said "there is no help on 'nonsense'" "what is not there"
+
+"$dye" help man >"$work/dye.1" || die "no man page"
+for word in $commands optim.lr sampler.churn BAD_CONFIG; do
+    grep -qF -- "$word" "$work/dye.1" || [ "$word" = help ] || die "the man page lacks $word"
+done
+if command -v groff >/dev/null; then
+    same "$(groff -man -Tutf8 -ww -z "$work/dye.1" 2>&1 | head -n 3)" "" "warnings about the man page"
+fi
+checked "each command has a usage; a man page of all of them"
+
+# completes WORD... | what is offered for the last one
+completes() {
+    bash -c 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dye; printf "%s\n" "${COMPREPLY[@]}"' \
+        "$work/dye.bash" "$@" | paste -sd ' '
+}
+"$dye" help bash >"$work/dye.bash"
+cd "$work" || exit 1
+touch some.yaml
+same "$(completes dye sam)" "sample" "commands"
+same "$(completes dye train some)" "some.yaml" "files"
+same "$(completes dye train some.yaml optim.warm)" "optim.warmup=" "keys"
+same "$(completes dye sample --guide)" "--guide --guide-average" "options"
+same "$(completes dye unpack optim)" "" "keys where there are none"
+if command -v zsh >/dev/null; then
+    "$dye" help zsh >"$work/_dye"
+    zsh -n "$work/_dye" || die "zsh does not read its completion"
+fi
+checked "completion"
+
+[ -e "$build/CMakeCache.txt" ] || { echo "skip the package: $dye does not lie in a build folder" && exit 0; }
+cmake --install "$build" --prefix "$work/usr" >"$log" 2>&1 || die "cmake --install"
+for file in bin/dye share/man/man1/dye.1 share/bash-completion/completions/dye share/zsh/vendor-completions/_dye \
+    share/dye/configs/kjv.yaml share/doc/dye/README.md; do
+    [ -s "$work/usr/$file" ] || die "$file is not installed"
+done
+dye=$work/usr/bin/dye
+make_points
+run 0 2 train "$work/usr/share/dye/configs/swiss-roll.yaml" data.path="$work/points" run.dir="$work/run" train.steps=5 \
+    eval.every=0 sample.every=0
+run 0 0 sample "$work/run" -n 2
+checked "what is installed trains"
+
+command -v cpack >/dev/null && command -v dpkg-shlibdeps >/dev/null || { echo "skip the package: no cpack" && exit 0; }
+(cd "$work" && cpack --config "$build/CPackConfig.cmake" -B "$work/package" >"$log" 2>&1) || die "cpack"
+package=$(ls "$work"/package/dye_*.deb)
+dpkg-deb -f "$package" Depends >"$log"
+said "openmpi-bin" "mpirun among what the package needs"
+said "libzstd1" "a library among what it needs"
+dpkg-deb -x "$package" "$work/root"
+dye=$work/root/usr/bin/dye
+run 0 0 --version
+said "^dye [0-9.]* " "the version of what is in the package"
+[ "$(du -k "$dye" | cut -f1)" -lt 20000 ] || die "the program in the package is not stripped"
+checked "the Debian package: $(du -k "$package" | cut -f1) KiB"
