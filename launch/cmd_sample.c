@@ -17,6 +17,7 @@
 #include "launch/patch_decoder.h"
 #include "launch/picture.h"
 #include "launch/reconstruct.h"
+#include "launch/sample_file.h"
 #include "launch/session.h"
 #include "launch/trained.h"
 
@@ -150,6 +151,19 @@ static Status print_lines(const char *path) {
     return STATUS_OK;
 }
 
+// With labels, where the run has classes and each sample has been given one.
+static Status write_samples(const SampleCommand *command, const DatasetInfo *info,
+                            const NetworkShape *shape, const void *samples, int64_t count,
+                            const char *path) {
+    int32_t classes = command->trained.engine.shape.classes, *label = NULL;
+    if (classes > 0 && !command->reconstruct) label = calloc((size_t)count, sizeof *label);
+    for (int64_t i = 0; i < count && label != NULL; ++i)
+        label[i] = (int32_t)(command->label >= 0 ? command->label : (command->first + i) % classes);
+    Status status = sample_write(info, shape, samples, label, command->first, count, path);
+    free(label);
+    return status;
+}
+
 // Text without -o goes to stdout, through a file of its own name beside nothing that matters.
 static Status deliver(const SampleCommand *command, const void *samples) {
     int64_t count = command->count * (command->reconstruct ? 2 : 1);
@@ -166,7 +180,7 @@ static Status deliver(const SampleCommand *command, const void *samples) {
         TRY(path_format(path, "%s/samples/drawn.%s", command->config.run_dir,
                         drawn ? "png" : "txt"));
     TRY(patches ? patch_decoder_draw(&command->patch_decoder, &shape, samples, count, path)
-                : picture_write(info, &shape, samples, count, path));
+                : write_samples(command, info, &shape, samples, count, path));
     if (command->out == NULL && !drawn) return print_lines(path);
     printf("%lld samples of step %lld in %s\n", (long long)count, (long long)command->trained.step,
            path);

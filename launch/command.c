@@ -18,10 +18,11 @@ const CommandRow command_rows[] = {
     {"train", cmd_train, "CONFIG.yaml [key=value ...] [--fresh]",
      "train, or go on from the newest good checkpoint"},
     {"sample", cmd_sample,
-     "RUN [-n N] [-o FILE] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
+     "RUN [-n N] [-o FILE|DIR/|FILE.npz] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
      " [--guidance G] [--average 0|1|WIDTH] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
      " [--length SYMBOLS] [--guide RUN [--guide-average A]] [--reconstruct] [key=value ...]",
-     "draw samples: a PNG grid, or lines of text; TEXT has _ where letters are to be drawn;"
+     "draw samples: a PNG grid, or lines of text; DIR/ has a picture each, NPZ is read by tools that"
+     " compute an FID; TEXT has _ where letters are to be drawn;"
      " --length: text of any length (process.block); --reconstruct: held-out samples to noise and"
      " back"},
     {"encode", cmd_encode,

@@ -25,8 +25,9 @@ static unsigned char number_grey(float x) {
     return (unsigned char)lrintf(fminf(fmaxf((x + 1) * 127.5f, 0), 255));
 }
 
+// `alone`: of one picture, as large as it is.
 static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
-                         int64_t count, int32_t columns, const char *path) {
+                         int64_t count, int32_t columns, bool alone, const char *path) {
     const int64_t *side = data->column[0].dim + data->column[0].dims - 2;
     FAIL_IF(shape->channels != 1 && shape->channels != 3, BAD_DATA,
             "images of %d channels cannot be drawn as a PNG", shape->channels);
@@ -37,13 +38,13 @@ static Status write_grid(const DatasetInfo *data, const NetworkShape *shape, con
         pixels[i] = shape->tokens ? token_grey(data, ((const int32_t *)samples)[i])
                                   : number_grey(((const float *)samples)[i]);
     Status status = png_write_grid(path, &(PngGrid){.images = pixels,
-                                                    .gap = PNG_GAP,
+                                                    .gap = alone ? 0 : PNG_GAP,
                                                     .n = count,
                                                     .channels = shape->channels,
                                                     .height = (int32_t)side[0],
                                                     .width = (int32_t)side[1],
                                                     .columns = columns,
-                                                    .scale = side[1] <= 32 ? 2 : 1,
+                                                    .scale = side[1] <= 32 && !alone ? 2 : 1,
                                                     .ground = 128});
     free(pixels);
     return status;
@@ -96,13 +97,19 @@ static Status write_lines(const DatasetInfo *data, const NetworkShape *shape, co
 
 Status picture_write_rows(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                           int64_t count, int32_t columns, const char *path) {
-    if (dataset_is_drawn(data)) return write_grid(data, shape, samples, count, columns, path);
+    if (dataset_is_drawn(data))
+        return write_grid(data, shape, samples, count, columns, false, path);
     return write_lines(data, shape, samples, count, path);
 }
 
 Status picture_write(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                      int64_t count, const char *path) {
     return picture_write_rows(data, shape, samples, count, 0, path);
+}
+
+Status picture_write_one(const DatasetInfo *data, const NetworkShape *shape, const void *sample,
+                         const char *path) {
+    return write_grid(data, shape, sample, 1, 1, true, path);
 }
 
 Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, int32_t columns,

@@ -14,6 +14,9 @@ Status picture_write(const DatasetInfo *data, const NetworkShape *shape, const v
 // The same with so many columns in a grid, 0: as square as it gets.
 Status picture_write_rows(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                           int64_t count, int32_t columns, const char *path);
+// One picture of data that are drawn, pixel by pixel, without a frame.
+Status picture_write_one(const DatasetInfo *data, const NetworkShape *shape, const void *sample,
+                         const char *path);
 // Clouds of `points` points in the plane, x and y behind each other, seen from -3 to 3: a PNG grid,
 // the darker the more points. Errors: IO, NO_MEMORY.
 Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, int32_t columns,

@@ -113,3 +113,44 @@ Status container_extract(Container *container, const char *path, int64_t *bytes)
 const char *container_version(void) {
     return archive_version_string();
 }
+
+// ---- making one ---------------------------------------------------------------------------------
+
+static bool put_member(struct archive *archive, const StoredMember *member) {
+    struct archive_entry *entry = archive_entry_new();
+    if (entry == NULL) return false;
+    archive_entry_set_pathname(entry, member->name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_size(entry, (int64_t)(member->bytes[0] + member->bytes[1]));
+    bool good = archive_write_header(archive, entry) == ARCHIVE_OK;
+    for (int i = 0; i < 2 && good; ++i)
+        good = archive_write_data(archive, member->part[i], member->bytes[i]) ==
+               (ssize_t)member->bytes[i];
+    archive_entry_free(entry);
+    return good;
+}
+
+static bool put_members(struct archive *archive, const char *path, const StoredMember *member,
+                        int members) {
+    bool good = archive_write_set_format_zip(archive) == ARCHIVE_OK &&
+                archive_write_set_options(archive, "zip:compression=store") == ARCHIVE_OK &&
+                archive_write_open_filename(archive, path) == ARCHIVE_OK;
+    for (int i = 0; i < members && good; ++i) good = put_member(archive, &member[i]);
+    return good && archive_write_close(archive) == ARCHIVE_OK;
+}
+
+Status container_store(const char *path, const StoredMember *member, int members) {
+    char half[PATH_BYTES];
+    TRY(path_format(half, "%s.half", path));
+    struct archive *archive = archive_write_new();
+    FAIL_IF(archive == NULL, NO_MEMORY, "no memory to write %s", path);
+    Status status = STATUS_OK;
+    if (!put_members(archive, half, member, members))
+        status = error_raise(STATUS_IO, __FILE__, __LINE__, __func__, "%s cannot be written: %s",
+                             path, archive_error_string(archive));
+    archive_write_free(archive);
+    if (status == STATUS_OK) return file_rename(half, path);
+    unlink(half);
+    return status;
+}

@@ -37,3 +37,14 @@ Status container_extract(Container *container, const char *path, int64_t *bytes)
 bool container_is_plain(const Container *container);
 
 const char *container_version(void); // of libarchive
+
+// A member of an archive to be made: its name, and its bytes in two parts.
+typedef struct {
+    const char *name;
+    const void *part[2];
+    size_t bytes[2];
+} StoredMember;
+
+// Makes a ZIP archive of them, not compressed, without times: equal members give equal bytes. The
+// file is old or new, never half. Errors: IO, NO_MEMORY.
+Status container_store(const char *path, const StoredMember *member, int members);

@@ -116,3 +116,25 @@ PY
 run fail 0 film "$work/clothes" -n 100000 -o "$work/film.png"
 said "the split test has" "more rows than data"
 checked "films: the same on 1 and 2 ranks, of the right size"
+
+# The same pictures as a folder and as NPZ: packed, they are the same data set.
+run 0 0 sample "$work/clothes" -n 12 --first 3 --steps 5 -o "$work/drawn/"
+same "$(ls "$work/drawn" | paste -sd ' ')" "$(printf '%06d.png ' $(seq 3 14) | sed 's/ $//')" "pictures by their numbers"
+run 0 2 sample "$work/clothes" -n 12 --first 3 --steps 5 -o "$work/drawn.npz"
+run 0 0 pack --split train "$work/drawn/" -o "$work/set-folder" --name set --colour rgb --shuffle none
+run 0 0 pack --split train "$work/drawn.npz" -o "$work/set-npz" --name set --image arr_0 --label arr_1 --shuffle none
+cmp "$work"/set-{folder,npz}/train-image-00000.zst || die "NPZ and PNG hold other pictures"
+run 0 0 inspect "$work/set-npz" --item 0
+said "label 3" "the label of sample 3"
+run fail 0 sample "$work/points-run" -n 2 -o "$work/points-drawn/"
+said "is a folder, which is for pictures" "points as pictures"
+run 0 0 sample "$work/points-run" -n 5 -o "$work/points.npz"
+python3 - "$work/points.npz" <<'PY' || die "the NPZ of points"
+import sys, zipfile
+data = zipfile.ZipFile(sys.argv[1]).read("arr_0.npy")
+assert data[:8] == b"\x93NUMPY\x01\x00" and b"'<f4'" in data[:128] and b"(5, 2)" in data[:128], data[:128]
+assert len(data) == 128 + 5 * 2 * 4
+PY
+run fail 0 sample "$work/points-run" -n 5 -o "$work/nowhere/points.npz"
+[ ! -e "$work/nowhere" ] || die "a folder out of nothing"
+checked "samples as a folder of pictures and as NPZ"
