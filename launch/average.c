@@ -192,9 +192,9 @@ static Status read_mixture(const char *run_dir, Mixture *mixture, double width, 
 
 Status average_read(const char *run_dir, const OptimConfig *optim, const Params *params,
                     double average, void (*warn)(const char *line), float *numbers, int64_t *step) {
-    if (average == 0 || average == 1)
-        return read_newest(run_dir, params, average == 0 ? STATE_EMA_0 : STATE_EMA_1, warn, numbers,
-                           step);
+    StateKind kind = average == 0 ? STATE_EMA_0 : average == 1 ? STATE_EMA_1 : STATE_WEIGHT;
+    if (kind != STATE_WEIGHT || average == AVERAGE_RAW)
+        return read_newest(run_dir, params, kind, warn, numbers, step);
     FAIL_IF(!(average >= 0.01 && average <= 0.28), BAD_USAGE,
             "--average is %g; it must be 0 or 1, which training kept, or a width from 0.01 to 0.28",
             average);

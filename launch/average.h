@@ -15,7 +15,10 @@ typedef struct {
 // the distance that is left, as a share of the goal's norm; NaN: NO_MEMORY.
 double average_mix(const Profile *profile, int count, Profile goal, double *weight);
 
-// Of the newest good checkpoint: `average` 0 or 1 is what training kept as the first or second;
+#define AVERAGE_RAW (-1.0)
+
+// Of the newest good checkpoint: `average` 0 or 1 is what training kept as the first or second,
+// AVERAGE_RAW the weights themselves;
 // between 0.01 and 0.28 it is the width of a power function, mixed from all checkpoints that are
 // there. numbers [params->size]; *step: of the newest. Broken checkpoints are passed over with a
 // warning, and so is a mixture that is off by more than 5 %. Errors: NOT_FOUND, BAD_DATA,

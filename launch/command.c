@@ -34,6 +34,9 @@ const CommandRow command_rows[] = {
      "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1|WIDTH] [--json]"
      " [key=value ...]",
      "the variational bound in bits, with its standard error"},
+    {"export", cmd_export,
+     "RUN -o FILE.safetensors [--format safetensors|dit] [--average 0|1|WIDTH|raw] [--bf16]",
+     "the weights for other programs; dit: as the original DiT names them, with its positions"},
     {"distance", cmd_distance,
      "RUN [-n N] [--seed S] [--split S] [--features CLASSIFIER] [--decode RUN]"
      " [--average 0|1|WIDTH] [--guide RUN [--guide-average A]] [--json] [key=value ...]",
