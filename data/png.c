@@ -142,6 +142,103 @@ Status png_write_grid(const char *path, const PngGrid *grid) {
     return status;
 }
 
+// ---- animation --------------------------------------------------------------------------------
+
+// A frame that has been encoded by itself.
+typedef struct {
+    uint8_t *data;
+    size_t bytes;
+} Still;
+
+static uint32_t big_endian(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void put_big_endian(uint8_t *at, uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) at[i] = (uint8_t)(value >> 8 * (bytes - 1 - i));
+}
+
+// What of a frame stands before its pixels: number, size, place, time, ways to be put down.
+static void put_control(png_structp png, uint32_t number, const Still *still, int milliseconds) {
+    uint8_t control[26] = {0};
+    put_big_endian(control, number, 4);
+    memcpy(control + 4, still->data + 16, 8); // width and height out of IHDR
+    put_big_endian(control + 20, (uint32_t)milliseconds, 2);
+    put_big_endian(control + 22, 1000, 2);
+    png_write_chunk(png, (png_const_bytep) "fcTL", control, sizeof control);
+}
+
+// Its pixels: IDAT for the first frame, else fdAT, which carries a number too.
+static void put_pixels(png_structp png, uint32_t *number, const Still *still, bool first,
+                       uint8_t *room) {
+    for (size_t at = 8; at + 12 <= still->bytes; at += 12 + big_endian(still->data + at)) {
+        uint32_t bytes = big_endian(still->data + at);
+        const uint8_t *data = still->data + at + 8;
+        if (memcmp(still->data + at + 4, "IDAT", 4) != 0) continue;
+        if (first) {
+            png_write_chunk(png, (png_const_bytep) "IDAT", data, bytes);
+            continue;
+        }
+        put_big_endian(room, (*number)++, 4);
+        memcpy(room + 4, data, bytes);
+        png_write_chunk(png, (png_const_bytep) "fdAT", room, bytes + 4);
+    }
+}
+
+// Returns here on an error inside libpng. No local variable changes after setjmp but `number`.
+static bool encode_frames(png_structp png, const PngFrame *frame, const Still *still, int frames,
+                          uint8_t *room, Buffer *buffer) {
+    volatile uint32_t next = 0;
+    uint8_t count[8] = {0};
+    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    png_set_write_fn(png, buffer, buffer_append, buffer_flush);
+    png_write_sig(png);
+    png_write_chunk(png, (png_const_bytep) "IHDR", still[0].data + 16, 13);
+    put_big_endian(count, (uint32_t)frames, 4);
+    png_write_chunk(png, (png_const_bytep) "acTL", count, sizeof count);
+    for (int i = 0; i < frames; ++i) {
+        uint32_t number = next;
+        put_control(png, number++, &still[i], frame[i].milliseconds);
+        put_pixels(png, &number, &still[i], i == 0, room);
+        next = number;
+    }
+    png_write_chunk(png, (png_const_bytep) "IEND", NULL, 0);
+    return true;
+}
+
+static Status write_frames(const char *path, const PngFrame *frame, const Still *still,
+                           int frames) {
+    size_t most = 0;
+    for (int i = 0; i < frames; ++i) most = still[i].bytes > most ? still[i].bytes : most;
+    uint8_t *room = malloc(most + 4);
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, refuse, ignore);
+    Buffer buffer = {0};
+    bool done =
+        png != NULL && room != NULL && encode_frames(png, frame, still, frames, room, &buffer);
+    png_destroy_write_struct(&png, NULL);
+    free(room);
+    Status status = STATUS_OK;
+    if (done)
+        status = file_write_atomic(path, buffer.data, buffer.bytes);
+    else
+        status = error_raise(STATUS_NO_MEMORY, __FILE__, __LINE__, __func__,
+                             "no memory for an animation of %d frames", frames);
+    free(buffer.data);
+    return status;
+}
+
+Status png_write_animation(const char *path, const PngFrame *frame, int frames) {
+    Still *still = calloc((size_t)frames, sizeof *still);
+    FAIL_IF(still == NULL, NO_MEMORY, "no memory for an animation of %d frames", frames);
+    Status status = STATUS_OK;
+    for (int i = 0; i < frames && status == STATUS_OK; ++i)
+        status = png_encode_grid(&frame[i].grid, &still[i].data, &still[i].bytes);
+    if (status == STATUS_OK) status = write_frames(path, frame, still, frames);
+    for (int i = 0; i < frames; ++i) free(still[i].data);
+    free(still);
+    return status;
+}
+
 const char *png_version(void) {
     return png_get_libpng_ver(NULL);
 }

@@ -26,4 +26,12 @@ Status png_encode_grid(const PngGrid *grid, uint8_t **out, size_t *bytes);
 // The same to a file, which is replaced atomically. Errors: also IO.
 Status png_write_grid(const char *path, const PngGrid *grid);
 
+// An animation (APNG), frame by frame and for ever; who cannot show it shows the first one. All
+// frames are of one size. Errors: as png_write_grid.
+typedef struct {
+    PngGrid grid;
+    int milliseconds; // for which it is shown, below 65536
+} PngFrame;
+Status png_write_animation(const char *path, const PngFrame *frame, int frames);
+
 const char *png_version(void); // of libpng

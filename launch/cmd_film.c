@@ -17,6 +17,7 @@ typedef struct {
     TrainedConfig config;
     const char *out;
     int64_t rows, frames, seed;
+    bool animated;
     Trained trained;
     Sampler *sampler;
     char *film; // [2 rows, frames, item]: 4-byte numbers
@@ -24,17 +25,17 @@ typedef struct {
 } FilmCommand;
 
 static Status parse(int argc, char **argv, FilmCommand *command) {
-    static const struct option options[] = {{"rows", required_argument, NULL, 'n'},
-                                            {"out", required_argument, NULL, 'o'},
-                                            {"frames", required_argument, NULL, 'f'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {0}};
+    static const struct option options[] = {
+        {"rows", required_argument, NULL, 'n'},   {"out", required_argument, NULL, 'o'},
+        {"frames", required_argument, NULL, 'f'}, {"seed", required_argument, NULL, 's'},
+        {"animated", no_argument, NULL, 'a'},     {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "n:o:", options, NULL)) != -1;) {
         switch (option) {
         case 'n': TRY(option_i64("-n", optarg, 1, 100000, &command->rows)); break;
         case 'o': command->out = optarg; break;
         case 'f': TRY(option_i64("--frames", optarg, 2, 100, &command->frames)); break;
+        case 'a': command->animated = true; break;
         case 's': TRY(option_i64("--seed", optarg, 0, INT64_MAX, &command->seed)); break;
         default: FAIL(BAD_USAGE, "see `dye help film`");
         }
@@ -163,18 +164,37 @@ static void rescale_frames(FilmCommand *command) {
         }
 }
 
-// A frame of a cloud holds the points of all rows.
-static Status draw_clouds(const FilmCommand *command) {
+// [2 frames, rows, item], malloc'ed: the frames of what dissolves, then of what emerges.
+static char *by_frames(const FilmCommand *command) {
     int64_t rows = command->rows, frames = command->frames, bytes = command->item_bytes;
-    char *points = malloc((size_t)(2 * rows * frames * bytes));
-    FAIL_IF(points == NULL, NO_MEMORY, "no memory for %lld clouds", (long long)(2 * frames));
-    for (int64_t row = 0; row < 2 * rows; ++row)
+    char *out = malloc((size_t)(2 * rows * frames * bytes));
+    for (int64_t row = 0; row < 2 * rows && out != NULL; ++row)
         for (int64_t frame = 0; frame < frames; ++frame)
-            memcpy(points + ((row / rows * frames + frame) * rows + row % rows) * bytes,
+            memcpy(out + ((row / rows * frames + frame) * rows + row % rows) * bytes,
                    frame_of(command, row, frame), (size_t)bytes);
-    Status status = picture_write_clouds((const float *)(const void *)points, 2 * frames, rows,
-                                         (int32_t)frames, command->out);
-    free(points);
+    return out;
+}
+
+// A cloud holds the points of all rows.
+static Status draw(const FilmCommand *command) {
+    const DatasetInfo *info = dataset_info(command->trained.data);
+    const NetworkShape *shape = &command->trained.engine.shape;
+    int64_t rows = command->rows, frames = command->frames;
+    if (!command->animated && !is_cloud(command))
+        return picture_write_rows(info, shape, command->film, 2 * rows * frames, (int32_t)frames,
+                                  command->out);
+    FAIL_IF(!is_cloud(command) && !dataset_is_drawn(info), BAD_USAGE,
+            "--animated is for pictures and points in the plane");
+    char *sorted = by_frames(command);
+    FAIL_IF(sorted == NULL, NO_MEMORY, "no memory for a film of %lld frames", (long long)frames);
+    const float *points = (const float *)(const void *)sorted;
+    Status status =
+        !is_cloud(command)
+            ? picture_animate(info, shape, sorted, rows, (int)(2 * frames), command->out)
+        : command->animated
+            ? picture_animate_clouds(points, rows, (int)(2 * frames), command->out)
+            : picture_write_clouds(points, 2 * frames, rows, (int32_t)frames, command->out);
+    free(sorted);
     return status;
 }
 
@@ -186,12 +206,7 @@ static Status run(void *context, Comm *comm) {
     TRY(emerge(command, comm));
     if (comm_rank(comm) != 0) return STATUS_OK;
     if (!trained->engine.shape.tokens) rescale_frames(command);
-    if (is_cloud(command))
-        TRY(draw_clouds(command));
-    else
-        TRY(picture_write_rows(dataset_info(trained->data), &trained->engine.shape, command->film,
-                               2 * command->rows * command->frames, (int32_t)command->frames,
-                               command->out));
+    TRY(draw(command));
     printf("%lld samples dissolve, %lld emerge, in %lld frames each: %s\n",
            (long long)command->rows, (long long)command->rows, (long long)command->frames,
            command->out);

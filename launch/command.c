@@ -28,7 +28,7 @@ const CommandRow command_rows[] = {
     {"encode", cmd_encode,
      "RUN DATASET -o DIR [--name NAME] [--average 0|1|WIDTH] [--force] [key=value ...]",
      "images become the codes that an autoencoder gives them: a data set of tokens"},
-    {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--seed S] [key=value ...]",
+    {"film", cmd_film, "RUN -o FILE [-n ROWS] [--frames F] [--animated] [--seed S] [key=value ...]",
      "held-out data dissolve into noise, and noise becomes samples: a PNG grid, or lines of text"},
     {"eval", cmd_eval,
      "RUN [--limit N] [--draws K] [--flow STEPS | --elbo DRAWS] [--split S] [--average 0|1|WIDTH] [--json]"

@@ -21,5 +21,10 @@ Status picture_write_one(const DatasetInfo *data, const NetworkShape *shape, con
 // the darker the more points. Errors: IO, NO_MEMORY.
 Status picture_write_clouds(const float *points, int64_t clouds, int64_t each, int32_t columns,
                             const char *path);
+// Animated, frame after frame: grids of `each` samples, or clouds. The first and the last frame are
+// shown longest.
+Status picture_animate(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                       int64_t each, int frames, const char *path);
+Status picture_animate_clouds(const float *points, int64_t each, int frames, const char *path);
 // Bytes of the UTF-8 character at `text`, which is not its end.
 int character_bytes(const char *text);

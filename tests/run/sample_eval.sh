@@ -138,3 +138,49 @@ PY
 run fail 0 sample "$work/points-run" -n 5 -o "$work/nowhere/points.npz"
 [ ! -e "$work/nowhere" ] || die "a folder out of nothing"
 checked "samples as a folder of pictures and as NPZ"
+
+# Animated: as many frames as were asked for in each direction, each whole.
+run 0 2 film "$work/clothes" -n 4 --frames 3 --animated sampler.steps=6 -o "$work/moving.png"
+run 0 0 film "$work/clothes" -n 4 --frames 3 --animated sampler.steps=6 -o "$work/moving-1.png"
+cmp "$work/moving.png" "$work/moving-1.png" || die "the animation differs on 2 ranks"
+run 0 0 film "$work/points-run" -n 50 --frames 2 --animated -o "$work/moving-points.png"
+python3 - "$work/moving.png" 6 "$work/moving-points.png" 4 <<'PY' || die "the animation"
+import struct, sys, zlib
+
+def check(path, frames):
+    data = open(path, "rb").read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, numbers, seen, parts, size = 8, [], 0, [], None
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + length]
+        assert zlib.crc32(kind + body) == struct.unpack(">I", data[at + 8 + length:at + 12 + length])[0], kind
+        if kind == b"IHDR":
+            size = struct.unpack(">II", body[:8])
+        elif kind == b"acTL":
+            assert struct.unpack(">II", body) == (frames, 0), body
+        elif kind == b"fcTL":
+            numbers.append(struct.unpack(">I", body[:4])[0])
+            assert struct.unpack(">II", body[4:12]) == size
+            parts.append(b"")
+        elif kind == b"IDAT":
+            parts[-1] += body
+        elif kind == b"fdAT":
+            numbers.append(struct.unpack(">I", body[:4])[0])
+            parts[-1] += body[4:]
+        at += 12 + length
+    assert kind == b"IEND" and len(parts) == frames
+    assert numbers == list(range(len(numbers))), numbers
+    for part in parts: # a byte for the filter of each line, then grey points
+        assert len(zlib.decompress(part)) == size[1] * (size[0] + 1)
+    assert len(set(parts)) > frames // 2
+
+check(sys.argv[1], int(sys.argv[2]))
+check(sys.argv[3], int(sys.argv[4]))
+PY
+run 0 0 pack heartbeat -o "$work/beats" --items 500
+run 0 0 train "$root/configs/heartbeat.yaml" data.path="$work/beats" run.dir="$work/beats-run" train.steps=2 \
+    train.batch=16 train.grains=4 model.width=16 process.steps=10 sample.every=0 eval.every=0
+run fail 0 film "$work/beats-run" -n 2 --animated -o "$work/none.png"
+said "is for pictures and points" "a film of bits"
+checked "animated films"
