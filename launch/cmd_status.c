@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -12,9 +13,9 @@
 #include "launch/command.h"
 #include "launch/run_folder.h"
 
-enum { STATUS_BYTES_MOST = 4 << 20, RANKS_PRINTED = 64 };
+enum { STATUS_BYTES_MOST = 4 << 20, RANKS_PRINTED = 64, CURVE_COLUMNS = 60, WATCH_SECONDS = 2 };
 
-static const char usage[] = "usage: dye status RUN [--json]";
+static const char usage[] = "usage: dye status RUN [--json | --watch]";
 
 static const char *text_of(const json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
@@ -62,35 +63,85 @@ static void print_state(const char *run_dir, const json_t *status) {
     }
 }
 
-static Status parse(int argc, char **argv, bool *as_json, const char **run_dir) {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+// A curve of at most `columns` signs, each the mean of the points that it stands for.
+static void print_curve(const char *run_dir, const char *title, const char *name, const char *key,
+                        int columns) {
+    static const char *const bars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    int count;
+    double *value = run_folder_curve(run_dir, name, key, &count), least = INFINITY,
+           most = -INFINITY;
+    if (count < columns) columns = count;
+    for (int i = 0; i < columns; ++i) { // the means take the first places
+        int64_t begin = (int64_t)count * i / columns, end = (int64_t)count * (i + 1) / columns;
+        double sum = 0;
+        for (int64_t k = begin; k < end; ++k) sum += value[k];
+        value[i] = sum / (double)(end - begin);
+        least = fmin(least, value[i]), most = fmax(most, value[i]);
+    }
+    if (columns > 1) printf("  %-9s ", title);
+    for (int i = 0; i < columns && columns > 1; ++i)
+        fputs(bars[most > least ? (int)fmin((value[i] - least) / (most - least) * 8, 7) : 0],
+              stdout);
+    if (columns > 1) printf("  %.4g to %.4g\n", most, least);
+    free(value);
+}
+
+static void print_curves(const char *run_dir) {
+    print_curve(run_dir, "loss", "metrics.jsonl", "loss", CURVE_COLUMNS);
+    print_curve(run_dir, "held out", "eval.jsonl", "loss", CURVE_COLUMNS);
+    print_curve(run_dir, "samples/s", "metrics.jsonl", "samples_per_s", CURVE_COLUMNS);
+}
+
+typedef struct {
+    bool json, watch;
+    const char *run_dir;
+} StatusCommand;
+
+static Status parse(int argc, char **argv, StatusCommand *out) {
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"watch", no_argument, NULL, 'w'}, {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        FAIL_IF(option != 'j', BAD_USAGE, "%s", usage);
-        *as_json = true;
+        FAIL_IF(option != 'j' && option != 'w', BAD_USAGE, "%s", usage);
+        *(option == 'j' ? &out->json : &out->watch) = true;
     }
-    FAIL_IF(optind != argc - 1, BAD_USAGE, "%s", usage);
-    *run_dir = argv[optind];
+    FAIL_IF(optind != argc - 1 || (out->json && out->watch), BAD_USAGE, "%s", usage);
+    out->run_dir = argv[optind];
     return STATUS_OK;
 }
 
-Status cmd_status(int argc, char **argv) {
-    bool as_json = false;
-    const char *run_dir = NULL;
+// *runs: it is running.
+static Status show(const StatusCommand *command, bool *runs) {
     char path[PATH_BYTES], *text;
     size_t bytes;
-    TRY(parse(argc, argv, &as_json, &run_dir));
-    TRY(path_format(path, "%s/status.json", run_dir));
+    TRY(path_format(path, "%s/status.json", command->run_dir));
     FAIL_IF(!file_exists(path), NOT_FOUND,
-            "%s holds no status.json: nothing has been trained there yet", run_dir);
+            "%s holds no status.json: nothing has been trained there yet", command->run_dir);
     TRY(file_read(path, STATUS_BYTES_MOST, &text, &bytes));
     json_t *status = NULL;
     Status parsed = json_parse(text, bytes, path, &status);
-    if (parsed == STATUS_OK && as_json)
+    if (parsed == STATUS_OK && command->watch && isatty(STDOUT_FILENO))
+        fputs("\033[H\033[2J", stdout); // from the top of an empty screen
+    if (parsed == STATUS_OK && command->json)
         fputs(text, stdout);
     else if (parsed == STATUS_OK)
-        print_state(run_dir, status);
+        print_state(command->run_dir, status);
+    if (parsed == STATUS_OK && command->watch) print_curves(command->run_dir);
+    fflush(stdout);
+    *runs = parsed == STATUS_OK && run_state_of(status) == RUN_RUNNING;
     json_decref(status);
     free(text);
     return parsed;
+}
+
+Status cmd_status(int argc, char **argv) {
+    StatusCommand command = {0};
+    bool runs;
+    TRY(parse(argc, argv, &command));
+    TRY(show(&command, &runs));
+    while (command.watch && runs) {
+        sleep(WATCH_SECONDS);
+        TRY(show(&command, &runs));
+    }
+    return STATUS_OK;
 }

@@ -53,7 +53,8 @@ const CommandRow command_rows[] = {
      " [--setup FILE] [--local DIR] [--mpi pmix|mpirun] [--save-seconds S] [--dry-run]",
      "train here, over the hosts of a file, or as a SLURM job that goes back into the queue until"
      " it is done"},
-    {"status", cmd_status, "RUN [--json]", "what a run is doing, from any shell"},
+    {"status", cmd_status, "RUN [--json | --watch]",
+     "what a run is doing, from any shell; --watch: again and again, with curves, until it ends"},
     {"ls", cmd_ls, "[FOLDER ...] [--json]",
      "the runs below these folders (runs): step, loss, best held-out loss, age, checkpoints, size"},
     {"diff", cmd_diff, "RUN_A|A.yaml RUN_B|B.yaml", "the keys in which two configurations differ"},

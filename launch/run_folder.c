@@ -46,25 +46,26 @@ static char *read_text(const char *run_dir, const char *name, size_t most, size_
 
 // Calls `tell` for each whole line that is an object.
 static void each_record(const char *run_dir, const char *name,
-                        void (*tell)(RunSummary *summary, const json_t *record),
-                        RunSummary *summary) {
+                        void (*tell)(void *context, const json_t *record), void *context) {
     size_t bytes;
     char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes), *at = text, *end;
     for (; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
         json_t *record;
-        if (json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK) tell(summary, record);
+        if (json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK) tell(context, record);
         json_decref(record);
     }
     error_clear();
     free(text);
 }
 
-static void take_step(RunSummary *summary, const json_t *record) {
+static void take_step(void *context, const json_t *record) {
+    RunSummary *summary = context;
     summary->step = json_integer_value(json_object_get(record, "step"));
     summary->loss = json_number_value(json_object_get(record, "loss"));
 }
 
-static void take_held_out(RunSummary *summary, const json_t *record) {
+static void take_held_out(void *context, const json_t *record) {
+    RunSummary *summary = context;
     double loss = json_number_value(json_object_get(record, "loss"));
     if (!isnan(summary->held_out) && loss >= summary->held_out) return;
     summary->held_out = loss;
@@ -126,4 +127,34 @@ Status run_folder_read(const char *path, RunSummary *out) {
     out->bytes = bytes_below(path);
     error_clear();
     return STATUS_OK;
+}
+
+// ---- curves -----------------------------------------------------------------------------------
+
+typedef struct {
+    const char *key;
+    double *value;
+    int count, room;
+} Curve;
+
+// Without memory the curve stays as it is.
+static void take_point(void *context, const json_t *record) {
+    Curve *curve = context;
+    const json_t *number = json_object_get(record, curve->key);
+    if (!json_is_number(number)) return;
+    if (curve->count == curve->room) {
+        int room = curve->room == 0 ? 256 : 2 * curve->room;
+        double *more = realloc(curve->value, (size_t)room * sizeof *more);
+        if (more == NULL) return;
+        curve->value = more;
+        curve->room = room;
+    }
+    curve->value[curve->count++] = json_number_value(number);
+}
+
+double *run_folder_curve(const char *run_dir, const char *name, const char *key, int *count) {
+    Curve curve = {.key = key};
+    each_record(run_dir, name, take_point, &curve);
+    *count = curve.count;
+    return curve.value;
 }

@@ -26,5 +26,8 @@ typedef struct {
 bool run_folder_is(const char *path);
 // Errors: IO, NOT_FOUND, NO_MEMORY. What a run has not written yet, or half, is no error.
 Status run_folder_read(const char *path, RunSummary *out);
+// A number of each record of RUN/NAME ("metrics.jsonl", "loss"), those that are none left out:
+// malloc'ed, the caller frees; NULL where there are none.
+double *run_folder_curve(const char *run_dir, const char *name, const char *key, int *count);
 // Of status.json that was parsed: ended politely, or written within the last 15 seconds.
 RunState run_state_of(const json_t *status);

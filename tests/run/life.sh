@@ -62,6 +62,12 @@ wait_for 60 test -e runs/busy/status.json
 run 69 0 clean runs/busy
 run 0 0 ls runs/busy
 said "^runs/busy +ddpm +running" "a run that trains"
+timeout 5 "$dye" status runs/busy --watch >"$log" # not over while the run runs
+same $? 124 "the end of the watch"
+[ "$(grep -c '^runs/busy: running' "$log")" -ge 2 ] || die "a watch that looks once"
+said "^  loss +[▁▂▃▄▅▆▇█]+  [0-9.]+ to [0-9.]+$" "the curve of the loss"
+run 0 0 status runs/deep/a --watch
+said "^  held out +[▁▂▃▄▅▆▇█]+  [0-9.]+ to [0-9.]+$" "the curve of the held-out loss"
 kill -9 "$job"
 wait "$job" 2>/dev/null
 checked "old checkpoints go, the last good one stays"
