@@ -210,6 +210,7 @@ static Status run_long(SampleCommand *command, Comm *comm) {
                                .first = command->first,
                                .count = command->count,
                                .length = command->length,
+                               .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
                                .start = command->start};
     int32_t *text;
     TRY(long_text(&command->trained, comm, &request, &text));

@@ -5,11 +5,11 @@
 
 #include "base/journal.h"
 
-static int32_t label_of(const Engine *engine, const GenerateRequest *request, uint64_t sample) {
+int32_t generate_label(const Engine *engine, int32_t label, uint64_t sample) {
     int32_t classes = engine->shape.classes;
-    if (classes == 0 || request->label == LABEL_NONE) return classes; // the null class
-    if (request->label == LABEL_CYCLE) return (int32_t)(sample % (uint64_t)classes);
-    return request->label;
+    if (classes == 0 || label == LABEL_NONE) return classes; // the null class
+    if (label == LABEL_CYCLE) return (int32_t)(sample % (uint64_t)classes);
+    return label;
 }
 
 static void upload_labels(EngineLane *lane, const int32_t *label, int64_t samples) {
@@ -42,7 +42,7 @@ static void begin_group(const Engine *engine, EngineLane *lane, const GenerateRe
     Pass *pass = &lane->pass;
     for (int64_t i = 0; i < engine->capacity; ++i) {
         pass->host_sample[i] = (uint64_t)(group * engine->capacity + i);
-        pass->host_label[i] = label_of(engine, request, pass->host_sample[i]);
+        pass->host_label[i] = generate_label(engine, request->label, pass->host_sample[i]);
     }
     stream_upload(lane->stream, pass->sample, pass->host_sample,
                   (size_t)engine->capacity * sizeof *pass->sample);

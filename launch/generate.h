@@ -19,6 +19,9 @@ typedef struct {
 
 enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
 
+// The class that a sample is drawn for, by GenerateRequest.label.
+int32_t generate_label(const Engine *engine, int32_t label, uint64_t sample);
+
 // All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), malloc'ed,
 // the caller frees. Errors: NO_MEMORY, COMM.
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out);

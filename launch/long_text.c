@@ -6,6 +6,7 @@
 
 #include "base/journal.h"
 #include "base/mix.h"
+#include "launch/generate.h"
 
 typedef struct {
     Trained *trained;
@@ -95,14 +96,15 @@ static void begin_window(const LongText *t, int lane_index, const Window *window
     int64_t length = window_length(t), kept = (int64_t)window->kept * engine->shape.block;
     int32_t *tokens = window_of(t, lane_index);
     for (int64_t i = 0; i < engine->capacity; ++i) {
-        lane->pass.host_sample[i] = (uint64_t)(group * engine->capacity + i);
+        uint64_t sample = lane->pass.host_sample[i] = (uint64_t)(group * engine->capacity + i);
+        lane->pass.host_label[i] = generate_label(engine, t->request->label, sample);
         memmove(tokens + i * length, tokens + (i + 1) * length - kept,
                 (size_t)kept * sizeof *tokens);
     }
     stream_upload(lane->stream, lane->pass.sample, lane->pass.host_sample,
                   (size_t)engine->capacity * sizeof *lane->pass.sample);
-    stream_upload(lane->stream, lane->pass.label, lane->null_label,
-                  (size_t)engine->capacity * sizeof *lane->null_label);
+    stream_upload(lane->stream, lane->pass.label, lane->pass.host_label,
+                  (size_t)engine->capacity * sizeof *lane->pass.label);
     sampler_begin(t->request->sampler, lane->stream, &lane->pass, engine->capacity, window->seed);
     for (int64_t i = 0; i < engine->capacity; ++i) {
         int64_t at = (int64_t)lane->pass.host_sample[i] - t->request->first, n = kept;
@@ -178,6 +180,9 @@ static Status run_all(const LongText *t, Comm *comm) {
 }
 
 Status long_text(Trained *trained, Comm *comm, const LongTextRequest *request, int32_t **out) {
+    FAIL_IF(dataset_is_drawn(dataset_info(trained->data)), BAD_USAGE,
+            "--length is for text, and %s is drawn as pictures of one size",
+            dataset_info(trained->data)->name);
     FAIL_IF(trained->engine.shape.block == 0, BAD_USAGE,
             "--length is for text that is drawn in blocks: process.name: mdlm with process.block");
     FAIL_IF(trained->engine.shape.classes > 0 && trained->settings.sampler.guidance != 1, BAD_USAGE,

@@ -58,6 +58,25 @@ static void each_record(const char *run_dir, const char *name,
     free(text);
 }
 
+// The same for the last one that is good: what stands before it may be long.
+static void last_record(const char *run_dir, const char *name,
+                        void (*tell)(void *context, const json_t *record), void *context) {
+    size_t bytes;
+    char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes);
+    char *end = text != NULL ? memrchr(text, '\n', bytes) : NULL;
+    for (bool found = false; end != NULL && !found;) {
+        char *before = memrchr(text, '\n', (size_t)(end - text));
+        char *at = before != NULL ? before + 1 : text;
+        json_t *record;
+        found = json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK;
+        if (found) tell(context, record);
+        json_decref(record);
+        end = before;
+    }
+    error_clear();
+    free(text);
+}
+
 static void take_step(void *context, const json_t *record) {
     RunSummary *summary = context;
     summary->step = json_integer_value(json_object_get(record, "step"));
@@ -121,7 +140,7 @@ Status run_folder_read(const char *path, RunSummary *out) {
     TRY(checkpoint_list(path, &names, &out->checkpoints));
     folder_names_free(names, out->checkpoints);
     take_config(path, out);
-    each_record(path, "metrics.jsonl", take_step, out);
+    last_record(path, "metrics.jsonl", take_step, out);
     each_record(path, "eval.jsonl", take_held_out, out);
     take_state(path, out);
     out->bytes = bytes_below(path);

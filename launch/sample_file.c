@@ -76,7 +76,7 @@ static Array array_of(const DatasetInfo *data, const NetworkShape *shape, const 
                       int64_t count) {
     Array array = {.descr = shape->tokens ? "<i4" : "<f4", .dim = {count}, .data = samples};
     const Column *column = &data->column[0];
-    if (data->kind == KIND_TEXT) {
+    if (shape->tokens && !dataset_is_drawn(data)) { // whose length may be another than the data's
         array.dim[1] = shape->length;
         array.dims = 2;
     } else {

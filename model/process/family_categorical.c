@@ -129,7 +129,11 @@ static void upload_kernels(const Process *process, Stream *stream, Pass *pass, i
     const CategoricalLevel *level = pass->host_level;
     for (int64_t i = 0; i < samples; ++i) {
         double *kernel = pass->host_base + 3 * (size_t)i * n;
-        system_of(process)->between(process, level[i].to, level[i].at, kernel);
+        bool same = i > 0 && level[i].to == level[i - 1].to && level[i].at == level[i - 1].at;
+        if (same) // as for all samples of a sampler
+            memcpy(kernel, kernel - 3 * n, n * sizeof *kernel);
+        else
+            system_of(process)->between(process, level[i].to, level[i].at, kernel);
         memcpy(kernel + n, process->dense + (size_t)level[i].to * n, n * sizeof *kernel);
         memcpy(kernel + 2 * n, process->dense + (size_t)level[i].at * n, n * sizeof *kernel);
     }
@@ -155,25 +159,22 @@ static void upload_level(Stream *stream, Pass *pass, int64_t samples, Categorica
 
 // ---- tensors ----------------------------------------------------------------------------------
 
-static bool has_base(const Process *process) {
-    return system_of(process)->base != NULL || process->dense != NULL;
-}
-
 static Categorical args_of(const Process *process, const Pass *pass, int64_t samples, RngKey key) {
-    return (Categorical){.logits = pass->out,
-                         .x_0 = pass->x_0,
-                         .sample = pass->sample,
-                         .level = pass->level,
-                         .base = has_base(process) ? pass->base : NULL,
-                         .x_t = pass->x_t,
-                         .memory = pass->target,
-                         .race = (double *)pass->dout, // [samples, items, K >= 2]
-                         .samples = samples,
-                         .item = process->items,
-                         .end = process->items,
-                         .block = process->config.block,
-                         .classes = process->vocabulary,
-                         .key = key};
+    return (Categorical){
+        .logits = pass->out,
+        .x_0 = pass->x_0,
+        .sample = pass->sample,
+        .level = pass->level,
+        .base = system_of(process)->base != NULL || process->dense != NULL ? pass->base : NULL,
+        .x_t = pass->x_t,
+        .memory = pass->target,
+        .race = (double *)pass->dout, // [samples, items, K >= 2]
+        .samples = samples,
+        .item = process->items,
+        .end = process->items,
+        .block = process->config.block,
+        .classes = process->vocabulary,
+        .key = key};
 }
 
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
@@ -249,10 +250,8 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
     const Process *process = sampler->process;
     Categorical args = args_of(process, pass, samples, key);
     args.truncation = (double)sampler->config.truncation;
-    if (args.block > 0) {
-        args.begin = args.block * sampler_block(sampler, (int)(step - sampler->step));
-        args.end = args.begin + args.block;
-    }
+    args.begin = args.block * sampler_block(sampler, (int)(step - sampler->step));
+    if (args.block > 0) args.end = args.begin + args.block;
     if (word_is(sampler->config.solver, "ancestral")) {
         upload_level(stream, pass, samples, categorical_numbers(process, step->time, step->to));
         if (process->dense != NULL) upload_kernels(process, stream, pass, samples);

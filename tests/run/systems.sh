@@ -207,6 +207,9 @@ if [ -e /usr/lib/bible.data ]; then
     cmp "$work/long-0" "$work/long-2" || die "long text differs on 2 ranks"
     run 0 0 sample "$work/mdlm of blocks" -n 1 --first 3 --length 50 --infill "in the " -o "$work/long-3"
     same "$(cat "$work/long-3")" "$(sed -n 4p "$work/long-0")" "sample 3, drawn alone"
+    run 0 0 sample "$work/mdlm of blocks" -n 3 --length 50 -o "$work/long.npz"
+    python3 -c 'import sys, zipfile; d = zipfile.ZipFile(sys.argv[1]).read("arr_0.npy")
+assert b"(3, 50)" in d[:128] and len(d) == 128 + 4 * 150' "$work/long.npz" || die "long text as NPZ"
     run fail 0 sample "$work/mdlm" --length 50
     said "is for text that is drawn in blocks" "a system without blocks"
     run fail 0 train "${blocks[@]}" run.dir="$work/none" process.block=6
@@ -257,6 +260,8 @@ if [ -d /usr/share/datasets/fashion-mnist ]; then
     run 0 0 sample "$work/codes" -n 8 --guidance 90 sampler.guide_to=0.5 -o "$work/guided-half.png"
     run 0 0 sample "$work/codes" -n 8 --guidance 1 -o "$work/guided-none.png"
     same "$(md5sum "$work"/guided-*.png | cut -c1-32 | sort -u | wc -l)" 3 "ways to be guided"
+    run fail 0 sample "$work/codes" -n 2 --length 20 -o "$work/none.png"
+    said "is drawn as pictures of one size" "a picture of another length"
     run 0 2 sample "$work/codes" -n 20 -o "$work/pictures-2.png" --decode "$work/autoencoder"
     run 0 0 sample "$work/codes" -n 20 -o "$work/pictures-1.png" --decode "$work/autoencoder"
     cmp "$work/pictures-1.png" "$work/pictures-2.png" || die "decoded pictures differ on 2 ranks"
