@@ -50,7 +50,7 @@ static void each_record(const char *run_dir, const char *name,
     size_t bytes;
     char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes), *at = text, *end;
     for (; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
-        json_t *record;
+        json_t *record = NULL;
         if (json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK) tell(context, record);
         json_decref(record);
     }
@@ -67,7 +67,7 @@ static void last_record(const char *run_dir, const char *name,
     for (bool found = false; end != NULL && !found;) {
         char *before = memrchr(text, '\n', (size_t)(end - text));
         char *at = before != NULL ? before + 1 : text;
-        json_t *record;
+        json_t *record = NULL;
         found = json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK;
         if (found) tell(context, record);
         json_decref(record);
