@@ -9,19 +9,24 @@
 #include "launch/average.h"
 #include "launch/command.h"
 #include "launch/console.h"
+#include "launch/diffusers.h"
+#include "launch/layout.h"
 #include "launch/options.h"
 #include "launch/session.h"
 #include "launch/trained.h"
 #include "launch/version.h"
 
-static const char usage[] = "usage: dye export RUN -o FILE.safetensors [--format safetensors|dit]"
-                            " [--average 0|1|WIDTH|raw] [--bf16]";
+static const char usage[] =
+    "usage: dye export RUN -o FILE.safetensors|DIR [--format safetensors|dit|diffusers]"
+    " [--average 0|1|WIDTH|raw] [--bf16]";
 
 typedef struct {
     TrainedConfig config;
     const char *out;
-    bool dit, half;
+    Layout layout;
+    bool half;
     Trained trained;
+    LayoutPieces pieces;
 } ExportCommand;
 
 static Status parse(int argc, char **argv, ExportCommand *command) {
@@ -34,10 +39,7 @@ static Status parse(int argc, char **argv, ExportCommand *command) {
     for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         switch (option) {
         case 'o': command->out = optarg; break;
-        case 'f':
-            command->dit = strcmp(optarg, "dit") == 0;
-            FAIL_IF(!command->dit && strcmp(optarg, "safetensors") != 0, BAD_USAGE, "%s", usage);
-            break;
+        case 'f': TRY(layout_read(optarg, &command->layout)); break;
         case 'a':
             if (strcmp(optarg, "raw") == 0)
                 command->config.average = AVERAGE_RAW;
@@ -65,32 +67,43 @@ typedef struct {
     int count;
 } Tensors;
 
-// DiT keeps its table of positions among its weights: pos_embed [1, tokens, width].
-static int64_t position_count(const ExportCommand *command) {
-    return command->dit ? (int64_t)(network_table_bytes(command->trained.engine.network) / 4) : 0;
+static Status list_tensors(const ExportCommand *command, Tensors *out) {
+    const LayoutPieces *pieces = &command->pieces;
+    out->entry = calloc((size_t)pieces->count, sizeof *out->entry);
+    FAIL_IF(out->entry == NULL, NO_MEMORY, "no memory for %d tensors", pieces->count);
+    for (int i = 0; i < pieces->count; ++i) {
+        const LayoutPiece *piece = &pieces->list[i];
+        SafetensorsEntry *entry = &out->entry[out->count++];
+        *entry = (SafetensorsEntry){
+            .name = piece->name, .dtype = command->half ? "BF16" : "F32", .dims = piece->dims};
+        memcpy(entry->dim, piece->dim, sizeof piece->dim);
+        out->size += piece->size;
+    }
+    out->number = malloc((size_t)out->size * sizeof *out->number);
+    FAIL_IF(out->number == NULL, NO_MEMORY, "no memory for %lld numbers", (long long)out->size);
+    return STATUS_OK;
 }
 
-static Status list_tensors(const ExportCommand *command, Tensors *out) {
-    const Params *params = &command->trained.engine.params;
-    int64_t positions = position_count(command), width = command->trained.settings.model.width;
-    const char *dtype = command->half ? "BF16" : "F32";
-    out->size = params->size + positions;
-    out->number = malloc((size_t)out->size * sizeof *out->number);
-    out->entry = calloc((size_t)params->count + 1, sizeof *out->entry);
-    FAIL_IF(out->number == NULL || out->entry == NULL, NO_MEMORY, "no memory for %lld numbers",
-            (long long)out->size);
-    if (positions > 0) {
-        out->entry[out->count++] = (SafetensorsEntry){
-            .name = "pos_embed", .dtype = dtype, .dims = 3, .dim = {1, positions / width, width}};
-        network_table_fill(command->trained.engine.network, out->number);
+static Status fill_tensors(const ExportCommand *command, Tensors *tensors) {
+    const Engine *engine = &command->trained.engine;
+    float *weights = malloc((size_t)engine->params.size * sizeof *weights), *to = tensors->number;
+    FAIL_IF(weights == NULL, NO_MEMORY, "no memory for %lld weights",
+            (long long)engine->params.size);
+    stream_download(engine->lane[0].stream, weights, command->trained.weights,
+                    (size_t)engine->params.size * sizeof *weights);
+    Status status = stream_wait(engine->lane[0].stream);
+    if (command->layout != LAYOUT_DYE)
+        layout_turn_time(command->layout, &command->trained.settings, engine, weights);
+    for (int i = 0; i < command->pieces.count && status == STATUS_OK; ++i) {
+        const LayoutPiece *piece = &command->pieces.list[i];
+        if (piece->offset == LAYOUT_POSITIONS)
+            network_table_fill(engine->network, to);
+        else
+            memcpy(to, weights + piece->offset, (size_t)piece->size * sizeof *to);
+        to += piece->size;
     }
-    for (int i = 0; i < params->count; ++i) {
-        const Param *param = &params->list[i];
-        SafetensorsEntry *entry = &out->entry[out->count++];
-        *entry = (SafetensorsEntry){.name = param->name, .dtype = dtype, .dims = param->dims};
-        for (int k = 0; k < param->dims; ++k) entry->dim[k] = param->dim[k];
-    }
-    return STATUS_OK;
+    free(weights);
+    return status;
 }
 
 // The device rounds as it does for the network.
@@ -116,11 +129,12 @@ static json_t *make_metadata(const ExportCommand *command) {
     snprintf(step, sizeof step, "%lld", (long long)command->trained.step);
     if (command->config.average >= 0)
         snprintf(average, sizeof average, "%g", command->config.average);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "pt", "dye", version_text(), "system",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "pt", "dye", version_text(),
+                     "layout", layout_name(command->layout), "system",
                      command->trained.settings.process.name, "step", step, "average", average);
 }
 
-static Status write_tensors(const ExportCommand *command, Tensors *tensors) {
+static Status write_tensors(const ExportCommand *command, Tensors *tensors, const char *path) {
     char *header = NULL;
     size_t head, each = command->half ? sizeof(uint16_t) : sizeof(float);
     json_t *metadata = make_metadata(command);
@@ -137,10 +151,10 @@ static Status write_tensors(const ExportCommand *command, Tensors *tensors) {
             halve_numbers(&command->trained.engine, tensors->number, file + head, tensors->size);
     else
         memcpy(file + head, tensors->number, bytes);
-    if (status == STATUS_OK) status = file_write_atomic(command->out, file, head + bytes);
+    if (status == STATUS_OK) status = file_write_atomic(path, file, head + bytes);
     if (status == STATUS_OK)
         printf("%d tensors of step %lld in %s, %.1f MB\n", tensors->count,
-               (long long)command->trained.step, command->out, (double)(head + bytes) / 1e6);
+               (long long)command->trained.step, path, (double)(head + bytes) / 1e6);
 done:
     free(file);
     free(header);
@@ -149,34 +163,50 @@ done:
 
 // ---- command ----------------------------------------------------------------------------------
 
+// What the other program cannot know from the weights.
+static void warn_of_numbers(const ExportCommand *command) {
+    const RunSettings *settings = &command->trained.settings;
+    const ProcessConfig *process = &settings->process;
+    char line[256];
+    if (command->layout == LAYOUT_DYE) return;
+    if (command->layout == LAYOUT_DIT && strcmp(settings->model.timestep_freq, "div-128") != 0)
+        console_warn("this run was trained with model.timestep_freq: div-127, and the original DiT"
+                     " tells other times: its pictures will be wrong; train with div-128");
+    if (process_has_steps(process->name) && process->steps != 1000) {
+        snprintf(line, sizeof line, "step i of %d is told as i * %g here", process->steps,
+                 1000.0 / process->steps);
+        console_warn(line);
+    }
+    if (process->data_mean == 0 && (process->data_std == 0 || process->data_std == 1)) return;
+    snprintf(line, sizeof line,
+             "this run knows its data as (x - %g) / %g: what is drawn elsewhere is to be multiplied"
+             " by %g, and %g added",
+             (double)process->data_mean, (double)process->data_std, (double)process->data_std,
+             (double)process->data_mean);
+    console_warn(line);
+}
+
 static Status start(void *context, Comm *comm) {
     ExportCommand *command = context;
     TRY(trained_open(&command->config, comm, console_warn, &command->trained));
-    const NetworkConfig *model = &command->trained.settings.model;
-    FAIL_IF(
-        command->dit && (strcmp(model->family, "dit") != 0 ||
-                         command->trained.engine.shape.tokens || model->fourier),
-        BAD_USAGE,
-        "--format dit is for model.family: dit on images without model.fourier, whose tensors the"
-        " original has too");
-    if (command->dit && strcmp(model->timestep_freq, "div-128") != 0)
-        console_warn("this run was trained with model.timestep_freq: div-127, and the original DiT"
-                     " tells other times: its pictures will be wrong; train with div-128");
-    return STATUS_OK;
+    warn_of_numbers(command);
+    return layout_open(command->layout, &command->trained.settings, &command->trained.engine,
+                       &command->pieces);
 }
 
 static Status run(void *context, Comm *comm) {
     ExportCommand *command = context;
-    const Engine *engine = &command->trained.engine;
     Tensors tensors = {0};
+    char path[PATH_BYTES];
     if (comm_rank(comm) != 0) return STATUS_OK;
+    if (command->layout == LAYOUT_DIFFUSERS)
+        TRY(diffusers_write(command->out, &command->trained.settings, &command->trained.engine,
+                            path));
+    else
+        TRY(path_format(path, "%s", command->out));
     Status status = list_tensors(command, &tensors);
-    if (status == STATUS_OK) {
-        stream_download(engine->lane[0].stream, tensors.number + position_count(command),
-                        command->trained.weights, (size_t)engine->params.size * sizeof(float));
-        status = stream_wait(engine->lane[0].stream);
-    }
-    if (status == STATUS_OK) status = write_tensors(command, &tensors);
+    if (status == STATUS_OK) status = fill_tensors(command, &tensors);
+    if (status == STATUS_OK) status = write_tensors(command, &tensors, path);
     free(tensors.number);
     free(tensors.entry);
     return status;
@@ -184,6 +214,7 @@ static Status run(void *context, Comm *comm) {
 
 static void finish(void *context) {
     ExportCommand *command = context;
+    layout_close(&command->pieces);
     trained_close(&command->trained);
 }
 

@@ -12,6 +12,7 @@
 #include "launch/picture.h"
 #include "launch/session.h"
 #include "launch/trained.h"
+#include "launch/trajectory.h"
 
 typedef struct {
     TrainedConfig config;
@@ -20,7 +21,7 @@ typedef struct {
     bool animated;
     Trained trained;
     Sampler *sampler;
-    char *film; // [2 rows, frames, item]: 4-byte numbers
+    char *film; // [2, frames, rows, item]: 4-byte numbers; what dissolves, and what emerges
     int64_t item_bytes;
 } FilmCommand;
 
@@ -66,8 +67,9 @@ static Status start(void *context, Comm *comm) {
     return STATUS_OK;
 }
 
+// Of what dissolves.
 static char *frame_of(const FilmCommand *command, int64_t row, int64_t frame) {
-    return command->film + (row * command->frames + frame) * command->item_bytes;
+    return command->film + (frame * command->rows + row) * command->item_bytes;
 }
 
 // ---- forward ----------------------------------------------------------------------------------
@@ -129,49 +131,32 @@ end:
 
 // ---- backward ---------------------------------------------------------------------------------
 
-// The samples on their way: each frame is drawn from the start, as samples do not remember.
 static Status emerge(FilmCommand *command, Comm *comm) {
     const Trained *trained = &command->trained;
-    int steps = sampler_steps(command->sampler);
-    for (int64_t frame = 0; frame < command->frames; ++frame) {
-        void *samples;
-        GenerateRequest request = {
-            .sampler = command->sampler,
-            .weights = trained->weights,
-            .seed = (uint64_t)command->seed,
-            .count = command->rows,
-            .label = LABEL_CYCLE,
-            .undone = steps - (int)(steps * frame / (command->frames - 1)),
-        };
-        TRY(generate(&command->trained.engine, comm, &request, &samples));
-        for (int64_t row = 0; row < command->rows; ++row)
-            memcpy(frame_of(command, command->rows + row, frame),
-                   (const char *)samples + row * command->item_bytes, (size_t)command->item_bytes);
-        free(samples);
-    }
+    GenerateRequest request = {.sampler = command->sampler,
+                               .weights = trained->weights,
+                               .seed = (uint64_t)command->seed,
+                               .count = command->rows,
+                               .label = LABEL_CYCLE,
+                               .frames = (int)command->frames};
+    void *samples;
+    TRY(generate(&command->trained.engine, comm, &request, &samples));
+    size_t bytes = (size_t)(command->frames * command->rows * command->item_bytes);
+    memcpy(command->film + bytes, samples, bytes);
+    free(samples);
     return STATUS_OK;
 }
 
 // ---- the picture ------------------------------------------------------------------------------
 
-// Numbers as the process sees them become numbers as they were stored: all frames but the ends.
-static void rescale_frames(FilmCommand *command) {
-    for (int64_t row = 0; row < 2 * command->rows; ++row)
-        for (int64_t frame = 0; frame < command->frames; ++frame) {
-            bool end = row < command->rows ? frame == 0 : frame == command->frames - 1;
-            float *x = (float *)(void *)frame_of(command, row, frame);
-            if (!end) process_restore(command->trained.engine.process, x, command->item_bytes / 4);
-        }
-}
-
-// [2 frames, rows, item], malloc'ed: the frames of what dissolves, then of what emerges.
-static char *by_frames(const FilmCommand *command) {
+// [2 rows, frames, item], malloc'ed: each sample's way in a row.
+static char *by_rows(const FilmCommand *command) {
     int64_t rows = command->rows, frames = command->frames, bytes = command->item_bytes;
     char *out = malloc((size_t)(2 * rows * frames * bytes));
-    for (int64_t row = 0; row < 2 * rows && out != NULL; ++row)
-        for (int64_t frame = 0; frame < frames; ++frame)
-            memcpy(out + ((row / rows * frames + frame) * rows + row % rows) * bytes,
-                   frame_of(command, row, frame), (size_t)bytes);
+    for (int64_t i = 0; i < 2 * rows * frames && out != NULL; ++i) {
+        int64_t half = i / (rows * frames), frame = i / rows % frames, row = half * rows + i % rows;
+        memcpy(out + (row * frames + frame) * bytes, command->film + i * bytes, (size_t)bytes);
+    }
     return out;
 }
 
@@ -180,20 +165,18 @@ static Status draw(const FilmCommand *command) {
     const DatasetInfo *info = dataset_info(command->trained.data);
     const NetworkShape *shape = &command->trained.engine.shape;
     int64_t rows = command->rows, frames = command->frames;
-    if (!command->animated && !is_cloud(command))
-        return picture_write_rows(info, shape, command->film, 2 * rows * frames, (int32_t)frames,
-                                  command->out);
-    FAIL_IF(!is_cloud(command) && !dataset_is_drawn(info), BAD_USAGE,
+    FAIL_IF(command->animated && !is_cloud(command) && !dataset_is_drawn(info), BAD_USAGE,
             "--animated is for pictures and points in the plane");
-    char *sorted = by_frames(command);
+    if (command->animated)
+        return trajectory_write(&command->trained, command->film, NULL, (int)(2 * frames), rows,
+                                command->out);
+    if (is_cloud(command))
+        return picture_write_clouds((const float *)(const void *)command->film, 2 * frames, rows,
+                                    (int32_t)frames, command->out);
+    char *sorted = by_rows(command);
     FAIL_IF(sorted == NULL, NO_MEMORY, "no memory for a film of %lld frames", (long long)frames);
-    const float *points = (const float *)(const void *)sorted;
     Status status =
-        !is_cloud(command)
-            ? picture_animate(info, shape, sorted, rows, (int)(2 * frames), command->out)
-        : command->animated
-            ? picture_animate_clouds(points, rows, (int)(2 * frames), command->out)
-            : picture_write_clouds(points, 2 * frames, rows, (int32_t)frames, command->out);
+        picture_write_rows(info, shape, sorted, 2 * rows * frames, (int32_t)frames, command->out);
     free(sorted);
     return status;
 }
@@ -205,7 +188,11 @@ static Status run(void *context, Comm *comm) {
     TRY(dissolve(command));
     TRY(emerge(command, comm));
     if (comm_rank(comm) != 0) return STATUS_OK;
-    if (!trained->engine.shape.tokens) rescale_frames(command);
+    float *dissolving = (float *)(void *)command->film;
+    int64_t half = command->frames * command->rows * command->item_bytes / 4;
+    trajectory_restore(&trained->engine, dissolving, (int)command->frames, command->rows, 0);
+    trajectory_restore(&trained->engine, dissolving + half, (int)command->frames, command->rows,
+                       (int)command->frames - 1);
     TRY(draw(command));
     printf("%lld samples dissolve, %lld emerge, in %lld frames each: %s\n",
            (long long)command->rows, (long long)command->rows, (long long)command->frames,

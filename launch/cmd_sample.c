@@ -20,19 +20,23 @@
 #include "launch/sample_file.h"
 #include "launch/session.h"
 #include "launch/trained.h"
+#include "launch/trajectory.h"
+
+enum { FRAMES_MOST = 1000 };
 
 typedef struct {
     TrainedConfig config;
-    const char *out, *solver, *infill;
+    const char *out, *solver, *infill, *mask;
     int64_t count, first, seed, steps, label;
     int64_t candidates; // drawn for each sample
     int64_t length;     // symbols of a text; 0: data.length
+    int64_t frames;     // of the way from noise to samples; 0: the samples alone
     bool reconstruct;   // held-out samples to noise and back
     double guidance;    // < 0: as configured
     Trained trained;
     SamplerConfig settings;
     Sampler *sampler;
-    int32_t *start;             // --infill
+    Infill given;               // --infill
     TrainedConfig guide_config; // --guide
     Guide *guide;
     TrainedConfig decoder_config; // --decode: the autoencoder whose codes are drawn
@@ -40,6 +44,23 @@ typedef struct {
     const char *patches; // --decode: the NPZ that decodes latents
     PatchDecoder patch_decoder;
 } SampleCommand;
+
+// What goes together.
+static Status check_options(const SampleCommand *command) {
+    bool decodes = command->decoder_config.run_dir != NULL || command->patches != NULL;
+    bool chooses = command->candidates > 1;
+    FAIL_IF(command->reconstruct && (chooses || command->infill != NULL || decodes), BAD_USAGE,
+            "--reconstruct goes with none of --candidates, --infill, --decode");
+    FAIL_IF(command->length > 0 && (chooses || command->reconstruct || decodes ||
+                                    command->guide_config.run_dir != NULL),
+            BAD_USAGE, "--length goes with none of --candidates, --reconstruct, --decode, --guide");
+    FAIL_IF(
+        command->frames > 0 && (chooses || command->reconstruct || decodes || command->length > 0),
+        BAD_USAGE, "--frames goes with none of --candidates, --reconstruct, --decode, --length");
+    FAIL_IF(command->mask != NULL && command->infill == NULL, BAD_USAGE,
+            "--mask says where the picture of --infill is to be drawn; name that");
+    return STATUS_OK;
+}
 
 static Status parse(int argc, char **argv, SampleCommand *command) {
     static const struct option options[] = {{"count", required_argument, NULL, 'n'},
@@ -54,6 +75,8 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
                                             {"decode", required_argument, NULL, 'd'},
                                             {"candidates", required_argument, NULL, 'c'},
                                             {"infill", required_argument, NULL, 'i'},
+                                            {"mask", required_argument, NULL, 'm'},
+                                            {"frames", required_argument, NULL, 'F'},
                                             {"reconstruct", no_argument, NULL, 'r'},
                                             {"length", required_argument, NULL, 'L'},
                                             {"guide", required_argument, NULL, 'G'},
@@ -82,6 +105,8 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
             command->config.split = "test";
             break;
         case 'i': command->infill = optarg; break;
+        case 'm': command->mask = optarg; break;
+        case 'F': TRY(option_i64("--frames", optarg, 2, FRAMES_MOST, &command->frames)); break;
         case 'd':
             *(patch_decoder_is(optarg) ? &command->patches : &command->decoder_config.run_dir) =
                 optarg;
@@ -90,13 +115,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         }
     }
     FAIL_IF(optind >= argc, BAD_USAGE, "which run? usage: dye sample RUN [-n N] [-o FILE]");
-    FAIL_IF(command->reconstruct && (command->candidates > 1 || command->infill != NULL ||
-                                     command->decoder_config.run_dir != NULL),
-            BAD_USAGE, "--reconstruct goes with none of --candidates, --infill, --decode");
-    FAIL_IF(command->length > 0 &&
-                (command->candidates > 1 || command->reconstruct ||
-                 command->decoder_config.run_dir != NULL || command->guide_config.run_dir != NULL),
-            BAD_USAGE, "--length goes with none of --candidates, --reconstruct, --decode, --guide");
+    TRY(check_options(command));
     command->config.run_dir = argv[optind];
     command->config.overrides = argv + optind + 1;
     command->config.override_count = argc - optind - 1;
@@ -111,6 +130,8 @@ static Status open_sampler(SampleCommand *command) {
         snprintf(config.solver, sizeof config.solver, "%s", command->solver);
     if (command->reconstruct && !process_is_tokens(command->trained.engine.process))
         snprintf(config.solver, sizeof config.solver, "ddim");
+    if (command->infill != NULL)
+        TRY(infill_solver(&command->given, &command->trained.engine, config.solver));
     command->settings = config;
     return sampler_open(command->trained.engine.process, &config, &command->sampler);
 }
@@ -136,9 +157,11 @@ static Status start(void *context, Comm *comm) {
     FAIL_IF(command->candidates > 1 && classes > 0 && command->label < 0, BAD_USAGE,
             "--candidates: say of which class, by --label");
     if (command->infill != NULL)
-        TRY(infill_read(dataset_info(command->trained.data), command->trained.engine.process,
-                        engine_item(&command->trained.engine), command->infill,
-                        command->count * command->candidates, &command->start));
+        TRY(infill_read(dataset_info(command->trained.data), &command->trained.engine,
+                        command->infill, command->mask, command->count * command->candidates,
+                        &command->given));
+    FAIL_IF(command->length > 0 && command->given.known != NULL, BAD_USAGE,
+            "--length with --infill is for systems with masks");
     return open_sampler(command);
 }
 
@@ -187,6 +210,30 @@ static Status deliver(const SampleCommand *command, const void *samples) {
     return STATUS_OK;
 }
 
+// x_t from noise to samples.
+static Status deliver_frames(const SampleCommand *command, float *x) {
+    const Trained *trained = &command->trained;
+    int frames = (int)command->frames;
+    char path[PATH_BYTES];
+    bool lines = command->out == NULL && !dataset_is_drawn(dataset_info(trained->data));
+    if (command->out != NULL)
+        TRY(path_format(path, "%s", command->out));
+    else
+        TRY(path_format(path, "%s/samples/frames.%s", command->config.run_dir,
+                        lines ? "txt" : "png"));
+    trajectory_restore(&trained->engine, x, frames, command->count, frames - 1);
+    float time[FRAMES_MOST] = {0}; // as the network is told
+    for (int i = 0; i < frames - 1; ++i)
+        time[i] = (float)process_time_label(
+            trained->engine.process,
+            sampler_time(command->sampler, generate_frame_step(command->sampler, i, frames)));
+    TRY(trajectory_write(trained, x, time, frames, command->count, path));
+    if (lines) return print_lines(path);
+    printf("%lld samples of step %lld on their way in %d frames: %s\n", (long long)command->count,
+           (long long)trained->step, frames, path);
+    return STATUS_OK;
+}
+
 // Pairs, each before what has become of it.
 static Status run_reconstruct(SampleCommand *command, Comm *comm) {
     float *pairs;
@@ -211,7 +258,7 @@ static Status run_long(SampleCommand *command, Comm *comm) {
                                .count = command->count,
                                .length = command->length,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
-                               .start = command->start};
+                               .start = command->given.start};
     int32_t *text;
     TRY(long_text(&command->trained, comm, &request, &text));
     Status status = comm_rank(comm) == 0 ? deliver(command, text) : STATUS_OK;
@@ -232,14 +279,17 @@ static Status run(void *context, Comm *comm) {
                                .count = command->count * command->candidates,
                                .label = command->label >= 0 ? (int32_t)command->label : LABEL_CYCLE,
                                .guide = command->guide,
-                               .start = command->start};
+                               .frames = (int)command->frames,
+                               .infill = &command->given,
+                               .start = command->given.start};
     TRY(generate(engine, comm, &request, &samples));
     Status status = STATUS_OK;
     if (command->candidates > 1)
         status = candidates_choose(engine, samples, command->count, (int)command->candidates, NULL);
     if (status == STATUS_OK && command->decoder_config.run_dir != NULL)
         status = decoder_run(&command->decoder, command->count, &samples);
-    if (status == STATUS_OK && comm_rank(comm) == 0) status = deliver(command, samples);
+    if (status == STATUS_OK && comm_rank(comm) == 0)
+        status = command->frames > 0 ? deliver_frames(command, samples) : deliver(command, samples);
     free(samples);
     return status;
 }
@@ -247,7 +297,7 @@ static Status run(void *context, Comm *comm) {
 static void finish(void *context) {
     SampleCommand *command = context;
     sampler_close(command->sampler);
-    free(command->start);
+    infill_close(&command->given);
     guide_close(command->guide);
     patch_decoder_close(&command->patch_decoder);
     trained_close(&command->decoder);

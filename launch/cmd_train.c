@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "data/loader.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/control.h"
@@ -66,24 +65,6 @@ static Status read_config(TrainCommand *command, Comm *comm) {
     return comm_broadcast(comm, &command->settings, sizeof command->settings, 0);
 }
 
-// data.order: auto becomes what the data call for, which the run then keeps. All ranks see the same
-// data sets.
-static Status choose_order(TrainCommand *command) {
-    DataConfig *data = &command->settings.data;
-    bool windows = false;
-    for (int p = 0; strcmp(data->order, "auto") == 0 && p < share_paths(command->share); ++p) {
-        DatasetIndex index;
-        TRY(share_load(command->share, p, &index));
-        int train = dataset_index_find_split(&index, "train");
-        if (train >= 0) index.info.items = index.split[train].items;
-        windows |= loader_usual_order(&index.info) == ORDER_WINDOW;
-        dataset_index_close(&index);
-    }
-    if (strcmp(data->order, "auto") == 0)
-        snprintf(data->order, sizeof data->order, "%s", windows ? "window" : "full");
-    return run_config_format(&command->settings, &command->config_text);
-}
-
 static void show_progress(const MetricsRecord *record) {
     char line[512];
     metrics_format(record, line, sizeof line);
@@ -117,7 +98,8 @@ static Status start(void *context, Comm *comm) {
                               .cores = &command->cores,
                               .words = command->words,
                               .word_count = command->word_count}));
-    TRY(choose_order(command));
+    TRY(share_choose_order(command->share, command->settings.data.order));
+    TRY(run_config_format(&command->settings, &command->config_text));
     TRY(control_open(comm, settings));
     TRY(share_start(command->share));
     drill_open(comm_rank(comm));

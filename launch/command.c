@@ -19,10 +19,12 @@ const CommandRow command_rows[] = {
      "train, or go on from the newest good checkpoint"},
     {"sample", cmd_sample,
      "RUN [-n N] [-o FILE|DIR/|FILE.npz] [--seed S] [--first I] [--steps K] [--solver NAME] [--label C]"
-     " [--guidance G] [--average 0|1|WIDTH] [--decode RUN|NPZ] [--candidates N] [--infill TEXT]"
-     " [--length SYMBOLS] [--guide RUN [--guide-average A]] [--reconstruct] [key=value ...]",
+     " [--guidance G] [--average 0|1|WIDTH] [--decode RUN|NPZ] [--candidates N] [--frames F]"
+     " [--infill TEXT|NUMBERS|PICTURE --mask PICTURE] [--length SYMBOLS] [--guide RUN"
+     " [--guide-average A]] [--reconstruct] [key=value ...]",
      "draw samples: a PNG grid, or lines of text; DIR/ has a picture each, NPZ is read by tools that"
-     " compute an FID; TEXT has _ where letters are to be drawn;"
+     " compute an FID; --frames: noise becoming samples, as an animated PNG, NPZ or lines; --infill: a part is"
+     " given, _ (of a picture: white in --mask) is to be drawn;"
      " --length: text of any length (process.block); --reconstruct: held-out samples to noise and"
      " back"},
     {"encode", cmd_encode,
@@ -35,8 +37,14 @@ const CommandRow command_rows[] = {
      " [key=value ...]",
      "the variational bound in bits, with its standard error"},
     {"export", cmd_export,
-     "RUN -o FILE.safetensors [--format safetensors|dit] [--average 0|1|WIDTH|raw] [--bf16]",
-     "the weights for other programs; dit: as the original DiT names them, with its positions"},
+     "RUN -o FILE.safetensors|DIR [--format safetensors|dit|diffusers] [--average 0|1|WIDTH|raw]"
+     " [--bf16]",
+     "the weights for other programs; dit: as the original DiT names them, with its positions;"
+     " diffusers: a folder with transformer and scheduler"},
+    {"import", cmd_import,
+     "FILE.safetensors|FOLDER CONFIG.yaml [key=value ...] [--format safetensors|dit|diffusers]",
+     "weights, exported or of the original DiT or diffusers, become step 0 of the configuration's"
+     " run"},
     {"distance", cmd_distance,
      "RUN [-n N] [--seed S] [--split S] [--features CLASSIFIER] [--decode RUN]"
      " [--average 0|1|WIDTH] [--guide RUN [--guide-average A]] [--json] [key=value ...]",

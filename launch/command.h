@@ -17,6 +17,7 @@ Status cmd_film(int argc, char **argv);
 Status cmd_distance(int argc, char **argv);
 Status cmd_eval(int argc, char **argv);
 Status cmd_export(int argc, char **argv);
+Status cmd_import(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
 Status cmd_doctor(int argc, char **argv);

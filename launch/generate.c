@@ -68,37 +68,74 @@ static void end_group(const Engine *engine, EngineLane *lane, const GenerateRequ
                     (size_t)(to - from) * item_bytes);
 }
 
+// The places that are given, after `step` steps. Noise of the steps' own, never of another draw.
+static Status hold_known(const Engine *engine, const GenerateRequest *request, InfillHold *hold,
+                         int groups, int step) {
+    bool done = step == sampler_steps(request->sampler);
+    for (int i = 0; i < groups && hold != NULL; ++i)
+        infill_hold_queue(hold, i, request->seed, done ? 0 : sampler_time(request->sampler, step),
+                          (uint64_t)step);
+    if (hold != NULL) TRY(engine_wait(engine));
+    for (int i = 0; i < groups && hold != NULL; ++i) infill_hold_put(hold, i);
+    return engine_wait(engine);
+}
+
+// The frames that are due after `step` steps: of F frames the last is due after all.
+static void keep_frames(const Engine *engine, const GenerateRequest *request, int64_t group,
+                        int world, int groups, int step, char *out) {
+    int steps = sampler_steps(request->sampler), frames = request->frames > 1 ? request->frames : 1;
+    size_t bytes = (size_t)(request->count * engine_item(engine)) * 4;
+    for (int frame = 0; frame < frames; ++frame) {
+        int due = frames > 1 ? generate_frame_step(request->sampler, frame, frames) : steps;
+        for (int i = 0; i < groups && due == step; ++i)
+            end_group(engine, &engine->lane[i], request, group + i * world,
+                      out + (size_t)frame * bytes);
+    }
+}
+
 // Some groups of this rank, which has every world-th: one on each stream.
-static Status run_groups(Engine *engine, const GenerateRequest *request, int64_t group, int world,
-                         int groups, char *out) {
+static Status run_groups(Engine *engine, const GenerateRequest *request, InfillHold *hold,
+                         int64_t group, int world, int groups, char *out) {
     for (int i = 0; i < groups; ++i)
         begin_group(engine, &engine->lane[i], request, group + i * world);
     TRY(engine_wait(engine));
-    for (int step = 0; step < sampler_steps(request->sampler) - request->undone; ++step) {
+    for (int step = 0;; ++step) {
+        TRY(hold_known(engine, request, hold, groups, step));
+        keep_frames(engine, request, group, world, groups, step, out);
+        if (step == sampler_steps(request->sampler)) break;
         for (int i = 0; i < groups; ++i) queue_step(engine, i, request, step);
         TRY(engine_wait(engine));
         journal_proceed();
     }
-    for (int i = 0; i < groups; ++i)
-        end_group(engine, &engine->lane[i], request, group + i * world, out);
     return engine_wait(engine);
 }
 
-Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out) {
+static Status run_all(Engine *engine, Comm *comm, const GenerateRequest *request, InfillHold *hold,
+                      char *out) {
     int world = comm_world(comm);
     int64_t end = (request->first + request->count - 1) / engine->capacity + 1;
+    int64_t group = request->first / engine->capacity + comm_rank(comm);
+    for (; group < end; group += engine->lanes * world) {
+        int64_t left = (end - group - 1) / world + 1;
+        int groups = left < engine->lanes ? (int)left : engine->lanes;
+        TRY(run_groups(engine, request, hold, group, world, groups, out));
+    }
+    return STATUS_OK;
+}
+
+Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out) {
+    InfillHold *hold = NULL;
+    int64_t frames = request->frames > 1 ? request->frames : 1;
     TRY(engine_use(engine, request->weights));
     // Four-byte numbers travel as words of eight; each group is zero on all ranks but one.
-    size_t words = (size_t)(request->count * engine_item(engine) + 1) / 2;
+    size_t words = (size_t)(frames * request->count * engine_item(engine) + 1) / 2;
     uint64_t *samples = calloc(words, sizeof *samples);
     FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %lld samples", (long long)request->count);
     Status status = STATUS_OK;
-    int64_t group = request->first / engine->capacity + comm_rank(comm);
-    for (; group < end && status == STATUS_OK; group += engine->lanes * world) {
-        int64_t left = (end - group - 1) / world + 1;
-        int groups = left < engine->lanes ? (int)left : engine->lanes;
-        status = run_groups(engine, request, group, world, groups, (char *)samples);
-    }
+    if (request->infill != NULL && request->infill->known != NULL)
+        status = infill_hold_open(engine, request->infill, &hold);
+    if (status == STATUS_OK) status = run_all(engine, comm, request, hold, (char *)samples);
+    infill_hold_close(hold);
     if (status == STATUS_OK) status = comm_sum_u64(comm, samples, (int)words);
     if (status != STATUS_OK) free(samples);
     *out = samples;

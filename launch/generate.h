@@ -4,6 +4,7 @@
 
 #include "comm/comm.h"
 #include "launch/guide.h"
+#include "launch/infill.h"
 #include "trainer/engine.h"
 
 typedef struct {
@@ -14,7 +15,8 @@ typedef struct {
     const Guide *guide;   // what guides; NULL: the null label
     const void *start;    // [count, in_item]: x_t to begin at, as the process sees it; NULL: noise
     int32_t label; // a class, LABEL_NONE: the null class, LABEL_CYCLE: sample number mod classes
-    int undone;    // sampler steps left out at the end: x_t on the way, as the process sees it
+    int frames;    // at least 2: x_t on the way too, at even steps, as the process sees it; else 0
+    const Infill *infill; // of which places are held (infill->known); NULL: none
 } GenerateRequest;
 
 enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
@@ -22,6 +24,12 @@ enum { LABEL_NONE = -1, LABEL_CYCLE = -2 };
 // The class that a sample is drawn for, by GenerateRequest.label.
 int32_t generate_label(const Engine *engine, int32_t label, uint64_t sample);
 
-// All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), malloc'ed,
-// the caller frees. Errors: NO_MEMORY, COMM.
+// How many steps are behind frame `frame` of `frames`: none behind the first, all behind the last.
+static inline int generate_frame_step(const Sampler *sampler, int frame, int frames) {
+    return (int)((int64_t)sampler_steps(sampler) * frame / (frames - 1));
+}
+
+// All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), or
+// [frames][count][in_item], the noise first and the samples last; malloc'ed, the caller frees.
+// Errors: NO_MEMORY, COMM.
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out);

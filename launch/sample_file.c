@@ -13,7 +13,7 @@
 
 typedef struct {
     const char *descr; // "|u1", "<i4", "<f4", "<i8"
-    int64_t dim[4];
+    int64_t dim[5];
     int dims;
     const void *data;
     size_t bytes;
@@ -108,6 +108,17 @@ static Status write_arrays(const DatasetInfo *data, const NetworkShape *shape, c
     free(pixels);
     free(labels);
     return status;
+}
+
+Status sample_write_frames(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                           const float *time, int64_t frames, int64_t count, const char *path) {
+    Array array[2] = {array_of(data, shape, samples, count),
+                      {"<f4", {frames}, 1, time, (size_t)frames * sizeof *time}};
+    memmove(array->dim + 1, array->dim, (size_t)array->dims * sizeof *array->dim);
+    array->dim[0] = frames;
+    array->dims += 1;
+    array->bytes *= (size_t)frames;
+    return write_npz(path, array, time != NULL ? 2 : 1);
 }
 
 static Status write_folder(const DatasetInfo *data, const NetworkShape *shape, const void *samples,

@@ -11,3 +11,7 @@
 // NO_MEMORY, BAD_USAGE (a folder of what is no picture), those of picture_write.
 Status sample_write(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
                     const int32_t *label, int64_t first, int64_t count, const char *path);
+// NPZ of arr_0 [frames, count, ...]: f32 or i32, images as [.., channels, height, width]; arr_1 is
+// f32 [frames], `time` of each, unless that is NULL.
+Status sample_write_frames(const DatasetInfo *data, const NetworkShape *shape, const void *samples,
+                           const float *time, int64_t frames, int64_t count, const char *path);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "data/loader.h"
 #include "launch/odd_ranks.h"
 
 enum {
@@ -375,6 +376,21 @@ Status share_load(const Share *share, int p, DatasetIndex *out) {
         " to all hosts, or set data.share to true",
         path, share->usual[p], comm_host_of(share->comm, share->usual[p]));
     return dataset_index_load(path, out);
+}
+
+Status share_choose_order(const Share *share, char order[8]) {
+    bool windows = false;
+    if (strcmp(order, "auto") != 0) return STATUS_OK;
+    for (int p = 0; p < share_paths(share); ++p) {
+        DatasetIndex index;
+        TRY(share_load(share, p, &index));
+        int train = dataset_index_find_split(&index, "train");
+        if (train >= 0) index.info.items = index.split[train].items;
+        windows |= loader_usual_order(&index.info) == ORDER_WINDOW;
+        dataset_index_close(&index);
+    }
+    snprintf(order, sizeof "window", "%s", windows ? "window" : "full");
+    return STATUS_OK;
 }
 
 __attribute__((format(printf, 3, 4))) static void add(char *out, size_t bytes, const char *format,

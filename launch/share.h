@@ -39,6 +39,9 @@ const char *share_path(const Share *share, int p);
 // This rank's index of a data set: its own, or that which came over MPI. The caller closes it.
 // Errors: NOT_FOUND (says what to do), BAD_DATA.
 Status share_load(const Share *share, int p, DatasetIndex *out);
+// data.order: auto becomes what the data call for, the same on all ranks; others stay. Errors:
+// those of share_load.
+Status share_choose_order(const Share *share, char order[8]);
 // Whether some ranks have a data set and others get it from them. *check then names this rank's
 // index, down to the layout of its shards, on which servers and clients must agree.
 bool share_is_needed(const Share *share, int p, uint64_t *check);

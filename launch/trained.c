@@ -19,8 +19,12 @@ static Status load_weights(const TrainedConfig *config, void (*warn)(const char 
     out->weights = memory;
     float *host = malloc(bytes);
     FAIL_IF(host == NULL, NO_MEMORY, "no memory for %zu bytes of weights", bytes);
-    Status status = average_read(config->run_dir, &out->settings.optim, params, config->average,
-                                 warn, host, &out->step);
+    Status status = STATUS_OK;
+    if (config->config_path != NULL)
+        params_draw(params, out->settings.train.seed, 0, params->size, host);
+    else
+        status = average_read(config->run_dir, &out->settings.optim, params, config->average, warn,
+                              host, &out->step);
     if (status == STATUS_OK) {
         Stream *stream = out->engine.lane[0].stream;
         stream_upload(stream, out->weights, host, bytes);
@@ -32,6 +36,8 @@ static Status load_weights(const TrainedConfig *config, void (*warn)(const char 
 
 Status trained_settings(const TrainedConfig *config, RunSettings *out) {
     char path[PATH_BYTES];
+    if (config->config_path != NULL)
+        return run_config_read(config->config_path, config->overrides, config->override_count, out);
     TRY(path_format(path, "%s/config.yaml", config->run_dir));
     FAIL_IF(!file_exists(path), NOT_FOUND, "%s is not there: is %s a run folder?", path,
             config->run_dir);

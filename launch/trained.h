@@ -20,7 +20,8 @@ typedef struct {
 
 typedef struct {
     const char *run_dir, *split;
-    char *const *overrides; // "key=value", e.g. data.path=... where the data has moved
+    const char *config_path; // not NULL: a run that is to come, with the weights it would begin at
+    char *const *overrides;  // "key=value", e.g. data.path=... where the data has moved
     int override_count;
     double average;   // which of the weights: average_read
     int64_t capacity; // samples in flight on a stream
@@ -34,7 +35,7 @@ typedef struct {
 Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const char *line),
                     Trained *out);
 void trained_close(Trained *trained);
-// RUN/config.yaml with the overrides, no more. Errors: NOT_FOUND, BAD_CONFIG.
+// The configuration with the overrides, no more. Errors: NOT_FOUND, BAD_CONFIG.
 Status trained_settings(const TrainedConfig *config, RunSettings *out);
 // The first `count` samples of the split as they are stored: x [count, engine_item], numbers; label
 // [count], or NULL. Errors: BAD_USAGE (the split has fewer), those of reading.

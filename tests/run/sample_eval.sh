@@ -178,6 +178,62 @@ def check(path, frames):
 check(sys.argv[1], int(sys.argv[2]))
 check(sys.argv[3], int(sys.argv[4]))
 PY
+# The way from noise to samples alone: its last frame is what is drawn without frames.
+run 0 2 sample "$work/clothes" -n 3 --first 2 --frames 3 --steps 4 -o "$work/way.npz"
+run 0 0 sample "$work/clothes" -n 3 --first 2 --steps 4 -o "$work/end.npz"
+python3 - "$work/way.npz" "$work/end.npz" <<'PY' || die "frames of the way"
+import struct, sys, zipfile
+way, end = (zipfile.ZipFile(path) for path in sys.argv[1:])
+frames, pixels = way.read("arr_0.npy"), end.read("arr_0.npy")[128:]
+assert b"(3, 3, 1, 28, 28)" in frames[:128] and b"'<f4'" in frames[:128], frames[:128]
+numbers = struct.unpack(f"<{3 * 3 * 784}f", frames[128:])
+last = [round(min(max((x + 1) * 127.5, 0), 255)) for x in numbers[2 * 3 * 784:]]
+assert last == list(pixels[::3]), "the last frame"
+first = numbers[:3 * 784]
+assert 0.9 < sum(x * x for x in first) / len(first) < 1.1, "the first frame is no noise"
+times = struct.unpack("<3f", way.read("arr_1.npy")[128:])
+assert times[0] > times[1] > times[2] == 0, times
+PY
+run 0 0 sample "$work/clothes" -n 3 --frames 3 --steps 4 -o "$work/way.png"
+run 0 0 sample "$work/points-run" -n 30 --frames 3
+run fail 0 sample "$work/clothes" -n 3 --frames 3 --reconstruct
+said "goes with none of" "frames of what is reconstructed"
+checked "trajectories: NPZ and animated PNG"
+
+# A part of a picture is given: the left half of a drawn one.
+run 0 0 sample "$work/clothes" -n 1 --steps 4 -o "$work/one/"
+python3 - "$work/mask.png" "$work/small.png" <<'PY'
+import struct, sys, zlib
+
+def write(path, side):
+    lines = b"".join(b"\0" + bytes(255 * (x >= side // 2) for x in range(side)) for _ in range(side))
+    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    open(path, "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)) +
+                           chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+
+write(sys.argv[1], 28)
+write(sys.argv[2], 20)
+PY
+for ranks in 0 2; do
+    run 0 $ranks sample "$work/clothes" -n 4 --first 9 --steps 4 --infill "$work/one/000000.png" --mask "$work/mask.png" \
+        -o "$work/holes-$ranks.npz"
+done
+cmp "$work"/holes-{0,2}.npz || die "infilled pictures differ on 2 ranks"
+run 0 0 sample "$work/clothes" -n 1 --steps 4 -o "$work/one.npz"
+python3 - "$work/holes-0.npz" "$work/one.npz" <<'PY' || die "infilled pictures"
+import sys, zipfile
+drawn, one = (zipfile.ZipFile(path).read("arr_0.npy")[128::3] for path in sys.argv[1:])
+pictures = [drawn[i * 784:(i + 1) * 784] for i in range(4)]
+left = [y * 28 + x for y in range(28) for x in range(14)]
+assert all(picture[i] == one[i] for picture in pictures for i in left), "what was given"
+assert len({bytes(picture) for picture in pictures}) == 4, "four ways to go on"
+PY
+run 2 0 sample "$work/clothes" --infill "$work/one/000000.png"
+said "and --mask" "a picture without a mask"
+run 2 0 sample "$work/clothes" --infill "$work/one/000000.png" --mask "$work/small.png"
+said "small.png is no picture of 28 x 28 pixels" "a mask of another size"
+checked "pictures with holes"
+
 run 0 0 pack heartbeat -o "$work/beats" --items 500
 run 0 0 train "$root/configs/heartbeat.yaml" data.path="$work/beats" run.dir="$work/beats-run" train.steps=2 \
     train.batch=16 train.grains=4 model.width=16 process.steps=10 sample.every=0 eval.every=0

@@ -192,8 +192,11 @@ if [ -e /usr/lib/bible.data ]; then
     cmp "$work/infill-0" "$work/infill-2" || die "infilling differs on 2 ranks"
     run fail 0 sample "$work/mdlm" --infill "And _od"
     said "no 'A' .character 1" "the letter that the alphabet lacks"
-    run fail 0 sample "$work/multinomial" --infill "and _od"
-    said "has no masks" "infilling without masks"
+    for ranks in 0 2; do # without masks: held at each time
+        run 0 $ranks sample "$work/multinomial" -n 5 --infill "and _od" -o "$work/held-$ranks"
+    done
+    same "$(grep -c '^and .od' "$work/held-0")" 5 "lines with what was held"
+    cmp "$work/held-0" "$work/held-2" || die "held letters differ on 2 ranks"
     run fail 0 sample "$work/mdlm" --reconstruct
     said "is for systems of numbers" "reconstruction of symbols"
     blocks=("$root/configs/kjv-block.yaml" "${letters[@]}" model.heads=2 process.block=4)
