@@ -10,10 +10,20 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "launch/blocks.h"
 #include "launch/command.h"
+#include "launch/console.h"
 #include "launch/run_folder.h"
 
-enum { STATUS_BYTES_MOST = 4 << 20, RANKS_PRINTED = 64, CURVE_COLUMNS = 60, WATCH_SECONDS = 2 };
+enum {
+    STATUS_BYTES_MOST = 4 << 20,
+    SAMPLES_BYTES_MOST = 64 << 20,
+    RANKS_PRINTED = 64,
+    CURVE_COLUMNS = 60,
+    WATCH_SECONDS = 2,
+    SAMPLE_LINES = 16,
+    TEXT_LINES = 3
+};
 
 static const char usage[] = "usage: dye status RUN [--json | --watch]";
 
@@ -86,6 +96,51 @@ static void print_curve(const char *run_dir, const char *title, const char *name
     free(value);
 }
 
+// The newest file of RUN/samples with this ending; "": there is none.
+static void find_newest(const char *run_dir, const char *end, char path[PATH_BYTES]) {
+    char folder[PATH_BYTES], **names;
+    int count;
+    path[0] = '\0';
+    if (path_format(folder, "%s/samples", run_dir) != STATUS_OK ||
+        folder_names(folder, &names, &count) != STATUS_OK) {
+        error_clear();
+        return;
+    }
+    for (int i = 0; i < count; ++i) {
+        size_t length = strlen(names[i]), most = strlen(end);
+        bool fits = strncmp(names[i], "step-", 5) == 0 && length > most &&
+                    strcmp(names[i] + length - most, end) == 0;
+        if (fits && path_format(path, "%s/%s", folder, names[i]) != STATUS_OK) path[0] = '\0';
+    }
+    folder_names_free(names, count);
+}
+
+// The last samples: pictures as blocks, the first lines of text.
+static void print_samples(const char *run_dir) {
+    char path[PATH_BYTES], *text;
+    size_t bytes;
+    int columns = console_width(stdout) - 4;
+    find_newest(run_dir, ".png", path);
+    if (path[0] != '\0') {
+        printf("  %s\n", path);
+        if (blocks_print(path, columns, SAMPLE_LINES, stdout) != STATUS_OK) error_clear();
+    }
+    find_newest(run_dir, ".txt", path);
+    if (path[0] == '\0') return;
+    if (file_read(path, SAMPLES_BYTES_MOST, &text, &bytes) != STATUS_OK) {
+        error_clear();
+        return;
+    }
+    printf("  %s\n", path);
+    const char *line = text;
+    for (int i = 0; i < TEXT_LINES && *line != '\0'; ++i) {
+        int length = (int)strcspn(line, "\n");
+        printf("  | %.*s\n", length < columns ? length : columns, line);
+        line += length + (line[length] == '\n');
+    }
+    free(text);
+}
+
 static void print_curves(const char *run_dir) {
     print_curve(run_dir, "loss", "metrics.jsonl", "loss", CURVE_COLUMNS);
     print_curve(run_dir, "held out", "eval.jsonl", "loss", CURVE_COLUMNS);
@@ -126,7 +181,10 @@ static Status show(const StatusCommand *command, bool *runs) {
         fputs(text, stdout);
     else if (parsed == STATUS_OK)
         print_state(command->run_dir, status);
-    if (parsed == STATUS_OK && command->watch) print_curves(command->run_dir);
+    if (parsed == STATUS_OK && !command->json) {
+        print_curves(command->run_dir);
+        print_samples(command->run_dir);
+    }
     fflush(stdout);
     *runs = parsed == STATUS_OK && run_state_of(status) == RUN_RUNNING;
     json_decref(status);

@@ -28,12 +28,20 @@ Status cmd_diff(int argc, char **argv);
 Status cmd_clean(int argc, char **argv);
 Status cmd_forensics(int argc, char **argv);
 
-// The one table of them.
+// The one table of them, in the order in which they are listed.
 typedef struct {
+    const char *group; // a heading before it, or NULL
     const char *name;
     Command run;
-    const char *usage, *help; // usage: its arguments in brackets where they may be left away
+    const char *arguments, *help; // arguments: without options; help: one sentence
 } CommandRow;
 extern const CommandRow command_rows[];
 extern const int command_count;
 const CommandRow *command_find(const char *name); // NULL: there is none
+
+// Their options, those of a command together and in the order of its row.
+typedef struct {
+    const char *command, *option, *help; // option: "-n N", "--seed S"
+} CommandOption;
+extern const CommandOption command_options[];
+extern const int command_option_count;

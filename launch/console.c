@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -49,14 +50,23 @@ void console_say(const char *line) {
 
 void console_warn(const char *line) {
     begin();
-    fprintf(stderr, "%swarning: %s\n", console.name, line);
+    fprintf(stderr, "%s%swarning:%s %s\n", console.name, console_style(stderr, STYLE_YELLOW),
+            console_style(stderr, STYLE_PLAIN), line);
     finish();
 }
 
-static int terminal_width(void) {
+int console_width(FILE *stream) {
     struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
     return 80;
+}
+
+const char *console_style(FILE *stream, ConsoleStyle style) {
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[1;31m", "\033[1;33m"};
+    const char *unwanted = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    bool dumb = terminal == NULL || strcmp(terminal, "dumb") == 0;
+    if (isatty(fileno(stream)) == 0 || dumb || (unwanted != NULL && unwanted[0] != '\0')) return "";
+    return codes[style];
 }
 
 void console_progress(const char *line) {
@@ -67,7 +77,7 @@ void console_progress(const char *line) {
     pthread_mutex_lock(&mutex);
     console.live = terminal;
     if (terminal)
-        fprintf(stderr, "\r%.*s\033[K", terminal_width() - 1, line);
+        fprintf(stderr, "\r%.*s\033[K", console_width(stderr) - 1, line);
     else
         fprintf(stderr, "%s\n", line);
     finish();
@@ -76,8 +86,9 @@ void console_progress(const char *line) {
 void console_error(void) {
     const ErrorRecord *error = error_get();
     begin();
-    fprintf(stderr, "%serror %s: %s (%s)\n", console.name, status_info(error->status)->name,
-            error->text, status_info(error->status)->text);
+    fprintf(stderr, "%s%serror %s:%s %s (%s)\n", console.name, console_style(stderr, STYLE_RED),
+            status_info(error->status)->name, console_style(stderr, STYLE_PLAIN), error->text,
+            status_info(error->status)->text);
     // Where the code noticed helps nobody who mistyped a key.
     bool is_input = error->status == STATUS_BAD_USAGE || error->status == STATUS_BAD_CONFIG ||
                     error->status == STATUS_NOT_FOUND || error->status == STATUS_BUSY ||

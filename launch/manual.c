@@ -32,6 +32,15 @@ static void print_item(FILE *out, const char *head, const char *rest, const char
     fputc('\n', out);
 }
 
+static void print_command(FILE *out, const CommandRow *row) {
+    print_item(out, row->name, row->arguments, row->help);
+    fputs(".RS\n", out);
+    for (int i = 0; i < command_option_count; ++i)
+        if (strcmp(command_options[i].command, row->name) == 0)
+            print_item(out, command_options[i].option, "", command_options[i].help);
+    fputs(".RE\n", out);
+}
+
 static void print_key(void *context, const char *key, const char *usual, const char *help) {
     char rest[600] = "";
     if (usual[0] != '\0') snprintf(rest, sizeof rest, "(%s)", usual);
@@ -46,8 +55,7 @@ static void print_man(FILE *out) {
         "\\fBmpirun \\-n\\fR \\fIN\\fR \\fBdye train\\fR \\fICONFIG.yaml\\fR [\\fIkey\\fR=\\fIvalue\\fR"
         " ...]\n.SH COMMANDS\n",
         out);
-    for (int i = 0; i < command_count; ++i)
-        print_item(out, command_rows[i].name, command_rows[i].usage, command_rows[i].help);
+    for (int i = 0; i < command_count; ++i) print_command(out, &command_rows[i]);
     fputs(".SH CONFIGURATION\nKeys of a YAML file, or key=value behind it; in brackets what they"
           " are where they are not given.\n",
           out);
@@ -62,18 +70,16 @@ static void print_man(FILE *out) {
 
 // ---- completion -------------------------------------------------------------------------------
 
-// The options in a usage: words that begin with a hyphen.
-static void print_options(FILE *out, const char *usage) {
-    for (const char *at = usage; *at != '\0';) {
-        size_t length = strspn(at, "-abcdefghijklmnopqrstuvwxyz0123456789");
-        bool begins = at == usage || strchr(" [|(", at[-1]) != NULL;
-        if (begins && *at == '-' && length > 1) fprintf(out, " %.*s", (int)length, at);
-        at += length > 0 ? length : 1;
-    }
+// Without what they take.
+static void print_options(FILE *out, const char *command) {
+    for (int i = 0; i < command_option_count; ++i)
+        if (strcmp(command_options[i].command, command) == 0)
+            fprintf(out, " %.*s", (int)strcspn(command_options[i].option, " "),
+                    command_options[i].option);
 }
 
 static bool takes_keys(const CommandRow *row) {
-    return strstr(row->usage, "key=value") != NULL;
+    return strstr(row->arguments, "key=value") != NULL;
 }
 
 static void print_assignment(void *context, const char *key, const char *usual, const char *help) {
@@ -90,7 +96,7 @@ static void print_words(FILE *out) {
     fputs("'\ndye_words() { # of a command\n    case $1 in\n", out);
     for (int i = 0; i < command_count; ++i) {
         fprintf(out, "    %s) echo \"--help", command_rows[i].name);
-        print_options(out, command_rows[i].usage);
+        print_options(out, command_rows[i].name);
         fprintf(out, "%s\" ;;\n", takes_keys(&command_rows[i]) ? " $dye_keys" : "");
     }
     fputs("    help) echo \"config man bash zsh $dye_commands\" ;;\n    esac\n}\n", out);

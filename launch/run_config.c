@@ -300,8 +300,8 @@ Status run_config_format(const RunSettings *settings, char **text) {
     return schema_format(&schema, settings, true, text);
 }
 
-void run_config_print_help(FILE *out) {
-    schema_print_help(&schema, out);
+bool run_config_print_help(const char *prefix, FILE *out) {
+    return schema_print_help(&schema, prefix, out);
 }
 
 void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,

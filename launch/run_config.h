@@ -10,7 +10,8 @@
 Status run_config_read(const char *path, char *const *overrides, int count, RunSettings *out);
 // As YAML with every key; reads back to the same values. The caller frees.
 Status run_config_format(const RunSettings *settings, char **text);
-void run_config_print_help(FILE *out);
+// Of the key `prefix`, or of those below it: "optim"; "": all. False: there are none.
+bool run_config_print_help(const char *prefix, FILE *out);
 // Calls `tell` for each key, in the order of the table.
 void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,
                                   const char *help),

@@ -54,10 +54,18 @@ static int longer(int a, const char *text) {
     return n > a ? n : a;
 }
 
-void schema_print_help(const Schema *schema, FILE *out) {
-    int key = 0, value = 0, allowed = 0;
+// `prefix` is the key, or a section it is in.
+static bool is_below(const char *key, const char *prefix) {
+    size_t length = strlen(prefix);
+    return strncmp(key, prefix, length) == 0 &&
+           (length == 0 || key[length] == '\0' || key[length] == '.');
+}
+
+bool schema_print_help(const Schema *schema, const char *prefix, FILE *out) {
+    int key = 0, value = 0, allowed = 0, printed = 0;
     char text[128];
     for (int i = 0; i < schema->rows; ++i) {
+        if (!is_below(schema->row[i].key, prefix)) continue;
         value_allowed(&schema->row[i], true, text, sizeof text);
         key = longer(key, schema->row[i].key);
         value = longer(value, schema->row[i].text);
@@ -66,13 +74,15 @@ void schema_print_help(const Schema *schema, FILE *out) {
     for (int i = 0; i < schema->rows; ++i) {
         const SchemaRow *row = &schema->row[i];
         size_t section = strcspn(row->key, ".") + 1;
-        bool new_section = i > 0 && strncmp(row[-1].key, row->key, section) != 0;
+        if (!is_below(row->key, prefix)) continue;
+        bool new_section = printed++ > 0 && strncmp(row[-1].key, row->key, section) != 0;
         value_allowed(row, true, text, sizeof text);
         fprintf(out, "%s%c %-*s  %-*s  %-*s  %s\n", new_section ? "\n" : "",
                 row->resume == SCHEMA_FREE ? '*' : ' ', key, row->key, value,
                 row->text[0] == 0 ? "\"\"" : row->text, allowed, text, row->help);
     }
-    fprintf(out, "\n* may be changed when a run goes on from a checkpoint\n");
+    if (printed > 0) fprintf(out, "\n* may be changed when a run goes on from a checkpoint\n");
+    return printed > 0;
 }
 
 void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell *tell,

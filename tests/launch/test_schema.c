@@ -372,7 +372,7 @@ static void test_help(void) {
     size_t bytes;
     char *text;
     FILE *stream = open_memstream(&text, &bytes);
-    schema_print_help(&schema, stream);
+    EXPECT(schema_print_help(&schema, "", stream));
     fclose(stream);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) {
         EXPECT(strstr(text, rows[i].key) != NULL);

@@ -70,4 +70,26 @@ run 0 0 status runs/deep/a --watch
 said "^  held out +[▁▂▃▄▅▆▇█]+  [0-9.]+ to [0-9.]+$" "the curve of the held-out loss"
 kill -9 "$job"
 wait "$job" 2>/dev/null
+make_tiny_picture() { # 4 x 4, the upper half white
+    python3 - "$1" <<'PY'
+import struct, sys, zlib
+lines = b"".join(b"\0" + bytes([255 * (y < 2)] * 4) for y in range(4))
+chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+open(sys.argv[1], "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)) +
+                              chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+PY
+}
+make_tiny_picture runs/deep/a/samples/step-000000012.png
+printf 'first line\nsecond\nthird\nfourth\n' >runs/deep/a/samples/step-000000006.txt
+run 0 0 status runs/deep/a
+said "^  held out " "curves without a watch"
+same "$(grep -A2 'step-000000012.png' "$log" | tail -n 2 | tr '\n' '|')" "  ████|      |" "the last picture"
+same "$(grep -c '^  | ' "$log")" 3 "lines of text"
+script -qec "env -u NO_COLOR TERM=xterm '$dye' status runs/deep/a" /dev/null </dev/null >"$log" 2>/dev/null
+grep -q $'\033\\[38;5;255m\033\\[48;5;255m▀' "$log" || die "no colours on a terminal"
+script -qec "env NO_COLOR=1 TERM=xterm '$dye' status runs/deep/a" /dev/null </dev/null >"$log" 2>/dev/null
+! grep -q $'\033' "$log" || die "colours that are not wanted"
+echo no picture >runs/deep/a/samples/step-000000012.png
+run 0 0 status runs/deep/a
+checked "the last samples: blocks, in colours on a terminal, lines of text"
 checked "old checkpoints go, the last good one stays"

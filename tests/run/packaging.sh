@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 build=$(dirname "$dye")
-commands=$("$dye" help | sed -n 's/^  dye \([a-z]*\) .*/\1/p' | sort -u)
+commands=$("$dye" help | sed -n 's/^  \([a-z]*\)  .*/\1/p' | sort -u)
 [ "$(wc -l <<<"$commands")" -ge 18 ] || die "too few commands in dye help"
 for name in $commands; do
     [ "$name" != help ] || continue
@@ -12,6 +12,22 @@ for name in $commands; do
     run 0 0 "$name" --help
     said "^dye $name " "--help of $name"
 done
+# Each option that a command takes is told of, and no other.
+grep -ho '{"[a-z0-9-]*", \(required_argument\|no_argument\|"[a-z ]*\(local\|mpirun\|slurm\)"\)' "$root"/launch/cmd_*.c |
+    sed 's/{"\([^"]*\)".*/--\1/' | grep -vx -e --count -e --out -e --rows | sort -u >"$work/taken"
+for name in $commands; do
+    [ "$name" = help ] || "$dye" help "$name" | sed -n 's/^  \(--[a-z0-9-]*\).*/\1/p'
+done | sort -u >"$work/told"
+same "$(diff "$work/taken" "$work/told")" "" "options that are taken and told of"
+run 0 0 sample nowhere --help
+said "^  --guidance G  " "an option of sample"
+run 0 0 help optim.lr
+same "$(grep -c . "$log")" 2 "lines about one key"
+said "optim.lr .*peak learning rate" "a key"
+run 0 0 help checkpoint
+said "^[* ] checkpoint.keep " "a section"
+! grep -q "optim" "$log" || die "another section"
+run 2 0 help optim.l
 run 2 0 help nonsense
 said "there is no help on 'nonsense'" "what is not there"
 
