@@ -129,8 +129,8 @@ Status schema_set(const Schema *schema, const char *word, void *out);
 // A complete YAML file with every key, which loads back to an equal struct; with `comments` each
 // line ends with unit and help. The caller frees *out. Errors: NO_MEMORY.
 Status schema_format(const Schema *schema, const void *in, bool comments, char **out);
-// A table for people: key, default, what is allowed, help; an asterisk marks SCHEMA_FREE. Of the key
-// `prefix`, or of those below it: "optim"; "": all. False: there are none.
+// A table for people: key, default, what is allowed, help; an asterisk marks SCHEMA_FREE. Of the
+// key `prefix`, or of those below it: "optim"; "": all. False: there are none.
 bool schema_print_help(const Schema *schema, const char *prefix, FILE *out);
 
 // Calls `tell` for each key whose values differ, in the order of the table.
