@@ -110,7 +110,7 @@ static Status start(void *context, Comm *comm) {
                  command->cores.description);
         console_say(line);
     }
-    if (settings->log.tensorboard) tensorboard_enable(command->config_text);
+    if (settings->log.tensorboard) tensorboard_enable(&command->settings, command->config_text);
     RunContext run = {
         .comm = comm,
         .fetch = share_fetch(command->share),

@@ -170,6 +170,57 @@ void event_text(FILE *file, double wall, int64_t step, const char *tag, const ch
     summary_close(file, &event, &inner);
 }
 
+// A value that is all metadata: its tensor is empty, the plugin's own message stands in its
+// description.
+static void parameters_close(FILE *file, double wall, const char *tag, int field,
+                             Message *content) {
+    Message event, inner, tensor, shape, metadata, plugin, data;
+    event_open(&event, wall, 0);
+    message_open(&inner);
+    put_text(inner.file, VALUE_TAG, tag);
+    message_open(&tensor);
+    put_number(tensor.file, 1, 1); // of floats, [0]
+    message_open(&shape);
+    put_bytes(shape.file, 2, "", 0);
+    put_message(tensor.file, 2, &shape);
+    put_message(inner.file, VALUE_TENSOR, &tensor);
+    message_open(&metadata);
+    message_open(&plugin);
+    put_text(plugin.file, 1, "hparams");
+    message_open(&data);
+    put_message(data.file, field, content);
+    put_message(plugin.file, 2, &data);
+    put_message(metadata.file, 1, &plugin);
+    put_message(inner.file, VALUE_METADATA, &metadata);
+    summary_close(file, &event, &inner);
+}
+
+void event_parameters(FILE *file, double wall, const EventParameter *list, int count) {
+    Message info, entry, value;
+    message_open(&info);
+    for (int i = 0; i < count; ++i) {
+        message_open(&entry);
+        put_text(entry.file, 1, list[i].name);
+        message_open(&value);
+        if (list[i].text != NULL)
+            put_text(value.file, 3, list[i].text);
+        else
+            put_double(value.file, 2, list[i].number);
+        put_message(entry.file, 2, &value);
+        put_message(info.file, 1, &entry);
+    }
+    put_double(info.file, 5, wall);
+    parameters_close(file, wall, "_hparams_/session_start_info", 3, &info);
+}
+
+void event_success(FILE *file, double wall) {
+    Message info;
+    message_open(&info);
+    put_number(info.file, 1, 1); // SUCCESS
+    put_double(info.file, 2, wall);
+    parameters_close(file, wall, "_hparams_/session_end_info", 4, &info);
+}
+
 static uint32_t big_endian(const unsigned char *at) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }

@@ -19,4 +19,12 @@ void event_text(FILE *file, double wall, int64_t step, const char *tag, const ch
 void event_image(FILE *file, double wall, int64_t step, const char *tag, const void *png,
                  size_t bytes);
 
+// What the HPARAMS page compares runs by: once a run, and its end. A text that is NULL: a number.
+typedef struct {
+    const char *name, *text;
+    double number;
+} EventParameter;
+void event_parameters(FILE *file, double wall, const EventParameter *list, int count);
+void event_success(FILE *file, double wall);
+
 uint32_t event_crc(const void *data, size_t bytes); // CRC32C, not masked

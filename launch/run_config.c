@@ -150,7 +150,7 @@ static const SchemaRow rows[] = {
            "steps between fingerprints of the weights"),
     NUMBER(log.plain_seconds, "10", 0, 1e6, SECONDS, FREE,
            "time between progress lines where there is no terminal"),
-    SCHEMA_SWITCH(RunSettings, log.tensorboard, "false", SCHEMA_FREE,
+    SCHEMA_SWITCH(RunSettings, log.tensorboard, "true", SCHEMA_FREE,
                   "event files for TensorBoard in RUN/tensorboard"),
 
     INTERVAL(eval.every, "0", FREE, "when to take the held-out loss: steps, or time"),
@@ -309,6 +309,12 @@ void run_config_keys(void (*tell)(void *context, const char *key, const char *us
                      void *context) {
     for (int i = 0; i < schema.rows; ++i)
         tell(context, schema.row[i].key, schema.row[i].text, schema.row[i].help);
+}
+
+void run_config_fixed(const RunSettings *settings,
+                      void (*tell)(void *context, const char *key, const char *value),
+                      void *context) {
+    schema_fixed(&schema, settings, tell, context);
 }
 
 uint64_t run_config_fixed_hash(const RunSettings *settings) {

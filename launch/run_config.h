@@ -27,4 +27,8 @@ Status run_config_check_resume(const RunSettings *settings);
 void run_config_diff(const RunSettings *a, const RunSettings *b,
                      void (*tell)(void *context, const char *key, const char *a, const char *b),
                      void *context);
+// The keys that may not change, and their values.
+void run_config_fixed(const RunSettings *settings,
+                      void (*tell)(void *context, const char *key, const char *value),
+                      void *context);
 uint64_t run_config_fixed_hash(const RunSettings *settings);

@@ -133,6 +133,9 @@ Status schema_format(const Schema *schema, const void *in, bool comments, char *
 // key `prefix`, or of those below it: "optim"; "": all. False: there are none.
 bool schema_print_help(const Schema *schema, const char *prefix, FILE *out);
 
+// Each key of SCHEMA_FIXED and its value.
+void schema_fixed(const Schema *schema, const void *in,
+                  void (*tell)(void *context, const char *key, const char *value), void *context);
 // Calls `tell` for each key whose values differ, in the order of the table.
 typedef void SchemaTell(void *context, const SchemaRow *row, const char *a, const char *b);
 void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell *tell,

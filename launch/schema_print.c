@@ -95,14 +95,24 @@ void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell 
     }
 }
 
-uint64_t schema_hash(const Schema *schema, const void *in) {
-    char value[SCHEMA_VALUE_BYTES], line[SCHEMA_KEY_BYTES + 1 + SCHEMA_VALUE_BYTES];
-    uint64_t sum = 0;
+void schema_fixed(const Schema *schema, const void *in,
+                  void (*tell)(void *context, const char *key, const char *value), void *context) {
+    char value[SCHEMA_VALUE_BYTES];
     for (int i = 0; i < schema->rows; ++i) {
         if (schema->row[i].resume != SCHEMA_FIXED) continue;
         schema_value(&schema->row[i], in, value);
-        snprintf(line, sizeof line, "%s=%s", schema->row[i].key, value);
-        sum += codec_hash(line, strlen(line));
+        tell(context, schema->row[i].key, value);
     }
+}
+
+static void add_hash(void *context, const char *key, const char *value) {
+    char line[SCHEMA_KEY_BYTES + 1 + SCHEMA_VALUE_BYTES];
+    snprintf(line, sizeof line, "%s=%s", key, value);
+    *(uint64_t *)context += codec_hash(line, strlen(line));
+}
+
+uint64_t schema_hash(const Schema *schema, const void *in) {
+    uint64_t sum = 0;
+    schema_fixed(schema, in, add_hash, &sum);
     return sum;
 }

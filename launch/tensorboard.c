@@ -13,10 +13,12 @@
 #include "base/file.h"
 #include "launch/console.h"
 #include "launch/event_file.h"
+#include "launch/run_config.h"
 
 enum { SAMPLES_BYTES_MOST = 64 << 20 };
 
 static struct {
+    const RunSettings *settings;
     const char *config_text; // NULL: not wanted
     char path[PATH_BYTES];
     int fd; // 0: none is open
@@ -83,7 +85,37 @@ static Status choose_path(const char *folder, char path[PATH_BYTES]) {
                        (int)getpid());
 }
 
-void tensorboard_enable(const char *config_text) {
+// ---- parameters -------------------------------------------------------------------------------
+
+enum { PARAMETERS_MOST = 256, PARAMETER_BYTES = 600 };
+typedef struct {
+    EventParameter list[PARAMETERS_MOST];
+    char text[PARAMETERS_MOST][PARAMETER_BYTES];
+    int count;
+} Parameters;
+
+static void add_parameter(void *context, const char *key, const char *value) {
+    Parameters *all = context;
+    char *end, *text = all->text[all->count];
+    if (all->count == PARAMETERS_MOST) return;
+    snprintf(text, PARAMETER_BYTES, "%s", value);
+    double number = strtod(text, &end);
+    bool is_number = end != text && *end == '\0';
+    all->list[all->count++] = (EventParameter){key, is_number ? NULL : text, number};
+}
+
+static void tell_parameters(Records *records) {
+    Parameters *all = calloc(1, sizeof *all);
+    if (all == NULL) return;
+    run_config_fixed(own.settings, add_parameter, all);
+    event_parameters(records->file, records->wall, all->list, all->count);
+    free(all);
+}
+
+// ---- what a run tells -------------------------------------------------------------------------
+
+void tensorboard_enable(const RunSettings *settings, const char *config_text) {
+    own.settings = settings;
     own.config_text = config_text;
 }
 
@@ -108,6 +140,7 @@ void tensorboard_open(const char *run_dir, int64_t step) {
     event_version(records.file, records.wall, step + 1);
     event_start(records.file, records.wall, step + 1);
     fenced(&records, step, "config", own.config_text);
+    tell_parameters(&records);
     records_close(&records);
 }
 
@@ -120,6 +153,7 @@ void tensorboard_record(const MetricsRecord *record) {
     scalar(&records, record->step, "speed/samples_per_s", record->samples_per_s);
     scalar(&records, record->step, "speed/data_wait_s", record->data_wait_each_s);
     scalar(&records, record->step, "speed/slowest_excess_s", record->slowest_excess_s);
+    if (record->step == record->steps) event_success(records.file, records.wall);
     records_close(&records);
 }
 

@@ -1,14 +1,15 @@
 // What a run tells in TensorBoard's event files, RUN/tensorboard/: curves, held-out loss by noise
-// level, samples, the configuration. Of this process, for RunContext; rank 0. A run that goes on
-// opens a new file whose points take the place of those that it repeats. A disk that takes nothing
-// costs points here and nothing else: metrics.jsonl has them.
+// level, samples, the configuration, and the keys that may not change, by which runs are compared.
+// Of this process, for RunContext; rank 0. A run that goes on opens a new file whose points take
+// the place of those that it repeats. A disk that takes nothing costs points here and nothing else:
+// metrics.jsonl has them.
 #pragma once
 
 #include "launch/evaluate.h"
 #include "trainer/trainer.h"
 
-// From now on tensorboard_open opens something; the text is lent for good.
-void tensorboard_enable(const char *config_text);
+// From now on tensorboard_open opens something; both are lent for good.
+void tensorboard_enable(const RunSettings *settings, const char *config_text);
 // From the step behind `step` on; what the disk refuses is told, and nothing is open then.
 void tensorboard_open(const char *run_dir, int64_t step);
 void tensorboard_record(const MetricsRecord *record);

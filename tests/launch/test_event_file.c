@@ -36,6 +36,13 @@ static void text(FILE *file) {
     event_text(file, 1700000002.0, 0, "config", "hi");
 }
 
+static void parameters(FILE *file) {
+    event_parameters(file, 1700000000.0, &(EventParameter){"lr", NULL, 0.5}, 1);
+}
+static void success(FILE *file) {
+    event_success(file, 1700000100.0);
+}
+
 static void test_framed_records(void) {
     expect_bytes(version,
                  "1800000000000000a37f4b22"
@@ -55,6 +62,20 @@ static void test_bodies(void) {
                  "0900008040fc54d9412a240a220a06636f6e666967420c0807120412020801420268694a0a0a060a"
                  "04746578742002",
                  12, 4);
+}
+
+static void test_parameters(void) {
+    expect_bytes(
+        parameters,
+        "0900000040fc54d9412a530a510a1c5f68706172616d735f2f73657373696f6e5f73746172745f696e66"
+        "6f42060801120212004a290a270a07687061726d73121c1a1a0a0f0a026c72120911000000000000e03f"
+        "2900000040fc54d941",
+        12, 4);
+    expect_bytes(
+        success,
+        "0900000059fc54d9412a400a3e0a1a5f68706172616d735f2f73657373696f6e5f656e645f696e666f42"
+        "060801120212004a180a160a0768706172616d73120b220b08011100000059fc54d941",
+        12, 4);
 }
 
 // A PNG of 3 x 2 grey points, as far as its header.
@@ -96,6 +117,7 @@ static void test_crc(void) {
 int main(void) {
     RUN(test_framed_records);
     RUN(test_bodies);
+    RUN(test_parameters);
     RUN(test_image);
     RUN(test_crc);
     return test_report();

@@ -89,6 +89,25 @@ def read(folder):
     return points
 
 
+def compare_parameters(folder):
+    """That the page of hyper-parameters can read what is there."""
+    import glob
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams import plugin_data_pb2
+    found = {}
+    for path in sorted(glob.glob(f"{folder}/*")):
+        for event in EventFileLoader(path).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                    found[value.tag] = data
+    start = found["_hparams_/session_start_info"].session_start_info.hparams
+    if start["process.name"].string_value != "ddpm" or start["train.batch"].number_value < 1:
+        sys.exit(f"other hyper-parameters: {start}")
+    if found["_hparams_/session_end_info"].session_end_info.status != 1:
+        sys.exit("not told that the run has ended well")
+
+
 def main():
     points = read(sys.argv[1])
     try:
@@ -101,6 +120,7 @@ def main():
         theirs = [(tag, e.step, e.value) for tag in real.Tags()["scalars"] for e in real.Scalars(tag)]
         if sorted(theirs) != sorted((tag, step, value) for (tag, step), value in points.items()):
             sys.exit("TensorBoard finds other points")
+        compare_parameters(sys.argv[1])
         print(f"TensorBoard finds the same {len(theirs)} points, {len(real.Tags()['images'])} tags of pictures,"
               f" {len(real.Tags()['tensors'])} of texts", file=sys.stderr)
     for (tag, step), value in sorted(points.items()):
