@@ -27,6 +27,7 @@ const char *comm_host(const Comm *comm);
 const char *comm_host_of(const Comm *comm, int rank);
 double comm_init_seconds(const Comm *comm);     // time spent in MPI_Init
 const char *comm_description(const Comm *comm); // "Open MPI 4.1.4, 4 ranks on 1 host"
+const char *comm_library(void);                 // "Open MPI 4.1.4", also before comm_open
 
 // Agreement at a quiet point (start-up, end): all ranks return the worst status; *speaker is the
 // lowest rank that had it, which is the one that should print. Afterwards all may close politely.

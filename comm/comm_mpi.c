@@ -237,18 +237,22 @@ static Status gather_hosts(Comm *comm) {
     return mpi_gather(comm, mine, HOST_BYTES, comm->hosts);
 }
 
-// "Open MPI v4.1.4, package: ..." becomes "Open MPI 4.1.4, 4 ranks on 1 host".
-static Status describe(Comm *comm) {
-    char library[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length;
-    MPI_TRY(MPI_Get_library_version(library, &length), "version of MPI");
+// "Open MPI v4.1.4, package: ..." becomes "Open MPI 4.1.4".
+const char *comm_library(void) {
+    static char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    if (MPI_Get_library_version(library, &(int){0}) != MPI_SUCCESS) library[0] = 0;
     library[strcspn(library, ",\n")] = 0;
     char *v = strstr(library, " v");
     if (v != NULL) memmove(v + 1, v + 2, strlen(v + 2) + 1);
+    return library;
+}
+
+static Status describe(Comm *comm) {
     uint64_t hosts = comm->local_rank == 0;
     TRY(mpi_reduce(comm, &hosts, 1, SUM_U64));
-    snprintf(comm->description, sizeof comm->description, "%.64s, %d rank%s on %d host%s", library,
-             comm->world, comm->world == 1 ? "" : "s", (int)hosts, hosts == 1 ? "" : "s");
+    snprintf(comm->description, sizeof comm->description, "%.64s, %d rank%s on %d host%s",
+             comm_library(), comm->world, comm->world == 1 ? "" : "s", (int)hosts,
+             hosts == 1 ? "" : "s");
     return STATUS_OK;
 }
 

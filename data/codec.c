@@ -488,6 +488,13 @@ void codec_join_planes(const void *in, size_t n, int word, void *restrict out) {
     }
 }
 
+const char *codec_hash_version(void) {
+    static char text[16];
+    unsigned version = XXH_versionNumber();
+    snprintf(text, sizeof text, "%u.%u.%u", version / 10000, version / 100 % 100, version % 100);
+    return text;
+}
+
 const char *codec_version(void) {
     return ZSTD_versionString();
 }

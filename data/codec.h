@@ -72,4 +72,5 @@ void codec_join_planes(const void *in, size_t n, int word, void *restrict out);
 
 uint64_t codec_hash(const void *data, size_t bytes); // XXH3-64
 
-const char *codec_version(void); // of libzstd
+const char *codec_version(void);      // of libzstd
+const char *codec_hash_version(void); // of xxHash

@@ -209,3 +209,7 @@ done:
     free(content);
     return status;
 }
+
+const char *blob_version(void) {
+    return zlibVersion();
+}

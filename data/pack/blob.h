@@ -22,3 +22,5 @@ Status blob_hash(Blob *blob, int64_t *bytes, uint64_t *hash);
 // The first bytes of a file's decoded content, without a stage: enough to tell what it is.
 // *got < bytes: it ends there. False: it cannot be read or does not decode.
 bool blob_begins(const char *path, void *out, size_t bytes, size_t *got);
+
+const char *blob_version(void); // of zlib

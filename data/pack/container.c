@@ -111,7 +111,7 @@ Status container_extract(Container *container, const char *path, int64_t *bytes)
 }
 
 const char *container_version(void) {
-    return archive_version_string();
+    return archive_version_string() + strlen("libarchive ");
 }
 
 // ---- making one ---------------------------------------------------------------------------------

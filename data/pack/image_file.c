@@ -287,3 +287,10 @@ Status image_decode(const char *name, const void *data, size_t bytes, int32_t ch
     FAIL_IF(status == STATUS_BAD_DATA, BAD_DATA, "%s: %s", name, error.text);
     return error_restore(&error);
 }
+
+#define TEXT_OF(x)    #x
+#define VERSION_OF(x) TEXT_OF(x)
+
+const char *image_version(void) {
+    return VERSION_OF(LIBJPEG_TURBO_VERSION);
+}

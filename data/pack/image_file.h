@@ -33,3 +33,5 @@ Status image_header(const char *name, const void *data, size_t bytes, Image *out
 // taken; arithmetic coding), NO_MEMORY.
 Status image_decode(const char *name, const void *data, size_t bytes, int32_t channels,
                     int32_t size, Image *out);
+
+const char *image_version(void); // of libjpeg-turbo, that Dye was built with

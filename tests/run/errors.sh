@@ -51,6 +51,9 @@ run 0 0 help
 run 0 0 help config
 said "train.grains" "dye help config lists the keys"
 run 0 0 --version
+for library in zstd xxHash libyaml jansson libpng libjpeg-turbo zlib libarchive ZeroMQ oneDNN "Open MPI"; do
+    said "(^|, )$library [0-9]+\\.[0-9.]+" "the version of $library"
+done
 checked "the command line: help, version, mistakes"
 
 run 78 5 train "${small[@]}" train.grains=4

@@ -93,8 +93,7 @@ static float row_softmax(float *x, float scale, int64_t tokens, int64_t n) {
     for (int64_t i = tokens; i < n; ++i) x[i] = -INFINITY;
     v16 most = v16_set(-INFINITY);
     for (int64_t i = 0; i < n; i += 16) most = v16_max(most, v16_load_or(x + i, n - i, -INFINITY));
-    float largest = scale * v16_largest(most);
-    float sum = row_exp(x, scale, largest, n);
+    float largest = scale * v16_largest(most), sum = row_exp(x, scale, largest, n);
     float by = 1.0f / sum;
     for (int64_t i = 0; i < n; ++i) x[i] *= by;
     return largest + rng_log(sum);

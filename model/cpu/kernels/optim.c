@@ -65,8 +65,7 @@ static void update(const AdamwEma a, const float *restrict grad, float *restrict
                    float *restrict ema_1) {
     float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2;
     for (int64_t i = 0; i < a.n; ++i) {
-        float g = a.grad_scale * grad[i];
-        float m_new = fmaf(a.beta1, m[i], rest1 * g);
+        float g = a.grad_scale * grad[i], m_new = fmaf(a.beta1, m[i], rest1 * g);
         float v_new = fmaf(a.beta2, v[i], rest2 * g * g);
         float direction = m_new * a.correct1 / (sqrtf(v_new * a.correct2) + a.eps);
         float w_new = fmaf(-a.lr, fmaf(a.decay, w[i], direction), w[i]);
