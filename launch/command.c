@@ -97,6 +97,7 @@ const CommandOption command_options[] = {
     {"status", "--watch", "again and again until the run ends"},
     {"status", "--json", "status.json as it is"},
     {"ls", "--json", "one object for scripts"},
+    {"diff", "--json", "one object for scripts"},
     {"forensics", "--rank R", "of this rank alone"},
     {"forensics", "--events N", "last entries of its journal"},
     {"clean", "--keep N", "good checkpoints that stay (1)"},

@@ -33,6 +33,8 @@ said "^run.dir +runs/deep/a +runs/b$" "where they are"
 ! grep -q "train.steps" "$log" || die "a key that does not differ"
 run 0 0 diff runs/b runs/b/config.yaml
 said "^the same configuration$" "that they are equal"
+run 0 0 diff runs/deep/a runs/b --json
+python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["optim.lr"][1] == "0.001"' "$log" || die "no JSON"
 run 66 0 diff runs/b runs/none
 said "neither a run folder nor a configuration" "what is missing"
 checked "runs are compared by their keys"

@@ -62,8 +62,7 @@ void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNorm *args)
 // One token's rows in the gradient; the last three collect over the tokens of a sample.
 typedef struct {
     const float *sum, *dy, *scale, *branch, *gate;
-    float *dsum, *dbranch, *dgate, *dshift, *dscale;
-    float mean, rstd;
+    float *dsum, *dbranch, *dgate, *dshift, *dscale, mean, rstd;
     int64_t width;
 } GradRow;
 
