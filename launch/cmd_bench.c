@@ -116,7 +116,9 @@ static Status start(void *context, Comm *comm) {
 
 static Status run_phases(BenchCommand *command) {
     Bench *bench = &command->bench;
+    if (comm_rank(bench->comm) == 0) console_task("first steps");
     TRY(bench_warm(bench));
+    console_task(NULL);
     for (int i = 0; i < PHASES; ++i) {
         if (!command->chosen[i]) continue;
         TRY(bench_meet(bench));

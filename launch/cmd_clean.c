@@ -47,7 +47,10 @@ static Status remove_before(const char *run_dir, char *const *names, int oldest,
         else
             TRY(checkpoint_remove(run_dir, names[i]));
     }
-    if (cleaning->dry) return STATUS_OK;
+    if (cleaning->dry) {
+        if (oldest == 0) printf("%s: nothing to remove\n", run_dir);
+        return STATUS_OK;
+    }
     TRY(run_folder_read(run_dir, &after));
     printf("%s: %d checkpoint%s removed, %d left, %.1f MB freed\n", run_dir, oldest,
            oldest == 1 ? "" : "s", after.checkpoints, (double)(before.bytes - after.bytes) / 1e6);

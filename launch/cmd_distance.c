@@ -238,7 +238,10 @@ static void print(const DistanceCommand *command, const Distance *drawn, const D
 static Status run(void *context, Comm *comm) {
     DistanceCommand *command = context;
     void *samples;
+    if (comm_rank(comm) == 0) console_task("drawing");
     TRY(draw(command, comm, &samples));
+    console_task(NULL);
+    if (comm_rank(comm) == 0) console_task("comparing");
     float *set = samples;
     Distance drawn, floor;
     double ignored;
@@ -249,6 +252,7 @@ static Status run(void *context, Comm *comm) {
     if (status == STATUS_OK) status = measure(command, set, &drawn);
     const float *other = command->real + command->count * command->width;
     if (status == STATUS_OK) status = measure(command, other, &floor);
+    console_task(NULL);
     free(set);
     if (status == STATUS_OK && comm_rank(comm) == 0) print(command, &drawn, &floor);
     return status;

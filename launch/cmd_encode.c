@@ -176,6 +176,12 @@ static Status start(void *context, Comm *comm) {
     return STATUS_OK;
 }
 
+static void show_progress(void *context, double fraction, const char *what) {
+    (void)context;
+    console_task(what);
+    console_done(fraction);
+}
+
 static Status run(void *context, Comm *comm) {
     EncodeCommand *command = context;
     (void)comm;
@@ -185,7 +191,9 @@ static Status run(void *context, Comm *comm) {
     command->pack.inputs = 1;
     command->pack.made = &source_codes;
     command->pack.made_state = command;
+    command->pack.progress = show_progress;
     TRY(pack(&command->pack));
+    console_task(NULL);
     printf("encoded %s into %s by step %lld of %s in %.1f s\n", command->input.path,
            command->pack.out, (long long)command->trained.step, command->config.run_dir,
            clock_now() - started);

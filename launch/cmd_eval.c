@@ -57,6 +57,7 @@ static Status start(void *context, Comm *comm) {
 }
 
 static void print_bound(const EvalCommand *command, const Bound *bound, double seconds) {
+    console_task(NULL);
     const Trained *trained = &command->trained;
     const char *unit = process_bound_unit(trained->engine.process);
     const char *draws = command->flow > 0   ? "steps of the flow"
@@ -90,6 +91,7 @@ static void print_bound(const EvalCommand *command, const Bound *bound, double s
 
 // Of a system without a likelihood: the loss, of symbols by pass, and no word of bits.
 static void print_loss(const EvalCommand *command, const HeldOutLoss *loss, double seconds) {
+    console_task(NULL);
     int passes = process_passes(command->trained.engine.process);
     long long step = (long long)command->trained.step, count = (long long)loss->samples;
     bool tokens = process_is_tokens(command->trained.engine.process);
@@ -114,6 +116,7 @@ static void print_loss(const EvalCommand *command, const HeldOutLoss *loss, doub
 
 static void print_classes(const EvalCommand *command, const HeldOutLoss *loss,
                           const Accuracy *accuracy, double seconds) {
+    console_task(NULL);
     long long step = (long long)command->trained.step, count = (long long)accuracy->count;
     if (command->json)
         printf("{\"cross_entropy\": %.9g, \"accuracy\": %.9g, \"stderr\": %.9g, \"count\": %lld,"
@@ -139,7 +142,7 @@ static Status run_classes(EvalCommand *command, Comm *comm, EvalRequest request)
     return STATUS_OK;
 }
 
-static Status run(void *context, Comm *comm) {
+static Status measure(void *context, Comm *comm) {
     EvalCommand *command = context;
     Trained *trained = &command->trained;
     EvalRequest request = {.data = trained->data,
@@ -163,6 +166,11 @@ static Status run(void *context, Comm *comm) {
                              : likelihood_bound)(&trained->engine, comm, &request, &bound));
     if (comm_rank(comm) == 0) print_bound(command, &bound, clock_now() - started);
     return STATUS_OK;
+}
+
+static Status run(void *context, Comm *comm) {
+    if (comm_rank(comm) == 0) console_task("evaluating");
+    return measure(context, comm);
 }
 
 static void finish(void *context) {

@@ -184,9 +184,11 @@ static Status draw(const FilmCommand *command) {
 static Status run(void *context, Comm *comm) {
     FilmCommand *command = context;
     const Trained *trained = &command->trained;
+    if (comm_rank(comm) == 0) console_task("drawing");
     TRY(engine_use(&command->trained.engine, trained->weights));
     TRY(dissolve(command));
     TRY(emerge(command, comm));
+    console_task(NULL);
     if (comm_rank(comm) != 0) return STATUS_OK;
     float *dissolving = (float *)(void *)command->film;
     int64_t half = command->frames * command->rows * command->item_bytes / 4;

@@ -145,29 +145,10 @@ static Status parse(int argc, char **argv, PackCommand *command) {
 
 // ---- what people see ----------------------------------------------------------------------------
 
-enum { BAR = 30 };
-
-// A bar on a terminal; in a log only what takes long is told of.
-static void show_bar(double started, double fraction, const char *what) {
-    static double last;
-    double now = clock_now(), spent = now - started;
-    if ((now - last < 0.1 && fraction < 1) || (isatty(STDERR_FILENO) == 0 && spent < 10)) return;
-    last = now;
-    char line[160], bar[BAR + 1];
-    int full = (int)(BAR * fraction);
-    for (int i = 0; i < BAR; ++i) bar[i] = i < full ? '#' : '.';
-    bar[BAR] = '\0';
-    char left[48] = "";
-    if (fraction > 0.01)
-        snprintf(left, sizeof left, ", %.0f s left", spent * (1 - fraction) / fraction);
-    snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s%s", bar, 100 * fraction, what, spent,
-             left);
-    console_progress(line);
-}
-
 static void show_progress(void *context, double fraction, const char *what) {
-    const PackCommand *command = context;
-    if (comm_rank(command->comm) == 0) show_bar(command->started, fraction, what);
+    (void)context;
+    console_task(what);
+    console_done(fraction);
 }
 
 static void tell_bad(void *context, const char *why) {
@@ -191,7 +172,7 @@ static Status start(void *context, Comm *comm) {
     command->started = clock_now();
     pack->input = command->input;
     pack->team = (PackTeam){comm_rank(comm), comm_world(comm), agree, comm};
-    pack->progress = show_progress;
+    if (comm_rank(comm) == 0) pack->progress = show_progress;
     pack->bad = tell_bad;
     pack->context = command;
     comm_set_alarm(comm, NULL, NULL); // ranks wait while rank 0 looks at the sources
@@ -201,6 +182,7 @@ static Status start(void *context, Comm *comm) {
 static Status run(void *context, Comm *comm) {
     PackCommand *command = context;
     TRY(pack(&command->pack));
+    console_task(NULL);
     char line[1400], more[32] = "";
     if (command->pack.inputs > 1)
         snprintf(more, sizeof more, " and %d more", command->pack.inputs - 1);
@@ -222,10 +204,6 @@ Status cmd_pack(int argc, char **argv) {
 
 // ---- unpack -------------------------------------------------------------------------------------
 
-static void show_unpacking(void *context, double fraction, const char *what) {
-    show_bar(*(const double *)context, fraction, what);
-}
-
 static Status parse_unpack_form(const char *text, UnpackForm *out) {
     for (int i = 1; i < UNPACK_FORMS; ++i)
         if (strcmp(text, unpack_form_names[i]) == 0) {
@@ -241,7 +219,7 @@ Status cmd_unpack(int argc, char **argv) {
                                             {"split", required_argument, NULL, 's'},
                                             {0}};
     double started = clock_now();
-    UnpackConfig config = {.progress = show_unpacking, .context = &started};
+    UnpackConfig config = {.progress = show_progress, .context = &started};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         switch (option) {

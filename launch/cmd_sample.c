@@ -239,6 +239,7 @@ static Status run_reconstruct(SampleCommand *command, Comm *comm) {
     float *pairs;
     double rms;
     TRY(reconstruct(&command->trained, comm, &command->settings, command->count, &pairs, &rms));
+    console_task(NULL);
     Status status = STATUS_OK;
     if (comm_rank(comm) == 0) {
         status = deliver(command, pairs);
@@ -261,12 +262,13 @@ static Status run_long(SampleCommand *command, Comm *comm) {
                                .start = command->given.start};
     int32_t *text;
     TRY(long_text(&command->trained, comm, &request, &text));
+    console_task(NULL);
     Status status = comm_rank(comm) == 0 ? deliver(command, text) : STATUS_OK;
     free(text);
     return status;
 }
 
-static Status run(void *context, Comm *comm) {
+static Status draw(void *context, Comm *comm) {
     SampleCommand *command = context;
     Engine *engine = &command->trained.engine;
     if (command->reconstruct) return run_reconstruct(command, comm);
@@ -288,10 +290,16 @@ static Status run(void *context, Comm *comm) {
         status = candidates_choose(engine, samples, command->count, (int)command->candidates, NULL);
     if (status == STATUS_OK && command->decoder_config.run_dir != NULL)
         status = decoder_run(&command->decoder, command->count, &samples);
+    console_task(NULL);
     if (status == STATUS_OK && comm_rank(comm) == 0)
         status = command->frames > 0 ? deliver_frames(command, samples) : deliver(command, samples);
     free(samples);
     return status;
+}
+
+static Status run(void *context, Comm *comm) {
+    if (comm_rank(comm) == 0) console_task("drawing");
+    return draw(context, comm);
 }
 
 static void finish(void *context) {

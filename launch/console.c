@@ -83,6 +83,44 @@ void console_progress(const char *line) {
     finish();
 }
 
+// ---- tasks ------------------------------------------------------------------------------------
+
+enum { BAR = 30, QUIET_SECONDS = 10 };
+static struct {
+    char what[64]; // "": there is none
+    double started;
+} task;
+
+void console_task(const char *what) {
+    bool begins = task.what[0] == '\0' && what != NULL;
+    snprintf(task.what, sizeof task.what, "%s", what != NULL ? what : "");
+    if (begins) {
+        task.started = clock_now();
+        console.last_progress = -1e9;
+        console_done(0);
+    }
+    if (what != NULL) return;
+    pthread_mutex_lock(&mutex);
+    if (console.live) fputs("\r\033[K", stderr);
+    console.live = false;
+    finish();
+}
+
+void console_done(double fraction) {
+    double spent = clock_now() - task.started;
+    bool quiet = isatty(STDERR_FILENO) == 0 && spent < QUIET_SECONDS;
+    if (task.what[0] == '\0' || quiet) return;
+    char line[160], bar[BAR + 1], left[48] = "";
+    int full = (int)(BAR * fraction);
+    for (int i = 0; i < BAR; ++i) bar[i] = i < full ? '#' : '.';
+    bar[BAR] = '\0';
+    if (fraction > 0.01)
+        snprintf(left, sizeof left, ", %.0f s left", spent * (1 - fraction) / fraction);
+    snprintf(line, sizeof line, "[%s] %3.0f %% %s, %.0f s%s", bar, 100 * fraction, task.what, spent,
+             left);
+    console_progress(line);
+}
+
 void console_error(void) {
     const ErrorRecord *error = error_get();
     begin();

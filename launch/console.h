@@ -13,6 +13,13 @@ void console_set_plain_seconds(double seconds);
 void console_say(const char *line);      // stdout, a plain line
 void console_warn(const char *line);     // stderr, with this rank's name
 void console_progress(const char *line); // a live line on a terminal; else a line now and then
+// What a command is busy with, and the share of it that is done, for rank 0: a bar on a terminal,
+// elsewhere a line now and then once it takes long. Another name for a task that has begun keeps
+// its clock; NULL ends it and leaves nothing on the terminal. Without a task console_done says
+// nothing.
+void console_task(const char *what);
+void console_done(double fraction);
+
 // What turns a stream's text bold, red or yellow, and back: empty where it is no terminal, or the
 // user does not want it (NO_COLOR, TERM=dumb).
 typedef enum { STYLE_PLAIN, STYLE_BOLD, STYLE_RED, STYLE_YELLOW } ConsoleStyle;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/journal.h"
+#include "launch/console.h"
 #include "comm/reduce.h"
 #include "data/loader.h"
 
@@ -38,7 +39,11 @@ static Status walk_batch(const Walk *walk, const Batch *batch, WalkGroup *group)
             .sample = batch->sample + first,
         };
     }
-    for (int visit = 0; visit < walk->visits; ++visit) TRY(walk->visit(walk, group, busy, visit));
+    for (int visit = 0; visit < walk->visits; ++visit) {
+        TRY(walk->visit(walk, group, busy, visit));
+        double part = (double)batch->count * (visit + 1) / walk->visits;
+        console_done(fmin(((double)batch->sample[0] + part) / (double)walk->total, 1));
+    }
     for (int64_t i = 0; i < batch->count && walk->finish != NULL; ++i)
         walk->finish(walk, (const float *)batch->x + i * item, walk->rest + batch->sample[i]);
     return STATUS_OK;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/journal.h"
+#include "launch/console.h"
 
 int32_t generate_label(const Engine *engine, int32_t label, uint64_t sample) {
     int32_t classes = engine->shape.classes;
@@ -93,6 +94,14 @@ static void keep_frames(const Engine *engine, const GenerateRequest *request, in
     }
 }
 
+static void tell_progress(const Engine *engine, const GenerateRequest *request, int64_t group,
+                          int groups, int step) {
+    int64_t first = request->first / engine->capacity;
+    int64_t all = (request->first + request->count - 1) / engine->capacity + 1 - first;
+    double done = (double)step / sampler_steps(request->sampler);
+    console_done(((double)(group - first) + groups * done) / (double)all);
+}
+
 // Some groups of this rank, which has every world-th: one on each stream.
 static Status run_groups(Engine *engine, const GenerateRequest *request, InfillHold *hold,
                          int64_t group, int world, int groups, char *out) {
@@ -106,6 +115,7 @@ static Status run_groups(Engine *engine, const GenerateRequest *request, InfillH
         for (int i = 0; i < groups; ++i) queue_step(engine, i, request, step);
         TRY(engine_wait(engine));
         journal_proceed();
+        tell_progress(engine, request, group, groups * world, step + 1);
     }
     return engine_wait(engine);
 }

@@ -1,11 +1,13 @@
 // The loop over windows, blocks and steps behind launch/long_text.h.
 #include "launch/long_text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/journal.h"
 #include "base/mix.h"
+#include "launch/console.h"
 #include "launch/generate.h"
 
 typedef struct {
@@ -164,13 +166,16 @@ static Status run_all(const LongText *t, Comm *comm) {
     const Engine *engine = &t->trained->engine;
     int world = comm_world(comm);
     int64_t end = (t->request->first + t->request->count - 1) / engine->capacity + 1;
-    int64_t group = t->request->first / engine->capacity + comm_rank(comm);
+    int64_t first = t->request->first / engine->capacity, group = first + comm_rank(comm);
     for (; group < end; group += engine->lanes * world) {
         int64_t left = (end - group - 1) / world + 1;
         int groups = left < engine->lanes ? (int)left : engine->lanes;
         for (int number = 0;; ++number) {
             Window window = window_at(t, number);
             TRY(run_window(t, &window, group, world, groups));
+            double done = (double)(window.begin + window_length(t)) / (double)t->request->length;
+            console_done(((double)(group - first) + groups * world * fmin(done, 1)) /
+                         (double)(end - first));
             if (window.begin + window_length(t) >= t->request->length) break;
         }
     }

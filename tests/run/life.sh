@@ -56,6 +56,8 @@ same "$(checkpoints runs/b | wc -l)" 2 "broken checkpoints"
 before=$(fingerprint runs/deep/a)
 run 0 0 clean runs/deep/a
 same "$(checkpoints runs/deep/a)" "step-000000012" "the newest"
+run 0 0 clean runs/deep/a --dry-run
+said "^runs/deep/a: nothing to remove$" "that there is nothing"
 train deep/a eval.every=6 sample.every=0
 same "$(fingerprint runs/deep/a)" "$before" "the run that was cleaned"
 start 0 train "${small[@]}" run.dir=runs/busy train.steps=100000000 checkpoint.every=50
@@ -91,6 +93,10 @@ script -qec "env -u NO_COLOR TERM=xterm '$dye' status runs/deep/a" /dev/null </d
 grep -q $'\033\\[38;5;255m\033\\[48;5;255m▀' "$log" || die "no colours on a terminal"
 script -qec "env NO_COLOR=1 TERM=xterm '$dye' status runs/deep/a" /dev/null </dev/null >"$log" 2>/dev/null
 ! grep -q $'\033' "$log" || die "colours that are not wanted"
+script -qec "env TERM=xterm '$dye' sample runs/deep/a -n 40" /dev/null </dev/null >"$log" 2>/dev/null
+grep -q '0 % drawing, 0 s' "$log" || die "no bar on a terminal"
+run 0 0 sample runs/deep/a -n 40
+! grep -q drawing "$log" || die "a bar without a terminal"
 echo no picture >runs/deep/a/samples/step-000000012.png
 run 0 0 status runs/deep/a
 checked "the last samples: blocks, in colours on a terminal, lines of text"
