@@ -219,7 +219,7 @@ static void finish(void *context) {
 }
 
 Status cmd_export(int argc, char **argv) {
-    ExportCommand command = {.config = {.split = "train", .capacity = 1}};
+    ExportCommand command = {.config = {.split = "train", .capacity = 1, .described = true}};
     TRY(parse(argc, argv, &command));
     return session_run("auto", &(Session){&command, start, run, finish});
 }

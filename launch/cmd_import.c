@@ -269,7 +269,9 @@ static Status prepare_folder(ImportCommand *command) {
     TRY(run_config_format(settings, &text));
     Status status = file_write_atomic(path, text, strlen(text));
     free(text);
-    return status;
+    TRY(status);
+    TRY(path_format(path, "%s/data", settings->run.dir));
+    return share_keep_indexes(command->trained.share, path);
 }
 
 // ---- command ----------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ static Status parse(int argc, char **argv, SampleCommand *command) {
         case 'r':
             command->reconstruct = true;
             command->config.split = "test";
+            command->config.described = false;
             break;
         case 'i': command->infill = optarg; break;
         case 'm': command->mask = optarg; break;
@@ -142,6 +143,7 @@ static Status start(void *context, Comm *comm) {
     TrainedConfig *decoder = &command->decoder_config;
     decoder->split = "train";
     decoder->capacity = command->config.capacity;
+    decoder->described = true;
     if (decoder->run_dir != NULL)
         TRY(decoder_open(decoder, comm, &command->trained, &command->decoder));
     if (command->patches != NULL)
@@ -313,7 +315,7 @@ static void finish(void *context) {
 }
 
 Status cmd_sample(int argc, char **argv) {
-    SampleCommand command = {.config = {.split = "train", .capacity = 16},
+    SampleCommand command = {.config = {.split = "train", .capacity = 16, .described = true},
                              .count = 16,
                              .candidates = 1,
                              .label = -1,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/control.h"
@@ -77,6 +78,15 @@ static void note_checkpoint(const char *path) {
     signals_good_checkpoint(path);
 }
 
+// So that samples can be drawn where the data are not. A disk that is full now may not be later.
+static void keep_indexes(const TrainCommand *command) {
+    char folder[PATH_BYTES];
+    Status status = path_format(folder, "%s/data", command->settings.run.dir);
+    if (status == STATUS_OK) status = share_keep_indexes(command->share, folder);
+    if (status != STATUS_OK) console_warn(error_get()->text);
+    error_clear();
+}
+
 static Status start(void *context, Comm *comm) {
     TrainCommand *command = context;
     // First: srun ends the other ranks when one has left, and they should leave with its exit code.
@@ -136,6 +146,7 @@ static Status start(void *context, Comm *comm) {
         .drill = drill_choose(),
     };
     TRY(trainer_open(settings, &run, &command->trainer));
+    if (comm_rank(comm) == 0) keep_indexes(command);
     control_own_run();
     return STATUS_OK;
 }

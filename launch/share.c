@@ -393,6 +393,27 @@ Status share_choose_order(const Share *share, char order[8]) {
     return STATUS_OK;
 }
 
+static Status keep_index(const Share *share, int p, const char *folder) {
+    char path[PATH_BYTES], own[PATH_BYTES], *text = NULL;
+    size_t bytes = share->bytes[p];
+    TRY(path_format(path, "%s/%d", folder, p));
+    TRY(folder_make(path));
+    TRY(path_format(path, "%s/%d/index.json", folder, p));
+    if (share->text[p] != NULL) return file_write_atomic(path, share->text[p], bytes);
+    TRY(path_format(own, "%s/index.json", share->path[p]));
+    TRY(file_read(own, INDEX_BYTES_MOST, &text, &bytes));
+    Status status = file_write_atomic(path, text, bytes);
+    free(text);
+    return status;
+}
+
+Status share_keep_indexes(const Share *share, const char *folder) {
+    char path[PATH_BYTES];
+    for (int p = 0; p < share_paths(share); ++p) TRY(keep_index(share, p, folder));
+    TRY(path_format(path, "%s/%d", folder, share_paths(share))); // of other data, before --fresh
+    return folder_remove(path);
+}
+
 __attribute__((format(printf, 3, 4))) static void add(char *out, size_t bytes, const char *format,
                                                       ...) {
     va_list arguments;

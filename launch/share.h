@@ -42,6 +42,9 @@ Status share_load(const Share *share, int p, DatasetIndex *out);
 // data.order: auto becomes what the data call for, the same on all ranks; others stay. Errors:
 // those of share_load.
 Status share_choose_order(const Share *share, char order[8]);
+// Writes the index of each data set to FOLDER/0/index.json, FOLDER/1/index.json, ..., and no other
+// follows: what a run's model needs to know of its data. Errors: IO, and those of share_load.
+Status share_keep_indexes(const Share *share, const char *folder);
 // Whether some ranks have a data set and others get it from them. *check then names this rank's
 // index, down to the layout of its shards, on which servers and clients must agree.
 bool share_is_needed(const Share *share, int p, uint64_t *check);

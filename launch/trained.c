@@ -46,13 +46,31 @@ Status trained_settings(const TrainedConfig *config, RunSettings *out) {
     return STATUS_OK;
 }
 
+// The indexes that training has left in RUN/data, as a path of data sets. False: there are none.
+static bool find_kept(const TrainedConfig *config, char *path, size_t bytes) {
+    char index[PATH_BYTES], all[sizeof((DataConfig *)0)->path];
+    size_t used = 0;
+    if (!config->described || config->run_dir == NULL) return false;
+    for (int p = 0; used < sizeof all; ++p) {
+        if (path_format(index, "%s/data/%d/index.json", config->run_dir, p) != STATUS_OK ||
+            !file_exists(index)) {
+            if (p > 0) snprintf(path, bytes, "%s", all);
+            return p > 0;
+        }
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s/data/%d", p > 0 ? ", " : "",
+                                 config->run_dir, p);
+    }
+    return false; // too long
+}
+
 static Status open_model(const TrainedConfig *config, void (*warn)(const char *line),
                          Trained *out) {
     const RunSettings *settings = &out->settings;
     TRY(dataset_open(&(DatasetConfig){.path = settings->data.path,
                                       .split = config->split,
                                       .cache_bytes = (size_t)settings->data.cache,
-                                      .fetch = share_fetch(out->share),
+                                      .lost_later = out->share == NULL,
+                                      .fetch = out->share != NULL ? share_fetch(out->share) : NULL,
                                       .tries = 3,
                                       .wait = 0.2,
                                       .warn = warn},
@@ -89,8 +107,10 @@ Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const 
     memset(out, 0, sizeof *out);
     TRY(comm_share_status(comm, trained_settings(config, &out->settings)));
     TRY(cores_choose(comm, out->settings.device.threads, &out->cores));
-    TRY(share_survey(comm, &out->settings, &out->share));
-    TRY(share_start(out->share));
+    if (!find_kept(config, out->settings.data.path, sizeof out->settings.data.path)) {
+        TRY(share_survey(comm, &out->settings, &out->share));
+        TRY(share_start(out->share));
+    }
     TRY(comm_share_status(comm, open_model(config, warn, out)));
     return compare_data(comm, out);
 }

@@ -26,6 +26,7 @@ typedef struct {
     double average;   // which of the weights: average_read
     int64_t capacity; // samples in flight on a stream
     bool backward;    // room for gradients with respect to x
+    bool described;   // no samples will be read: what the run has kept of its data is enough
 } TrainedConfig;
 
 // All ranks together; each loads for itself, data that its host lacks from one that has them. Warns

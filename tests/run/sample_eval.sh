@@ -200,6 +200,16 @@ run fail 0 sample "$work/clothes" -n 3 --frames 3 --reconstruct
 said "goes with none of" "frames of what is reconstructed"
 checked "trajectories: NPZ and animated PNG"
 
+# Samples need no data: the run knows what it has to of them.
+mv "$work/pictures" "$work/pictures-away"
+run 0 2 sample "$work/clothes" -n 12 --first 3 --steps 5 -o "$work/nodata.npz"
+cmp "$work/drawn.npz" "$work/nodata.npz" || die "other samples without data"
+run 0 0 export "$work/clothes" -o "$work/nodata.safetensors"
+run 66 0 eval "$work/clothes"
+said "$work/pictures" "the data that evaluation needs"
+mv "$work/pictures-away" "$work/pictures"
+checked "samples and weights of a run without its data"
+
 # A part of a picture is given: the left half of a drawn one.
 run 0 0 sample "$work/clothes" -n 1 --steps 4 -o "$work/one/"
 python3 - "$work/mask.png" "$work/small.png" <<'PY'
