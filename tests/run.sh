@@ -107,7 +107,8 @@ suite() {
 }
 
 without_long=(-LE '^long$')
-[ $long -eq 0 ] || without_long=()
+slow='|slow'
+[ $long -eq 0 ] || without_long=() slow=
 
 stage "packages"
 must "installing packages" bash launch/install.sh --tests || finish
@@ -124,7 +125,7 @@ with_clang=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang)
 stage "sanitizer build with $(clang --version | head -n 1)"
 if build build-asan all "${with_clang[@]}" -DDYE_SANITIZE=ON; then
     stage "tests under the address and undefined-behaviour sanitizers"
-    suite build-asan -LE 'mpi|run|house|long'
+    suite build-asan -LE "mpi|run|house|long$slow"
     stage "two ranks, and a small run of the program, under the sanitizers"
     suite build-asan -L '^mpi$' -LE 'run|long' -R '[-]2$'
     suite build-asan -L '^smoke$'

@@ -1,6 +1,7 @@
 # The tests that are no test_NAME.c: rules, format, ranks, whole runs, fuzzing.
 # Labels: house, mpi, run (whole programs), smoke (a small one of these, also under the sanitizers),
-# cluster (on hosts made of namespaces), fuzz, long (left out unless asked for).
+# cluster (on hosts made of namespaces), fuzz, long (left out unless asked for), slow (unit tests that
+# the sanitizers are spared unless asked for: others of their kind go the same ways).
 
 find_program(PYTHON3 python3)
 find_program(CLANG_FORMAT NAMES clang-format clang-format-14)
@@ -19,6 +20,8 @@ if(CLANG_FORMAT)
            COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/check_format.sh ${CLANG_FORMAT})
   set_tests_properties(house/format PROPERTIES TIMEOUT 60 LABELS house)
 endif()
+
+set_tests_properties(answer-sedd answer-vq answer-sundae launch/lock model/network PROPERTIES LABELS slow)
 
 include(${CMAKE_CURRENT_SOURCE_DIR}/ranks.cmake OPTIONAL)
 
