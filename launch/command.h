@@ -23,6 +23,7 @@ Status cmd_compare(int argc, char **argv);
 Status cmd_doctor(int argc, char **argv);
 Status cmd_launch(int argc, char **argv);
 Status cmd_status(int argc, char **argv);
+Status cmd_report(int argc, char **argv);
 Status cmd_ls(int argc, char **argv);
 Status cmd_diff(int argc, char **argv);
 Status cmd_clean(int argc, char **argv);

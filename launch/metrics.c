@@ -96,11 +96,16 @@ void metrics_format(const MetricsRecord *record, char *out, size_t bytes) {
              record->grad_norm, 1e3 * record->data_wait_each_s, lost, slow, saved);
 }
 
-static void print_number(FILE *file, const char *key, double value) {
+static void print_value(FILE *file, double value) {
     if (isfinite(value))
-        fprintf(file, ", \"%s\": %.9g", key, value);
+        fprintf(file, "%.9g", value);
     else
-        fprintf(file, ", \"%s\": null", key);
+        fputs("null", file);
+}
+
+static void print_number(FILE *file, const char *key, double value) {
+    fprintf(file, ", \"%s\": ", key);
+    print_value(file, value);
 }
 
 static void print_fingerprints(FILE *file, const Params *params, const MetricsRecord *record) {
@@ -149,11 +154,13 @@ static void write_held_out(Lines *lines, int64_t step, const HeldOutLoss *result
     size_t bytes = 0;
     FILE *file = open_memstream(&text, &bytes);
     if (file == NULL) return;
-    fprintf(file, "{\"step\": %" PRId64 ", \"samples\": %" PRId64 ", \"loss\": %.9g, ", step,
-            result->samples, result->loss);
-    fputs("\"loss_by_level\": [", file);
-    for (int level = 0; level < EVAL_LEVELS; ++level)
-        fprintf(file, "%s%.9g", level == 0 ? "" : ", ", result->level_loss[level]);
+    fprintf(file, "{\"step\": %" PRId64 ", \"samples\": %" PRId64, step, result->samples);
+    print_number(file, "loss", result->loss);
+    fputs(", \"loss_by_level\": [", file);
+    for (int level = 0; level < EVAL_LEVELS; ++level) {
+        if (level > 0) fputs(", ", file);
+        print_value(file, result->level_loss[level]);
+    }
     fputs("]}\n", file);
     add_line(lines, file, &text, &bytes);
 }

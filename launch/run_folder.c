@@ -12,7 +12,7 @@
 #include "launch/run_config.h"
 #include "trainer/checkpoint.h"
 
-enum { STALE_SECONDS = 15, STATUS_BYTES_MOST = 4 << 20, RECORDS_BYTES_MOST = 1 << 28 };
+enum { STALE_SECONDS = 15, STATUS_BYTES_MOST = 4 << 20, RECORDS_BYTES_MOST = 1 << 30 };
 
 const char *run_state_text(RunState state) {
     static const char *const texts[] = {"", "running", "ended", "cut off"};
@@ -35,8 +35,7 @@ bool run_folder_is(const char *path) {
 
 // ---- parts ------------------------------------------------------------------------------------
 
-// The text of a file of the run; NULL: it is not there, or cannot be read now.
-static char *read_text(const char *run_dir, const char *name, size_t most, size_t *bytes) {
+char *run_folder_text(const char *run_dir, const char *name, size_t most, size_t *bytes) {
     char path[PATH_BYTES], *text = NULL;
     bool read = path_format(path, "%s/%s", run_dir, name) == STATUS_OK &&
                 file_read(path, most, &text, bytes) == STATUS_OK;
@@ -44,11 +43,10 @@ static char *read_text(const char *run_dir, const char *name, size_t most, size_
     return read ? text : NULL;
 }
 
-// Calls `tell` for each whole line that is an object.
-static void each_record(const char *run_dir, const char *name,
+void run_folder_records(const char *run_dir, const char *name,
                         void (*tell)(void *context, const json_t *record), void *context) {
     size_t bytes;
-    char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes), *at = text, *end;
+    char *text = run_folder_text(run_dir, name, RECORDS_BYTES_MOST, &bytes), *at = text, *end;
     for (; at != NULL && (end = strchr(at, '\n')) != NULL; at = end + 1) {
         json_t *record = NULL;
         if (json_parse(at, (size_t)(end - at), name, &record) == STATUS_OK) tell(context, record);
@@ -62,7 +60,7 @@ static void each_record(const char *run_dir, const char *name,
 static void last_record(const char *run_dir, const char *name,
                         void (*tell)(void *context, const json_t *record), void *context) {
     size_t bytes;
-    char *text = read_text(run_dir, name, RECORDS_BYTES_MOST, &bytes);
+    char *text = run_folder_text(run_dir, name, RECORDS_BYTES_MOST, &bytes);
     char *end = text != NULL ? memrchr(text, '\n', bytes) : NULL;
     for (bool found = false; end != NULL && !found;) {
         char *before = memrchr(text, '\n', (size_t)(end - text));
@@ -77,16 +75,22 @@ static void last_record(const char *run_dir, const char *name,
     free(text);
 }
 
+// What was not finite is written as null.
+static double number_of(const json_t *record, const char *key) {
+    const json_t *number = json_object_get(record, key);
+    return json_is_number(number) ? json_number_value(number) : NAN;
+}
+
 static void take_step(void *context, const json_t *record) {
     RunSummary *summary = context;
     summary->step = json_integer_value(json_object_get(record, "step"));
-    summary->loss = json_number_value(json_object_get(record, "loss"));
+    summary->loss = number_of(record, "loss");
 }
 
 static void take_held_out(void *context, const json_t *record) {
     RunSummary *summary = context;
-    double loss = json_number_value(json_object_get(record, "loss"));
-    if (!isnan(summary->held_out) && loss >= summary->held_out) return;
+    double loss = number_of(record, "loss");
+    if (isnan(loss) || (!isnan(summary->held_out) && loss >= summary->held_out)) return;
     summary->held_out = loss;
     summary->held_out_step = json_integer_value(json_object_get(record, "step"));
 }
@@ -94,7 +98,7 @@ static void take_held_out(void *context, const json_t *record) {
 static void take_state(const char *run_dir, RunSummary *summary) {
     size_t bytes;
     json_t *status = NULL;
-    char *text = read_text(run_dir, "status.json", STATUS_BYTES_MOST, &bytes);
+    char *text = run_folder_text(run_dir, "status.json", STATUS_BYTES_MOST, &bytes);
     if (text == NULL) return;
     if (json_parse(text, bytes, "status.json", &status) == STATUS_OK) {
         summary->state = run_state_of(status);
@@ -141,7 +145,7 @@ Status run_folder_read(const char *path, RunSummary *out) {
     folder_names_free(names, out->checkpoints);
     take_config(path, out);
     last_record(path, "metrics.jsonl", take_step, out);
-    each_record(path, "eval.jsonl", take_held_out, out);
+    run_folder_records(path, "eval.jsonl", take_held_out, out);
     take_state(path, out);
     out->bytes = bytes_below(path);
     error_clear();
@@ -173,7 +177,7 @@ static void take_point(void *context, const json_t *record) {
 
 double *run_folder_curve(const char *run_dir, const char *name, const char *key, int *count) {
     Curve curve = {.key = key};
-    each_record(run_dir, name, take_point, &curve);
+    run_folder_records(run_dir, name, take_point, &curve);
     *count = curve.count;
     return curve.value;
 }

@@ -26,6 +26,12 @@ typedef struct {
 bool run_folder_is(const char *path);
 // Errors: IO, NOT_FOUND, NO_MEMORY. What a run has not written yet, or half, is no error.
 Status run_folder_read(const char *path, RunSummary *out);
+// Calls `tell` for each whole line of RUN/NAME that is an object; without such a file for none.
+void run_folder_records(const char *run_dir, const char *name,
+                        void (*tell)(void *context, const json_t *record), void *context);
+// The text of RUN/NAME, malloc'ed, with a NUL behind it; NULL: it is not there, or cannot be read
+// now, or is longer than `most` bytes.
+char *run_folder_text(const char *run_dir, const char *name, size_t most, size_t *bytes);
 // A number of each record of RUN/NAME ("metrics.jsonl", "loss"), those that are none left out:
 // malloc'ed, the caller frees; NULL where there are none.
 double *run_folder_curve(const char *run_dir, const char *name, const char *key, int *count);

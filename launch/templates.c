@@ -10,3 +10,6 @@
             ".previous\n")
 
 CARRY(slurm_template, "launch/slurm/train.sbatch");
+CARRY(page_style, "launch/page/page.css");
+CARRY(page_dark_style, "launch/page/dark.css");
+CARRY(page_script, "launch/page/page.js");
