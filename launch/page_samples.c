@@ -37,7 +37,8 @@ static SampleFiles list_files(const RunHistory *run) {
     for (int i = 0; i < count && files.file != NULL; ++i) {
         SampleFile *file = &files.file[files.count];
         file->picture = ends_in(names[i], ".png");
-        if (strlen(names[i]) >= sizeof file->name || names[i][0] == '.' ||
+        // Those that were drawn on the way, none of dye sample.
+        if (strlen(names[i]) >= sizeof file->name || strncmp(names[i], "step-", 5) != 0 ||
             (!file->picture && !ends_in(names[i], ".txt")))
             continue;
         if (path_format(file->path, "%s/%s", folder, names[i]) != STATUS_OK ||
