@@ -194,8 +194,11 @@ static void print_not_finite(Events *events, const RunTable *table, Metric colum
     char text[160];
     for (int64_t i = table->count - 1; i >= 0; --i)
         if (!isfinite(table->column[column][i])) ++count, first = i;
-    snprintf(text, sizeof text, "the first of %" PRId64 " records whose %s is not finite", count,
-             name);
+    if (count == 1)
+        snprintf(text, sizeof text, "the %s is not finite", name);
+    else
+        snprintf(text, sizeof text, "the first of %" PRId64 " records whose %s is not finite",
+                 count, name);
     if (count > 0) print_event(events, table->column[METRIC_STEP][first], text);
 }
 

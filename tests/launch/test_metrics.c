@@ -282,7 +282,32 @@ static void test_live_line(void) {
            NULL);
 }
 
+// A held-out loss that is not finite is a record all the same, which a resume keeps.
+static void test_held_out_that_is_not_finite(void) {
+    const char *folder = test_folder("held-out");
+    HeldOutLoss result = {.samples = 8, .loss = NAN, .level_loss = {0.5, INFINITY, NAN}};
+    char path[PATH_BYTES], *text = NULL;
+    size_t bytes = 0;
+    json_t *record = NULL;
+    EXPECT_OK(process_metrics_open(folder, 0));
+    process_metrics_held_out(3, &result);
+    process_metrics_close();
+    EXPECT_OK(process_metrics_open(folder, 3));
+    process_metrics_close();
+    EXPECT_OK(path_format(path, "%s/eval.jsonl", folder));
+    EXPECT_OK(file_read(path, 1 << 20, &text, &bytes));
+    EXPECT_OK(json_parse(text, bytes, path, &record));
+    const json_t *levels = json_object_get(record, "loss_by_level");
+    EXPECT(json_is_null(json_object_get(record, "loss")));
+    EXPECT_NEAR(json_number_value(json_array_get(levels, 0)), 0.5, 0);
+    EXPECT(json_is_null(json_array_get(levels, 1)) && json_is_null(json_array_get(levels, 2)));
+    EXPECT_EQ(json_array_size(levels), EVAL_LEVELS);
+    json_decref(record);
+    free(text);
+}
+
 int main(void) {
+    RUN(test_held_out_that_is_not_finite);
     RUN(test_live_line);
     signal(SIGXFSZ, SIG_IGN);
     RUN(test_record_is_json);

@@ -19,9 +19,11 @@ run 0 0 report runs/a
 said "^report of 1 run in runs/a/report.html, [0-9]+ kB$" "where the page is"
 page runs/a/report.html "$(last runs/a loss)" "$(fingerprint runs/a)" "24 of 24" "least held-out loss" "ddpm" \
     "step 24" "Slowest ranks" "points, seen from" "Noise levels over steps" "eps: 1e-08"
+usual=$(sed -n 's/^  lr: \([^ ]*\) .*/\1/p' runs/a/config.yaml)
+[ -n "$usual" ] && [ "$usual" != 0.001 ] || die "the learning rate of a: '$usual'"
 run 0 0 report runs/a "runs/$odd" -o both.html
 page both.html "2 runs compared" "$odd" "$(last runs/a loss)" "$(last "runs/$odd" loss)" "$(fingerprint runs/a)" \
-    "$(fingerprint "runs/$odd")" "Keys in which the runs differ" "optim.lr" "0.001" \
+    "$(fingerprint "runs/$odd")" "Keys in which the runs differ" "optim.lr $usual 0.001" \
     "No samples have been drawn on the way" "it waits for nobody" "config.yaml" "libyaml"
 grep -q 'type="checkbox" class="show" id="show1"' both.html || die "no switch of the second run"
 same "$(grep -c 'class="run r1 c1 d0" data-name' both.html)" 7 "curves of the second run" # held-out loss has none
@@ -39,6 +41,9 @@ head -c "$(($(head -n 1 runs/a/metrics.jsonl | wc -c) + 30))" runs/a/metrics.jso
 run 0 0 report bare
 page bare/report.html "$(python3 -c 'import json
 print("%.4g" % json.loads(open("runs/a/metrics.jsonl").readline())["loss"])')" "2 of 24"
+sed -i 's/"loss": [0-9.e-]*/"loss": null/' bare/metrics.jsonl
+run 0 0 report bare
+page bare/report.html "loss, last record -" "the loss is not finite"
 cp -r runs/a nan
 sed -i '3,4s/"loss": [0-9.e-]*/"loss": null/; 6,$s/"skipped": 0/"skipped": 3/' nan/metrics.jsonl
 sed -i '1s/"loss": [0-9.e-]*/"loss": null/' nan/eval.jsonl
@@ -48,7 +53,9 @@ printf 'no picture' >nan/samples/step-000000031.png
 printf '2026-01-01 rank 1 on <b>n1</b> hangs\n' >nan/forensics/causes.log
 echo 'no: such: thing' >nan/run.json
 run 0 0 report nan
-page nan/report.html "2 records have no number" "3 steps were not finite and changed no weights, 3 in all" \
+least=$(python3 -c 'import json
+print("%.4g" % min(json.loads(line)["loss"] or 9e9 for line in open("nan/eval.jsonl")))')
+page nan/report.html "2 records have no number" "1 record has no number" "least held-out loss $least at step" "3 steps were not finite and changed no weights, 3 in all" \
     "the first of 2 records whose loss is not finite" "<script>alert(2)</script>� & \"quoted\"" \
     "This file is no PNG." "rank 1 on <b>n1</b> hangs" "There is no run.json."
 sed -i 's/^process:/prozess:/' nan/config.yaml

@@ -83,6 +83,7 @@ def check_page(path, wanted):
     found += [f"has {place}" for place in re.findall(r"url\(|@import|srcdoc", source)]
     shown = " ".join(" ".join(page.text).split())
     found += [f"does not show '{text}'" for text in wanted if " ".join(text.split()) not in shown]
+    found += ["was asked for an empty text" for text in wanted if not text.strip()]
     print(f"{len(source)} characters, {page.pictures} pictures")
     return found
 
