@@ -60,7 +60,6 @@ Status error_trail(Status status, const char *file, int line, const char *functi
 }
 
 void error_bug(const char *condition, const char *file, int line, const char *function) {
-    enum { EXIT_BUG = 70 };
     fprintf(stderr, "bug: %s is false at %s:%d in %s; please report it\n", condition, file, line,
             function);
     fflush(stderr);

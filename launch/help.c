@@ -27,13 +27,12 @@ void help_print(FILE *out) {
         "\n%sHelp%s\n"
         "  help       this text; of a COMMAND; config: every key; of a section or key: dye help"
         " optim\n"
-        "             man, bash, zsh: a man page, completion for shells (source <(dye help bash))\n"
+        "             exit: the exit codes; man, markdown: a man page, the page on all keys;\n"
+        "             bash, zsh: completion for shells (source <(dye help bash))\n"
         "  --version  versions of dye and of its libraries\n\n"
         "pack, verify, train, eval, sample, bench and doctor run under mpirun as well: mpirun -n 4"
         " dye train CONFIG.yaml\n"
-        "Exit codes: 0 finished, 75 saved but unfinished (run the same command again),\n"
-        "78 wrong configuration, 65 damaged data, 66 not found, 69 in use, 79 a rank hung or was\n"
-        "lost, 2 wrong usage.\n",
+        "Exit codes: dye help exit\n",
         bold, plain);
 }
 
@@ -60,15 +59,11 @@ static void print_command(const CommandRow *row) {
 
 Status help_topic(const char *topic) {
     const CommandRow *row = command_find(topic);
-    bool manual =
-        strcmp(topic, "man") == 0 || strcmp(topic, "bash") == 0 || strcmp(topic, "zsh") == 0;
     if (row != NULL)
         print_command(row);
-    else if (manual)
-        manual_print(topic, stdout);
     else if (strcmp(topic, "help") == 0)
         help_print(stdout);
-    else
+    else if (!manual_print(topic, stdout))
         FAIL_IF(!run_config_print_help(strcmp(topic, "config") == 0 ? "" : topic, stdout),
                 BAD_USAGE, "there is no help on '%s'; try `dye help`", topic);
     return STATUS_OK;

@@ -7,6 +7,8 @@
 #include "launch/run_config.h"
 #include "launch/version.h"
 
+static const char bug_text[] = "a bug of dye: please report it";
+
 // ---- man page ---------------------------------------------------------------------------------
 
 // Text as troff takes it: what begins a line may be no request.
@@ -61,11 +63,13 @@ static void print_man(FILE *out) {
           out);
     run_config_keys(print_key, out);
     fputs(".SH EXIT STATUS\n", out);
+    char code[12];
     for (int status = 0; status < STATUS_COUNT; ++status) {
-        char code[12];
         snprintf(code, sizeof code, "%d", status_info((Status)status)->exit_code);
         print_item(out, code, status_info((Status)status)->name, status_info((Status)status)->text);
     }
+    snprintf(code, sizeof code, "%d", EXIT_BUG);
+    print_item(out, code, "BUG", bug_text);
 }
 
 // ---- completion -------------------------------------------------------------------------------
@@ -99,7 +103,8 @@ static void print_words(FILE *out) {
         print_options(out, command_rows[i].name);
         fprintf(out, "%s\" ;;\n", takes_keys(&command_rows[i]) ? " $dye_keys" : "");
     }
-    fputs("    help) echo \"config man bash zsh $dye_commands\" ;;\n    esac\n}\n", out);
+    fputs("    help) echo \"config exit man bash zsh markdown $dye_commands\" ;;\n    esac\n}\n",
+          out);
 }
 
 // Files stand beside the words of a command.
@@ -136,11 +141,52 @@ static void print_zsh(FILE *out) {
           out);
 }
 
-void manual_print(const char *what, FILE *out) {
-    if (strcmp(what, "man") == 0)
-        print_man(out);
-    else if (strcmp(what, "bash") == 0)
-        print_bash(out);
-    else
-        print_zsh(out);
+// ---- pages ------------------------------------------------------------------------------------
+
+static void print_markdown(FILE *out) {
+    fputs("# Configuration\n\n"
+          "This page lists every key that a configuration may set: its default, what it may be, and"
+          " whether it may\nchange when a run goes on from a checkpoint. `dye help markdown` prints"
+          " it; `dye help config` prints the same\nfor a terminal, `dye help optim` one section,"
+          " `dye help optim.lr` one key.\n\n"
+          "A configuration is a YAML file of sections. A key that is not given has its default, and"
+          " a word behind the file\nsets one for this start: `dye train mine.yaml"
+          " optim.lr=3e-4`. `RUN/config.yaml` has all keys as they were used.\n\n"
+          "| a value | may look like |\n|---|---|\n"
+          "| whole number | `256`, `20k`, `1.5M`, `2e6`; k, M, G, T are powers of 1,000; of bytes,"
+          " of 1,024 (`64M`, `64MiB`) |\n"
+          "| number | `0.5`, `1e-4` |\n"
+          "| seconds | `90`, `90s`, `10m`, `2h`, `1d` |\n"
+          "| steps or time | `500`, `2k`: steps; `90s`, `10m`, `2h`, `1d`: time; `0`: never. `10m`"
+          " is minutes, `10M` millions of steps |\n"
+          "| one of some words | the words in the third column |\n\n"
+          "A key that is mistyped, a value out of its range, and a key that the chosen"
+          " `process.name` does not read are\nrefused with exit code 78. `docs/systems.md` tells"
+          " which words each system knows.\n",
+          out);
+    run_config_print_markdown(out);
+}
+
+static void print_exit(FILE *out) {
+    for (int status = 0; status < STATUS_COUNT; ++status)
+        fprintf(out, "%3d  %s\n", status_info((Status)status)->exit_code,
+                status_info((Status)status)->text);
+    fprintf(out, "%3d  %s\n", EXIT_BUG, bug_text);
+}
+
+bool manual_print(const char *what, FILE *out) {
+    static const struct {
+        const char *name;
+        void (*print)(FILE *out);
+    } pages[] = {{"man", print_man},
+                 {"bash", print_bash},
+                 {"zsh", print_zsh},
+                 {"markdown", print_markdown},
+                 {"exit", print_exit}};
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; ++i) {
+        if (strcmp(what, pages[i].name) != 0) continue;
+        pages[i].print(out);
+        return true;
+    }
+    return false;
 }

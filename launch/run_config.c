@@ -304,6 +304,10 @@ bool run_config_print_help(const char *prefix, FILE *out) {
     return schema_print_help(&schema, prefix, out);
 }
 
+void run_config_print_markdown(FILE *out) {
+    schema_print_markdown(&schema, out);
+}
+
 void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,
                                   const char *help),
                      void *context) {

@@ -12,6 +12,7 @@ Status run_config_read(const char *path, char *const *overrides, int count, RunS
 Status run_config_format(const RunSettings *settings, char **text);
 // Of the key `prefix`, or of those below it: "optim"; "": all. False: there are none.
 bool run_config_print_help(const char *prefix, FILE *out);
+void run_config_print_markdown(FILE *out); // all of them
 // Calls `tell` for each key, in the order of the table.
 void run_config_keys(void (*tell)(void *context, const char *key, const char *usual,
                                   const char *help),

@@ -132,6 +132,8 @@ Status schema_format(const Schema *schema, const void *in, bool comments, char *
 // A table for people: key, default, what is allowed, help; an asterisk marks SCHEMA_FREE. Of the
 // key `prefix`, or of those below it: "optim"; "": all. False: there are none.
 bool schema_print_help(const Schema *schema, const char *prefix, FILE *out);
+// All keys as tables in Markdown, a section each.
+void schema_print_markdown(const Schema *schema, FILE *out);
 
 // Each key of SCHEMA_FIXED and its value.
 void schema_fixed(const Schema *schema, const void *in,

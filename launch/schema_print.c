@@ -85,6 +85,36 @@ bool schema_print_help(const Schema *schema, const char *prefix, FILE *out) {
     return printed > 0;
 }
 
+// Words with bars between them, each as code.
+static void print_words(FILE *out, const char *words) {
+    for (size_t length; *words != '\0'; words += length + (words[length] == '|')) {
+        length = strcspn(words, "|");
+        fprintf(out, "`%.*s`%s", (int)length, words, words[length] == '|' ? ", " : "");
+    }
+}
+
+void schema_print_markdown(const Schema *schema, FILE *out) {
+    const char *section = "";
+    char text[128];
+    for (int i = 0; i < schema->rows; ++i) {
+        const SchemaRow *row = &schema->row[i];
+        size_t length = strcspn(row->key, ".");
+        if (strncmp(section, row->key, length + 1) != 0)
+            fprintf(
+                out,
+                "\n## %.*s\n\n| key | default | allowed | may change | |\n|---|---|---|---|---|\n",
+                (int)length, row->key);
+        section = row->key;
+        fprintf(out, "| `%s` | `%s` | ", row->key, row->text[0] == '\0' ? "\"\"" : row->text);
+        value_allowed(row, true, text, sizeof text);
+        if (row->choices != NULL || row->type == SCHEMA_TYPE_BOOL)
+            print_words(out, row->choices != NULL ? row->choices : text);
+        else
+            fputs(text, out);
+        fprintf(out, " | %s | %s |\n", row->resume == SCHEMA_FREE ? "yes" : "no", row->help);
+    }
+}
+
 void schema_diff(const Schema *schema, const void *a, const void *b, SchemaTell *tell,
                  void *context) {
     char text_a[SCHEMA_VALUE_BYTES], text_b[SCHEMA_VALUE_BYTES];
