@@ -15,7 +15,6 @@ checked "$(tail -n 1 "$log")"
 
 # Where pages fetch data, the first 2000 pictures will do.
 make_pictures
-page_sizes
 page_clone
 cat >launch/get-data.sh <<END
 #!/bin/sh
@@ -27,6 +26,8 @@ sleep() { wait_for 60 grep -q step runs/*/metrics.jsonl; }
 for page in "$root"/docs/*.md; do
     grep -q '^```console' "$page" || continue
     ran=0
+    PAGE_TRAIN='' PAGE_EVAL='' PAGE_DRAW=''
+    [[ $page != */tutorial.md ]] || page_sizes
     page_play "$page"
     checked "$(basename "$page"): $ran commands ran, and print what it shows"
 done

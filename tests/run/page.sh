@@ -2,10 +2,10 @@
 # What docs.sh and first_hour.sh share, sourced after common.sh: a folder as after a clone, in which the commands of a
 # page run one after the other, in one shell, as a reader types them (tests/tools/pages.py shell).
 #
-# `dye` and `mpirun` are stand-ins that call the real ones: training is made smaller by the keys in page_small,
-# evaluation and drawing by fewer samples; ranks may be more than cores.
+# `dye` and `mpirun` are stand-ins that call the real ones: training is made smaller by the words in PAGE_TRAIN,
+# evaluation and drawing by those in PAGE_EVAL, PAGE_DRAW; ranks may be more than cores.
 pages=$root/tests/tools/pages.py
-page_small=()
+export PAGE_TRAIN= PAGE_EVAL= PAGE_DRAW=
 page_last=0
 page_transcript=$work/transcript
 
@@ -18,9 +18,9 @@ page_clone() {
 #!/usr/bin/env bash
 case \$1-\$2-\${*: -1} in
 *--help | launch-*--dry-run) ;;
-train-* | launch-local-* | bench-*) set -- "\$@" ${page_small[*]} ;;
-eval-*) [ ${#page_small[@]} -lt 5 ] || set -- "\$@" --limit 20 ;;
-sample-* | film-*) [ ${#page_small[@]} -lt 5 ] || set -- "\$@" sampler.steps=4 ;;
+train-* | launch-local-* | bench-*) set -- "\$@" \$PAGE_TRAIN ;;
+eval-*) set -- "\$@" \$PAGE_EVAL ;;
+sample-* | film-*) set -- "\$@" \$PAGE_DRAW ;;
 esac
 exec "$dye" "\$@"
 END
@@ -32,9 +32,11 @@ END
 
 # page_sizes: training of seconds.
 page_sizes() {
-    page_small=(model.width=32 model.depth=1 model.heads=2 train.batch=16 train.grains=4 train.steps=2000 eval.every=500
+    PAGE_TRAIN="model.width=32 model.depth=1 model.heads=2 train.batch=16 train.grains=4 train.steps=2000 eval.every=500
         eval.samples=50 sample.every=500 sample.count=4 checkpoint.every=100 log.every=20 log.plain_seconds=0.5
-        sampler.steps=4 device.threads=1)
+        sampler.steps=4 device.threads=1"
+    PAGE_EVAL="--limit 20"
+    PAGE_DRAW="sampler.steps=4"
 }
 
 # page_play PAGE [SECTION]: runs its commands; one that fails, or does not print what the page shows, ends the test.
