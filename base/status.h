@@ -80,9 +80,9 @@ Status error_raise(Status status, const char *file, int line, const char *functi
 Status error_trail(Status status, const char *file, int line, const char *function);
 _Noreturn void error_bug(const char *condition, const char *file, int line, const char *function);
 
+enum { EXIT_BUG = 70 };
 // Called with EXIT_BUG after a REQUIRE has printed; launch/ sets one that ends the whole job.
 // Without a hook the process exits alone.
-enum { EXIT_BUG = 70 };
 void error_set_bug_hook(void (*hook)(int exit_code));
 
 #define FAIL(code, ...) return error_raise(STATUS_##code, __FILE__, __LINE__, __func__, __VA_ARGS__)

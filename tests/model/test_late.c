@@ -114,7 +114,6 @@ static void body_host_upload(Device *device, volatile float *memory) {
 }
 
 static void test_host_access_crashes(void) {
-    enum { EXIT_BUG = 70 };
     int nothing = child_status(body_nothing), read = child_status(body_read);
     int write = child_status(body_write);
     EXPECT(WIFEXITED(nothing) && WEXITSTATUS(nothing) == 0);

@@ -142,7 +142,7 @@ class Check:
 
     def invocations(self, page, line, words):
         for match in re.finditer(r"(?:^|[\s;|&(/]|\./)dye +(-?-?[A-Za-z]+)(?!/)\b([^;&>]*)", words):
-            name, rest = match[1], re.split(r"\s[|:]\s(?!-)", match[2])[0]
+            name, rest = match[1], re.split(r"\s:\s|\s\|\s(?!-)", match[2])[0]
             if not name.islower() or name.startswith("--"):
                 if name.startswith("--") and name not in ("--version", "--help"):
                     self.say(page, line, f"dye has no option {name}")
