@@ -176,12 +176,6 @@ static Status start(void *context, Comm *comm) {
     return STATUS_OK;
 }
 
-static void show_progress(void *context, double fraction, const char *what) {
-    (void)context;
-    console_task(what);
-    console_done(fraction);
-}
-
 static Status run(void *context, Comm *comm) {
     EncodeCommand *command = context;
     (void)comm;
@@ -191,7 +185,7 @@ static Status run(void *context, Comm *comm) {
     command->pack.inputs = 1;
     command->pack.made = &source_codes;
     command->pack.made_state = command;
-    command->pack.progress = show_progress;
+    command->pack.progress = console_task_progress;
     TRY(pack(&command->pack));
     console_task(NULL);
     printf("encoded %s into %s by step %lld of %s in %.1f s\n", command->input.path,

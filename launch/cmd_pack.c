@@ -145,12 +145,6 @@ static Status parse(int argc, char **argv, PackCommand *command) {
 
 // ---- what people see ----------------------------------------------------------------------------
 
-static void show_progress(void *context, double fraction, const char *what) {
-    (void)context;
-    console_task(what);
-    console_done(fraction);
-}
-
 static void tell_bad(void *context, const char *why) {
     char line[1200];
     (void)context;
@@ -172,7 +166,7 @@ static Status start(void *context, Comm *comm) {
     command->started = clock_now();
     pack->input = command->input;
     pack->team = (PackTeam){comm_rank(comm), comm_world(comm), agree, comm};
-    if (comm_rank(comm) == 0) pack->progress = show_progress;
+    if (comm_rank(comm) == 0) pack->progress = console_task_progress;
     pack->bad = tell_bad;
     pack->context = command;
     comm_set_alarm(comm, NULL, NULL); // ranks wait while rank 0 looks at the sources
@@ -219,7 +213,7 @@ Status cmd_unpack(int argc, char **argv) {
                                             {"split", required_argument, NULL, 's'},
                                             {0}};
     double started = clock_now();
-    UnpackConfig config = {.progress = show_progress, .context = &started};
+    UnpackConfig config = {.progress = console_task_progress, .context = &started};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         switch (option) {

@@ -121,6 +121,12 @@ void console_done(double fraction) {
     console_progress(line);
 }
 
+void console_task_progress(void *unused, double fraction, const char *what) {
+    (void)unused;
+    console_task(what);
+    console_done(fraction);
+}
+
 void console_error(void) {
     const ErrorRecord *error = error_get();
     begin();

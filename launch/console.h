@@ -19,6 +19,7 @@ void console_progress(const char *line); // a live line on a terminal; else a li
 // nothing.
 void console_task(const char *what);
 void console_done(double fraction);
+void console_task_progress(void *unused, double fraction, const char *what); // both, for packing
 
 // What turns a stream's text bold, red or yellow, and back: empty where it is no terminal, or the
 // user does not want it (NO_COLOR, TERM=dumb).
