@@ -59,8 +59,9 @@ typedef struct {
     uint64_t identity; // hash of the index's content: names the data whatever its path
 } DatasetInfo;
 
-// How that which is not on this node comes here: from ranks that have it (launch/share.h). May be
-// called by several threads at once. PATH is the data set's as configured, the same on all ranks.
+// How that which is not on this node comes here: from ranks that have it (launch/share/share.h).
+// May be called by several threads at once. PATH is the data set's as configured, the same on all
+// ranks.
 typedef struct {
     void *context;
     // index.json as text, malloc'ed, the caller frees. Errors: NOT_FOUND (no rank has it), COMM.

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "launch/bench.h"
-#include "launch/bench_read.h"
+#include "launch/bench/bench.h"
+#include "launch/bench/bench_read.h"
 #include "launch/command.h"
 #include "launch/console.h"
-#include "launch/doctor.h"
+#include "launch/doctor/doctor.h"
 #include "launch/options.h"
 #include "launch/run_config.h"
 #include "launch/session.h"

@@ -6,9 +6,9 @@
 
 #include "base/json.h"
 #include "launch/command.h"
-#include "launch/doctor.h"
+#include "launch/doctor/doctor.h"
 #include "launch/options.h"
-#include "launch/probe.h"
+#include "launch/watch/probe.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
 

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "launch/blackbox.h"
+#include "launch/watch/blackbox.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"

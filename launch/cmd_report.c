@@ -7,8 +7,8 @@
 
 #include "base/file.h"
 #include "launch/command.h"
-#include "launch/html.h"
-#include "launch/page.h"
+#include "launch/report/html.h"
+#include "launch/report/page.h"
 #include "launch/version.h"
 
 static const char usage[] = "usage: dye report RUN [RUN ...] [-o FILE.html]";

@@ -6,7 +6,7 @@
 //   hang=RANK@PHASE:STEP   it sleeps there for ever, though its control thread lives
 //   spin=RANK@PHASE:STEP   it computes there for 28 s, once
 //   slow=RANK@PHASE:MS     it sleeps so long each time it enters the phase
-//   gpu=UUID               a rank believes to have this GPU (launch/doctor.h)
+//   gpu=UUID               a rank believes to have this GPU (launch/doctor/doctor.h)
 //   nan=SAMPLE             the gradient of this sample's output is not finite, whenever it is
 //   trained
 //                          on

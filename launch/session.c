@@ -10,8 +10,8 @@
 #include "base/journal.h"
 #include "base/thread.h"
 #include "launch/console.h"
-#include "launch/control.h"
-#include "launch/program.h"
+#include "launch/watch/control.h"
+#include "launch/doctor/program.h"
 
 enum { START_SECONDS = 15 };
 

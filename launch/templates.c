@@ -10,6 +10,6 @@
             ".previous\n")
 
 CARRY(slurm_template, "launch/slurm/train.sbatch");
-CARRY(page_style, "launch/page/page.css");
-CARRY(page_dark_style, "launch/page/dark.css");
-CARRY(page_script, "launch/page/page.js");
+CARRY(page_style, "launch/report/page/page.css");
+CARRY(page_dark_style, "launch/report/page/dark.css");
+CARRY(page_script, "launch/report/page/page.js");

@@ -2,4 +2,4 @@
 #pragma once
 
 extern const char slurm_template[];                               // launch/slurm/train.sbatch
-extern const char page_style[], page_dark_style[], page_script[]; // launch/page/
+extern const char page_style[], page_dark_style[], page_script[]; // launch/report/page/

@@ -4,7 +4,7 @@
 
 #include "comm/comm.h"
 #include "launch/cores.h"
-#include "launch/share.h"
+#include "launch/share/share.h"
 #include "trainer/engine.h"
 #include "trainer/trainer.h"
 

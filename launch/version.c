@@ -10,7 +10,7 @@
 #include "model/backend.h"
 #include "comm/comm.h"
 #include "launch/schema.h"
-#include "launch/wire.h"
+#include "launch/watch/wire.h"
 
 typedef struct {
     const char *library;

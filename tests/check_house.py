@@ -32,7 +32,7 @@ VENDOR_HOMES = {
     "archive.h": ["data/pack/container.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "zlib.h": ["data/"],
-    "zmq.h": ["launch/wire.c", "launch/share_server.c", "launch/share_client.c"],
+    "zmq.h": ["launch/watch/wire.c", "launch/share/share_server.c", "launch/share/share_client.c"],
     "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],
 }
 SWITCH_HOMES = ["model/backend.c"]

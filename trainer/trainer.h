@@ -81,7 +81,7 @@ typedef struct {
     int32_t threads; // per rank; 0: this rank's share of the cores that it may use
 } ComputeConfig;
 
-// How ranks are watched (launch/control.h).
+// How ranks are watched (launch/watch/control.h).
 typedef struct {
     int32_t port;           // on each host, plus the rank's number there; 0: any
     double patience, grace; // seconds: least deadline of work; from an alarm to the end, 0: never
@@ -188,9 +188,9 @@ typedef struct Trainer Trainer;
 
 // Opens data, network, process, memory, and resumes from the newest good checkpoint, or starts at
 // step 0 where the run folder holds none. Called by all ranks, after their settings, data sets and
-// devices have been compared (launch/doctor.h): others would break the promise of equal bits in
-// silence. Errors are this rank's own and must be agreed by the caller (comm_agree) before anybody
-// leaves.
+// devices have been compared (launch/doctor/doctor.h): others would break the promise of equal bits
+// in silence. Errors are this rank's own and must be agreed by the caller (comm_agree) before
+// anybody leaves.
 Status trainer_open(const RunSettings *settings, const RunContext *context, Trainer **out);
 void trainer_close(Trainer *trainer);
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "launch/wire.h"
+#include "launch/watch/wire.h"
 
 enum { RANKS_MOST = 512 };
 

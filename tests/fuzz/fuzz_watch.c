@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/letter.h"
-#include "launch/verdict.h"
+#include "launch/watch/letter.h"
+#include "launch/watch/verdict.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

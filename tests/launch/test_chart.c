@@ -1,7 +1,7 @@
 // Figures: ticks, thinning, gaps, and what the page does with text from outside.
-#include "launch/chart.h"
+#include "launch/report/chart.h"
 
-#include "launch/html.h"
+#include "launch/report/html.h"
 #include "tests/test.h"
 
 // ---- numbers ----------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 // The checks before training over made-up ranks: who is odd, how that is said, what fails and what
 // only warns; words of DYE_DRILL.
-#include "launch/doctor.h"
+#include "launch/doctor/doctor.h"
 
 #include <errno.h>
 
 #include "launch/drill.h"
-#include "launch/odd_ranks.h"
-#include "launch/probe.h"
+#include "launch/doctor/odd_ranks.h"
+#include "launch/watch/probe.h"
 #include "tests/test.h"
 
 enum { WORLD = 8 };

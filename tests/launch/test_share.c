@@ -1,5 +1,5 @@
 // Shards between ranks: the right bytes, whoever asks for what; servers that lie, fail, and die.
-#include "launch/wire_share.h"
+#include "launch/share/wire_share.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/codec.h"
-#include "launch/share.h"
+#include "launch/share/share.h"
 #include "tests/test.h"
 
 enum { BYTES = 5 * SHARE_PIECE_BYTES / 2 + 77, SMALL = 100 };

@@ -1,13 +1,13 @@
 // What /proc, a probe and a journal tell of a process that does not speak for itself.
-#include "launch/suspect.h"
+#include "launch/watch/suspect.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "launch/blackbox.h"
-#include "launch/reach.h"
+#include "launch/watch/blackbox.h"
+#include "launch/doctor/reach.h"
 #include "tests/test.h"
 
 static pid_t sleeper(void) {

@@ -1,7 +1,7 @@
 // Who is found to hold the others up: each verdict, and what must not be one.
-#include "launch/watch.h"
+#include "launch/watch/watch.h"
 
-#include "launch/verdict.h"
+#include "launch/watch/verdict.h"
 #include "tests/test.h"
 
 enum { WORLD = 4 };

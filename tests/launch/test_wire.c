@@ -1,5 +1,5 @@
 // Letters between control threads, and strangers at the door: other keys, garbage, silence.
-#include "launch/wire.h"
+#include "launch/watch/wire.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
