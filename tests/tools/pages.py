@@ -9,6 +9,7 @@ A block ```console holds commands behind "$ " and what they print; ```yaml NAME 
 without a word each line that begins with a known program is a command.
 """
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,7 @@ class Check:
 
     def invocations(self, page, line, words):
         for match in re.finditer(r"(?:^|[\s;|&(/]|\./)dye +(-?-?[A-Za-z]+)(?!/)\b([^;&>]*)", words):
-            name, rest = match[1], re.split(r"\s:\s|\s\|\s(?!-)", match[2])[0]
+            name, rest = match[1], re.split(r"\s\|\s(?!-)|\s:\s", match[2])[0]
             if not name.islower() or name.startswith("--"):
                 if name.startswith("--") and name not in ("--version", "--help"):
                     self.say(page, line, f"dye has no option {name}")
@@ -165,7 +166,7 @@ class Check:
             if match[1] not in self.program.sections or re.fullmatch(FILES, match[2]):
                 continue
             self.count("keys")
-            if match[0] not in self.program.keys and "unknown key" not in words:
+            if match[0] not in self.program.keys and match[0] not in MISTYPED:
                 self.say(page, line, f"there is no key {match[0]}")
 
     def paths(self, page, line, words):
@@ -212,6 +213,7 @@ def follows(pieces, text):
     return True
 
 
+MISTYPED = {"optim.lrr"}  # pages show what is told of it
 PLANNED = {"model/process/sigmoid.c"}  # docs/own-process.md writes it; tests/model/test_own_process.c builds it
 
 
@@ -249,8 +251,12 @@ def shell(page, section):
     return 0 if found else 1
 
 
+HOST = socket.gethostname().split(".")[0]  # the pages say vm
+
+
 # Numbers, times and hashes differ from run to run; words do not. "..." stands for what was left out.
 def likeness(line):
+    line = re.sub(rf"\b(?:{re.escape(HOST)}|vm)\b", "HOST", line)
     line = re.sub(r"\b[0-9a-f]{12,16}\b", "#", line)
     line = re.sub(r"[▁▂▃▄▅▆▇█]+", "#", line)
     line = re.sub(r"[-+]?\d[\d.,:]*(?:e[-+]?\d+)?", "#", line)
