@@ -2,12 +2,15 @@
 # The documentation: what it names is there, its page of keys is what the program prints, and the commands of its pages
 # run, page by page in a folder of their own, and print what the pages show, on small data and models.
 #
-#   docs.sh [--long]   the commands of README.md and the other pages too
+#   docs.sh [--long] [PAGE]   of one page (tutorial.md); --long: the commands in plain blocks of all pages too
 #
 # CONTRIBUTING.md, Documentation, has how commands are written down; tests/tools/pages.py reads them.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 command -v python3 >/dev/null || skip "no python3"
 source "$root/tests/run/page.sh"
+long=0
+if [ "${1:-}" = --long ]; then long=1 && shift; fi
+only=${1:-}
 set -m # jobs of a page are %1, as in a shell that people use
 
 python3 "$pages" check "$dye" >"$log" || die "the documentation names what is not there"
@@ -15,16 +18,25 @@ checked "$(tail -n 1 "$log")"
 
 # Where pages fetch data, the first 2000 pictures will do.
 make_pictures
-page_clone
-cat >launch/get-data.sh <<END
+get_data() {
+    cat >launch/get-data.sh <<END
 #!/bin/sh
 for name; do [ -e data-packed/\$name ] || "$dye" pack "$work/idx" -o data-packed/\$name || exit; done
 END
-# What is waited for is a first line of the curve.
-sleep() { wait_for 60 grep -q step runs/*/metrics.jsonl; }
+}
+# Pages sleep until there is a curve to be seen; of quick runs it is there soon.
+sleep() {
+    for ((i = 0; i < 600; ++i)); do
+        command sleep 0.1
+        if grep -q step runs/*/metrics.jsonl && grep -q step runs/*/status.json; then break; fi 2>/dev/null
+    done
+}
 
 for page in "$root"/docs/*.md; do
+    [ -z "$only" ] || [ "$(basename "$page")" = "$only" ] || continue
     grep -q '^```console' "$page" || continue
+    page_clone
+    get_data
     ran=0
     PAGE_TRAIN='' PAGE_EVAL='' PAGE_DRAW=''
     [[ $page != */tutorial.md ]] || page_sizes

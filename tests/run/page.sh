@@ -9,8 +9,9 @@ export PAGE_TRAIN= PAGE_EVAL= PAGE_DRAW=
 page_last=0
 page_transcript=$work/transcript
 
-# page_clone: the folder $work/clone, and the stand-ins before all others in PATH.
+# page_clone: the folder $work/clone, fresh, and the stand-ins before all others in PATH.
 page_clone() {
+    cd "$work" && rm -rf clone
     mkdir -p "$work/clone/build" "$work/bin"
     cp -r "$root/configs" "$root/launch" "$root/docs" "$work/clone"
     ln -s "$dye" "$work/clone/build/dye"
@@ -24,9 +25,9 @@ sample-* | film-*) set -- "\$@" \$PAGE_DRAW ;;
 esac
 exec "$dye" "\$@"
 END
-    printf '#!/bin/sh\nexec %s --oversubscribe --bind-to none "$@"\n' "$(command -v mpirun)" >"$work/bin/mpirun"
+    [ -x "$work/bin/mpirun" ] || printf '#!/bin/sh\nexec %s --oversubscribe --bind-to none "$@"\n' "$(command -v mpirun)" >"$work/bin/mpirun"
     chmod +x "$work/bin/dye" "$work/bin/mpirun"
-    PATH=$work/bin:$PATH
+    [[ $PATH == $work/bin:* ]] || PATH=$work/bin:$PATH
     cd "$work/clone" || exit 1
 }
 

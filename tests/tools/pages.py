@@ -2,7 +2,8 @@
 """The documentation as a test reads it (CONTRIBUTING.md, Documentation).
 
     pages.py check DYE [PAGE...]   commands, options, keys, files, exit codes and messages that the pages name
-    pages.py shell PAGE [SECTION]  its commands as a script for tests/run/docs.sh, of one section or of all
+    pages.py shell PAGE [SECTION]  its console blocks as a script for tests/run/page.sh, of one section or of all
+    pages.py plain PAGE            the commands in its other blocks, as such a script
     pages.py lacks OUTPUT          the lines on standard input that have no like in the file OUTPUT
 
 A block ```console holds commands behind "$ " and what they print; ```yaml NAME is a file. In a block
@@ -234,14 +235,14 @@ def quote(text):
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def shell(page, section):
+def shell(page, section, plain=False):
     found = 0
     for block in blocks(Path(page).read_text()):
-        if section and not block.section.startswith(section):
+        if not block.section.startswith(section):
             continue
         if block.info[:1] == ["yaml"] and len(block.info) == 2:
             print(f"page_file {block.info[1]} <<'END_OF_FILE'\n" + "\n".join(block.lines) + "\nEND_OF_FILE")
-        commands = block.commands()
+        commands = block.commands() if plain != block.is_console() else []
         for i, (line, command, output) in enumerate(commands):
             found += 1
             may_fail = i + 1 < len(commands) and "$?" in commands[i + 1][1]
@@ -280,6 +281,8 @@ def main():
         return check(words[1], words[2:])
     if words[:1] == ["shell"] and len(words) in (2, 3):
         return shell(words[1], words[2] if len(words) == 3 else "")
+    if words[:1] == ["plain"] and len(words) == 2:
+        return shell(words[1], "", plain=True)
     if words[:1] == ["lacks"] and len(words) == 2:
         return lacks(words[1])
     print(__doc__)
