@@ -104,7 +104,7 @@ run 0 2 eval "$work/score-sde" --limit 40 --flow 5 --json
 grep -o '"bits_per_dim": [^,]*' "$log" >"$work/flow-2"
 run 0 0 eval "$work/score-sde" --limit 40 --flow 5 --json
 grep -o '"bits_per_dim": [^,]*' "$log" | cmp - "$work/flow-2" || die "the flow differs on 2 ranks"
-for schedule in ve sub-vp; do
+for schedule in ve ${long:+sub-vp}; do
     system "score-sde $schedule" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.schedule=$schedule \
         sampler.solver=heun sampler.steps=9
@@ -123,13 +123,13 @@ run fail 0 eval "$work/consistency" --limit 4 --flow 5
 said "has no probability flow" "what a pair of levels has not"
 run 0 0 eval "$work/consistency" --limit 4
 said "no likelihood" "that there is none"
-for loss in continuous discrete; do
+for loss in continuous ${long:+discrete}; do
     system "vdm $loss" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
         process.schedule=linear process.loss=$loss model.fourier=true sampler.solver=ddpm \
         sampler.steps=9
 done
-for schedule in scalar net; do
+for schedule in ${long:+scalar} net; do
     system "vdm $schedule" bits_per_dim "$root/configs/swiss-roll-score-sde.yaml" \
         data.path="$work/points" "${small_batch[@]}" model.width=32 process.name=vdm \
         process.schedule=$schedule sampler.solver=ddpm sampler.steps=9
@@ -156,7 +156,7 @@ grep -q '"null"' "$log" || die "the null model is not told"
 vq=("$root/configs/fashion-mnist-vq.yaml" data.path="$work/heartbeat" "${small_batch[@]}"
     model.width=32 model.depth=1 model.heads=2 process.steps=4 sampler.steps=4)
 system vq bits_per_token "${vq[@]}"
-system "vq paper" bits_per_token "${vq[@]}" process.schedule=paper process.times=uniform \
+[ -z "$long" ] || system "vq paper" bits_per_token "${vq[@]}" process.schedule=paper process.times=uniform \
     sampler.solver=purity sampler.purity=2 sampler.truncation=0.86 sampler.steps=3
 
 system "d3pm gaussian" bits_per_token "$root/configs/fashion-mnist-d3pm.yaml" data.path="$work/heartbeat" \
