@@ -43,3 +43,28 @@ for page in "$root"/docs/*.md; do
     page_play "$page"
     checked "$(basename "$page"): $ran commands ran, and print what it shows"
 done
+
+[ $long -eq 1 ] || exit 0
+
+# The plain blocks of all pages, on the real data, as far as they can run here.
+page_left_out=('^launch/(quickstart|install)|^bash launch/install: it installs packages'
+    '^(bash )?tests/run.sh|^ctest: this test is a part of it'
+    '^cmake|^export PATH: the build that is tested was made so'
+    'apptainer: there is none, and tests/run/apptainer.sh checks its file'
+    '^srun|^dye launch slurm mine: there is no SLURM, and tests/cluster has its own tests'
+    '^tests/cluster|^cp build/dye: it takes root and a lab, and tests/cluster has its own tests'
+    'tests/bench/(samplers|weak): it takes the models of an hour'
+    'message_cost: a program of the tests, measured by hand'
+    'process.name=sigmoid: the system is an exercise, which test_own_process builds'
+    'dye train mine.yaml: a file of the reader')
+[ -e /usr/lib/bible.data ] && [ -e /usr/share/unifont/unifont.hex ] || skip "Debian's bible-kjv-text or unifont is not installed"
+for page in README.md CONTRIBUTING.md configs/README.md $(cd "$root" && echo docs/*.md); do
+    python3 "$pages" plain "$root/$page" | grep -q ^page_run || continue
+    page_clone
+    cp -r "$root/tests" .
+    mkdir -p "$work/data" && ln -s "$work/data" data-packed # README.md packs what the others take for granted
+    ran=0
+    page_sizes
+    page_plain "$root/$page"
+    checked "$page: $ran plain commands ran"
+done

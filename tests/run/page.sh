@@ -7,6 +7,7 @@
 pages=$root/tests/tools/pages.py
 export PAGE_TRAIN= PAGE_EVAL= PAGE_DRAW=
 page_last=0
+page_left_out=() # 'EXPRESSION: why', of commands that are not run
 page_transcript=$work/transcript
 
 # page_clone: the folder $work/clone, fresh, and the stand-ins before all others in PATH.
@@ -42,7 +43,13 @@ page_sizes() {
 
 # page_play PAGE [SECTION]: runs its commands; one that fails, or does not print what the page shows, ends the test.
 page_play() {
-    "$(command -v python3)" "$pages" shell "$@" >"$work/page" || die "$* has no commands"
+    python3 "$pages" shell "$@" >"$work/page" || die "$* has no commands"
+    # shellcheck disable=SC1091
+    source "$work/page"
+}
+
+page_plain() { # the commands of its plain blocks
+    python3 "$pages" plain "$1" >"$work/page" || die "$1 has no plain commands"
     # shellcheck disable=SC1091
     source "$work/page"
 }
@@ -56,8 +63,11 @@ page_status() { return "$page_last"; }
 
 # page_run PLACE MAY-FAIL COMMAND: what it should print is on standard input.
 page_run() {
-    local place=$1 shown missing job_before=${!:-}
+    local place=$1 shown missing job_before=${!:-} entry
     shown=$(cat)
+    for entry in "${page_left_out[@]}"; do
+        [[ ! $3 =~ ${entry%%: *} ]] || { echo "     left out: $3 (${entry#*: })" && return; }
+    done
     echo "\$ $3" >>"$page_transcript"
     page_status
     eval "$3" </dev/null >"$log" 2>&1

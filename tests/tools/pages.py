@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAMS = ("dye ", "mpirun ", "launch/", "tests/", "cmake ", "build/", "apptainer ", "srun ", "export ", "cp ")
+PROGRAMS = ("dye ", "mpirun ", "launch/", "tests/", "cmake ", "build/", "apptainer ", "srun ", "bash ",
+            "ctest ", "export ", "cp ")
 FILES = r"(?:md|yaml|yml|c|h|json|jsonl|py|png|npz|sh|log|tar|sbatch|safetensors|txt|def)"
 
 
