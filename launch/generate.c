@@ -72,12 +72,13 @@ static void end_group(const Engine *engine, EngineLane *lane, const GenerateRequ
 // The places that are given, after `step` steps. Noise of the steps' own, never of another draw.
 static Status hold_known(const Engine *engine, const GenerateRequest *request, InfillHold *hold,
                          int groups, int step) {
+    if (hold == NULL) return STATUS_OK;
     bool done = step == sampler_steps(request->sampler);
-    for (int i = 0; i < groups && hold != NULL; ++i)
+    for (int i = 0; i < groups; ++i)
         infill_hold_queue(hold, i, request->seed, done ? 0 : sampler_time(request->sampler, step),
                           (uint64_t)step);
-    if (hold != NULL) TRY(engine_wait(engine));
-    for (int i = 0; i < groups && hold != NULL; ++i) infill_hold_put(hold, i);
+    TRY(engine_wait(engine));
+    for (int i = 0; i < groups; ++i) infill_hold_put(hold, i);
     return engine_wait(engine);
 }
 
@@ -139,6 +140,8 @@ Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void
     TRY(engine_use(engine, request->weights));
     // Four-byte numbers travel as words of eight; each group is zero on all ranks but one.
     size_t words = (size_t)(frames * request->count * engine_item(engine) + 1) / 2;
+    FAIL_IF(words > INT32_MAX, BAD_USAGE, "%lld samples are too many at a time; draw fewer (-n)",
+            (long long)request->count);
     uint64_t *samples = calloc(words, sizeof *samples);
     FAIL_IF(samples == NULL, NO_MEMORY, "no memory for %lld samples", (long long)request->count);
     Status status = STATUS_OK;

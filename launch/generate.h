@@ -31,5 +31,5 @@ static inline int generate_frame_step(const Sampler *sampler, int frame, int fra
 
 // All samples on every rank: *out is [count][in_item] (float or int32, 4 bytes each), or
 // [frames][count][in_item], the noise first and the samples last; malloc'ed, the caller frees.
-// Errors: NO_MEMORY, COMM.
+// Errors: NO_MEMORY, COMM, BAD_USAGE (more than 2^32 numbers).
 Status generate(Engine *engine, Comm *comm, const GenerateRequest *request, void **out);
