@@ -65,6 +65,7 @@ dye_run_test(big big.sh 1200 "run;mpi;long")
 dye_run_test(kill-long kill.sh 3600 "run;mpi;long" 50)
 dye_run_test(systems-long systems.sh 900 "run;mpi;long" --long)
 dye_run_test(worlds-long worlds.sh 1800 "run;mpi;long" --long)
+dye_run_test(first_hour first_hour.sh 1200 "run;mpi;long")
 dye_run_test(docs-long docs.sh 900 "run;mpi;long" --long)
 dye_run_test(signals-long signals.sh 600 "run;mpi;long" --long)
 

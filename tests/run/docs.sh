@@ -59,7 +59,7 @@ page_left_out=('^launch/(quickstart|install)|^bash launch/install: it installs p
     'dye train mine.yaml: a file of the reader')
 [ -e /usr/lib/bible.data ] && [ -e /usr/share/unifont/unifont.hex ] || skip "Debian's bible-kjv-text or unifont is not installed"
 for page in README.md CONTRIBUTING.md configs/README.md $(cd "$root" && echo docs/*.md); do
-    python3 "$pages" plain "$root/$page" | grep -q ^page_run || continue
+    python3 "$pages" plain "$root/$page" >"$log" || continue
     page_clone
     cp -r "$root/tests" .
     mkdir -p "$work/data" && ln -s "$work/data" data-packed # README.md packs what the others take for granted

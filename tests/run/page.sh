@@ -8,7 +8,7 @@ pages=$root/tests/tools/pages.py
 export PAGE_TRAIN= PAGE_EVAL= PAGE_DRAW=
 page_last=0
 page_left_out=() # 'EXPRESSION: why', of commands that are not run
-page_transcript=$work/transcript
+: "${page_transcript:=$work/transcript}"
 
 # page_clone: the folder $work/clone, fresh, and the stand-ins before all others in PATH.
 page_clone() {
@@ -69,9 +69,11 @@ page_run() {
         [[ ! $3 =~ ${entry%%: *} ]] || { echo "     left out: $3 (${entry#*: })" && return; }
     done
     echo "\$ $3" >>"$page_transcript"
+    set +o pipefail # as in a shell that people use
     page_status
     eval "$3" </dev/null >"$log" 2>&1
     page_last=$?
+    set -o pipefail
     cat "$log" >>"$page_transcript"
     [ "${!:-}" = "$job_before" ] || jobs_started+=("-$!") # its group
     [ $page_last -eq 0 ] || [ "$2" -eq 1 ] || die "$place: exit code $page_last: $3"
