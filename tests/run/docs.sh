@@ -16,6 +16,33 @@ set -m # jobs of a page are %1, as in a shell that people use
 python3 "$pages" check "$dye" >"$log" || die "the documentation names what is not there"
 checked "$(tail -n 1 "$log")"
 
+# What is wrong is found: PAGE, what sed makes of it, what the check must say.
+mkdir "$work/tree"
+(cd "$root" && cp -r README.md CONTRIBUTING.md ARCHITECTURE.md configs docs base data model comm trainer launch tests "$work/tree")
+planted=0
+plant() {
+    sed -i "$2" "$work/tree/$1"
+    ! cmp -s "$root/$1" "$work/tree/$1" || die "$1: nothing was planted by $2"
+    ! python3 "$work/tree/tests/tools/pages.py" check "$dye" "$1" >"$log" || die "$1: not found: $2"
+    said "$3" "$2"
+    cp "$root/$1" "$work/tree/$1"
+    planted=$((planted + 1))
+}
+plant README.md 's/dye eval runs/dye evaluate runs/' 'no command evaluate'
+plant README.md 's/dye help bash/dye help fish/' 'no help on fish'
+plant README.md 's/^mpirun -n 2 dye bench/& --quick/' 'dye bench has no option --quick'
+plant README.md 's/^| 77 |/| 76 |/' 'exit code 77'
+plant README.md 's/(docs.slurm.md)/(docs\/slum.md)/' 'links to docs/slum.md'
+plant docs/data.md 's/data.crop/data.krop/' 'no key data.krop'
+plant docs/tutorial.md 's/^  width: 128/  widht: 128/' "unknown key 'model.widht'"
+plant docs/tutorial.md 's/configs.fashion-mnist.yaml/configs\/fashion.yaml/' 'configs/fashion.yaml is not there'
+plant docs/configuration.md 's/peak learning rate/peak rate/' 'is not what .dye help markdown. prints'
+plant docs/troubleshooting.md 's/goes on from a checkpoint, and/continues, and/' 'says nothing like: continues, and'
+printf 'loss 0.5, 3 of 9\n' >"$work/printed"
+python3 "$pages" lacks "$work/printed" <<<"loss 0.25, ... of 8" >"$log" || die "other numbers are another line"
+! python3 "$pages" lacks "$work/printed" <<<"loss 0.25, 3 in 9" >"$log" || die "other words are the same line"
+checked "what is wrong in a page is found, of $planted kinds"
+
 # Where pages fetch data, the first 2000 pictures will do.
 make_pictures
 get_data() {

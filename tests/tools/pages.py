@@ -61,16 +61,20 @@ def blocks(text):
 
 
 def code(text):
-    """(line, text) of all that stands as code: blocks, spans, indented lines."""
-    inside = False
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.startswith("```"):
-            inside = not inside
-        elif inside or line.startswith("    "):
-            yield number, re.sub(r"(^|\s)#.*", "", line)
+    """(line, text) of all that stands as code: blocks, indented lines, spans, which may go over lines."""
+    inside, begin, paragraph = False, 1, []
+    for number, line in enumerate(text.split("\n") + [""], 1):
+        fence, indented = line.startswith("```"), line.startswith("    ")
+        if inside or fence or indented or not line:
+            whole = "\n".join(paragraph)
+            for span in re.finditer(r"`([^`]+)`", whole):
+                yield begin + whole.count("\n", 0, span.start()), span[1].replace("\\|", "|").replace("\n", " ")
+            begin, paragraph = number + 1, []
+            if not fence:
+                yield number, re.sub(r"(^|\s)#.*", "", line)
         else:
-            for span in re.findall(r"`([^`]+)`", line):
-                yield number, span.replace("\\|", "|")
+            paragraph.append(line)
+        inside ^= fence
 
 
 # ---- what is there -----------------------------------------------------------------------------
