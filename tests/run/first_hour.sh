@@ -51,6 +51,8 @@ less "$(value loss runs/clothes/metrics.jsonl 4)" "$(value loss runs/clothes/met
 checked "step 5: it trains, and the loss falls"
 
 step 6
+[ -s runs/clothes/report.html ] || die "no report"
+run 0 0 status runs/clothes
 said '^ +1 +' "the second rank"
 checked "step 6: the status from another shell"
 
