@@ -51,6 +51,7 @@ static bool find_kept(const TrainedConfig *config, char *path, size_t bytes) {
     char index[PATH_BYTES], all[sizeof((DataConfig *)0)->path];
     size_t used = 0;
     if (!config->described || config->run_dir == NULL) return false;
+    if (strchr(config->run_dir, ',') != NULL) return false; // it would be two paths
     for (int p = 0; used < sizeof all; ++p) {
         if (path_format(index, "%s/data/%d/index.json", config->run_dir, p) != STATUS_OK ||
             !file_exists(index)) {
