@@ -208,6 +208,15 @@ run 0 0 export "$work/clothes" -o "$work/nodata.safetensors"
 run 66 0 eval "$work/clothes"
 said "$work/pictures" "the data that evaluation needs"
 mv "$work/pictures-away" "$work/pictures"
+cp -r "$work/clothes" "$work/clo,thes" # no two data sets
+run 0 0 sample "$work/clo,thes" -n 12 --first 3 --steps 5 -o "$work/comma.npz"
+cmp "$work/drawn.npz" "$work/comma.npz" || die "other samples of a run with a comma in its name"
+run 0 0 pack swiss-roll -o "$work/more" --items 300 --seed 9 # what is kept is of the data that are trained on now
+run 0 0 train "${small[@]}" run.dir="$work/mixed" data.path="$work/points, $work/more" train.steps=2
+same "$(ls "$work/mixed/data" | paste -sd ' ')" "0 1" "indexes of two data sets"
+run 0 0 train "${small[@]}" run.dir="$work/mixed" data.path="$work/more" train.steps=2 --fresh
+same "$(ls "$work/mixed/data")" 0 "the index of one"
+cmp "$work/more/index.json" "$work/mixed/data/0/index.json" || die "an index of other data"
 checked "samples and weights of a run without its data"
 
 # A part of a picture is given: the left half of a drawn one.
