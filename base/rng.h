@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "base/kernel.h"
 #include "base/mix.h"
 
 typedef enum {
@@ -39,13 +40,13 @@ typedef struct {
     uint64_t step;
 } RngKey;
 
-static inline RngKey rng_key(uint64_t seed, RngPurpose purpose, uint64_t step) {
+KERNEL_FN RngKey rng_key(uint64_t seed, RngPurpose purpose, uint64_t step) {
     uint64_t k = mix64(mix64(seed + MIX_GOLDEN) + (uint64_t)purpose);
     RngKey key = {{(uint32_t)k, (uint32_t)(k >> 32)}, step};
     return key;
 }
 
-static inline void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+KERNEL_FN void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; ++round) {
@@ -62,7 +63,7 @@ static inline void philox4x32(const uint32_t counter[4], const uint32_t key[2], 
 }
 
 // The four numbers of one block of one sample.
-static inline void rng_block(RngKey key, uint64_t sample, uint32_t block, uint32_t out[4]) {
+KERNEL_FN void rng_block(RngKey key, uint64_t sample, uint32_t block, uint32_t out[4]) {
     uint32_t counter[4] = {block, (uint32_t)sample,
                            (uint32_t)(key.step << 16) | (uint32_t)(sample >> 32 & 0xFFFFu),
                            (uint32_t)(key.step >> 16)};
@@ -70,24 +71,24 @@ static inline void rng_block(RngKey key, uint64_t sample, uint32_t block, uint32
 }
 
 // Uniform in (0, 1), never 0 or 1: (top 23 bits + 1/2) / 2^23, exact in fp32.
-static inline float rng_uniform(uint32_t bits) {
+KERNEL_FN float rng_uniform(uint32_t bits) {
     return ((float)(bits >> 9) + 0.5f) * 0x1p-23f;
 }
 
 // Uniform in (0, 1) in float64 from 52 bits of two numbers: (52 bits + 1/2) / 2^52, exact.
-static inline double rng_uniform_f64(uint32_t high, uint32_t low) {
+KERNEL_FN double rng_uniform_f64(uint32_t high, uint32_t low) {
     uint64_t bits = ((uint64_t)high << 32 | low) >> 12;
     return ((double)bits + 0.5) * 0x1p-52;
 }
 
 // Uniform integer in [0, n) by multiplication; the bias is below n / 2^32.
-static inline uint32_t rng_below(uint32_t bits, uint32_t n) {
+KERNEL_FN uint32_t rng_below(uint32_t bits, uint32_t n) {
     return (uint32_t)((uint64_t)bits * n >> 32);
 }
 
 // Natural logarithm of a normal, positive fp32 number, by an odd polynomial of our own in
 // s = (m - 1) / (m + 1) with m in [sqrt(1/2), sqrt(2)): relative error below 3e-7.
-static inline float rng_log(float x) {
+KERNEL_FN float rng_log(float x) {
     union {
         float f;
         uint32_t u;
@@ -109,7 +110,7 @@ static inline float rng_log(float x) {
 // smooth function, here two polynomials of our own (least maximum relative error, fitted against
 // Newton iterations on erfc in float64): one in w - 5/2 below w = 5, one in sqrt(w) - 3 above.
 // |deviate| <= 6.34; error below 1e-6 of the deviate. No branches, so that loops vectorize.
-static inline float rng_normal(uint32_t bits) {
+KERNEL_FN float rng_normal(uint32_t bits) {
     uint32_t upper = bits >> 31;                            // which half
     uint32_t k = upper ? ~bits : bits;                      // distance to the nearer end, < 2^31
     float p = ((float)k + 0.5f) * 0x1p-32f;                 // tail probability, in (0, 1/2]

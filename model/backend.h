@@ -19,11 +19,14 @@ typedef struct Stream Stream;
 typedef struct Backend Backend;
 
 typedef struct {
-    const char *backend;  // "cpu"; tests add "late"
+    const char *backend;  // "cpu", "cuda"; tests add "late"
     int streams;          // CPU: worker threads; each executes one grain at a time
     const int *core;      // [streams] core that worker i is pinned to, or NULL: not pinned
     size_t scratch_bytes; // per stream, for operations that need room (network_scratch_bytes)
+    size_t wide_bytes;    // the same of a device that executes a whole operation at once
     const char *isa;      // CPU, for tests: "v2", "v3" or "v4" (x86-64 levels); NULL: the best here
+    int gpu;              // CUDA: which of those that this process sees
+    bool timed;           // CUDA: fill Stream.seconds, which costs time itself; CPU: always does
 } DeviceConfig;
 
 struct Backend {
@@ -59,8 +62,13 @@ struct Stream {
     double seconds[OPS]; // that each operation has taken on this stream so far; read after a wait
 };
 
-// Opens the backend that config->backend names. Errors: BAD_CONFIG (unknown, or not in this build),
-// NO_MEMORY, NOT_FOUND (a library that it needs).
+// All that libdye_NAME.so exports, for a backend that is a library of its own.
+extern const Backend dye_backend __attribute__((visibility("default")));
+
+// Opens the backend that config->backend names; one that is not in the program itself is looked for
+// as libdye_NAME.so in the folder DYE_BACKENDS (environment), beside the program, and in
+// ../lib/dye. Errors: BAD_CONFIG (unknown, or not installed), NO_MEMORY, NOT_FOUND (a library or a
+// device that it needs).
 Status device_open(const DeviceConfig *config, Device **out);
 void device_close(Device *device); // NULL is fine
 // For tests: makes a further backend known by its name.

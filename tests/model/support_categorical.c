@@ -17,7 +17,7 @@ void set_base(int32_t classes) {
 }
 
 OpBuffer base_buffer(int32_t classes) {
-    return (OpBuffer){base, base == NULL ? 0 : 2 * classes, OP_IN, NULL};
+    return (OpBuffer){base, base == NULL ? 0 : 2 * classes, OP_IN, NULL, OP_F32};
 }
 
 int32_t base_reference(uint32_t bits, int32_t classes) {

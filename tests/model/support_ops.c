@@ -1,6 +1,7 @@
 // Running one operation in all the ways that must agree.
 #include "tests/model/support_ops.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,78 @@ static int images_compare(const char *name, const OpWay *way, const OpBuffer *bu
     return failures;
 }
 
+static double number_of(const OpBuffer *buffer, const uint32_t *image, int64_t i) {
+    const uint32_t *at = image + GUARD;
+    union {
+        uint32_t u;
+        float f;
+    } bits = {0};
+    double wide;
+    if (buffer->type == OP_F64) {
+        memcpy(&wide, at + 2 * i, sizeof wide);
+        return wide;
+    }
+    bits.u = buffer->type == OP_HALF ? (uint32_t)((const uint16_t *)at)[i] << 16 : at[i];
+    return (double)bits.f;
+}
+
+// Of small integers, positive or negative, fp32 would be denormal or NaN.
+static bool is_integer(uint32_t bits) {
+    return (bits & 0x7F800000) == 0 || bits >= 0xFF800001;
+}
+
+static int images_near(const char *name, const OpBuffer *buffer, int index, const uint32_t *first,
+                       const uint32_t *image) {
+    static const double share[] = {OP_NEAR_F32, OP_NEAR_HALF, OP_NEAR_F64};
+    int64_t n = buffer->type == OP_HALF  ? 2 * buffer->n
+                : buffer->type == OP_F64 ? buffer->n / 2
+                                         : buffer->n;
+    double largest = 0, worst = 0;
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        double x = fabs(number_of(buffer, first, i));
+        if (isfinite(x) && x > largest) largest = x;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        double x = number_of(buffer, first, i), y = number_of(buffer, image, i), gap = fabs(x - y);
+        uint32_t a = first[GUARD + i % buffer->n], b = image[GUARD + i % buffer->n];
+        if (memcmp(&x, &y, sizeof x) == 0) continue;
+        bool whole = buffer->type == OP_F32 && is_integer(a) && is_integer(b) && a + b != 1u << 31;
+        if (whole || !(gap <= share[buffer->type] * largest)) ++wrong;
+        if (gap > worst) worst = gap;
+    }
+    if (wrong > 0)
+        printf("  %s: %lld of %lld numbers of buffer %d are not near on the GPU: %.3g of %.3g\n",
+               name, (long long)wrong, (long long)n, index, worst, largest);
+    return wrong > 0;
+}
+
+// On a GPU, if there is one, against the first way's images.
+static int run_gpu(const char *name, OpCall call, const void *shape, OpBuffer *buffers, int count,
+                   uint32_t **first) {
+    DeviceConfig config = {.backend = "cuda",
+                           .streams = 1,
+                           .scratch_bytes = SCRATCH_BYTES,
+                           .wide_bytes = SCRATCH_BYTES};
+    uint32_t *images[OP_BUFFERS];
+    Device *device;
+    if (device_open(&config, &device) != STATUS_OK) {
+        const char *why = error_get()->text; // to have no GPU is no failure
+        bool absent = strstr(why, "not installed") != NULL || strstr(why, "no GPU") != NULL;
+        if (!absent) printf("  %s: %s\n", name, why);
+        return !absent;
+    }
+    int failures = run_one(name, device, call, shape, buffers, count, images);
+    if (failures > 0) printf("  %s on %s: %s\n", name, device->description, error_get()->text);
+    for (int i = 0; i < count; ++i) {
+        if (images[i] != NULL && buffers[i].kind != OP_IN && failures == 0)
+            failures += images_near(name, &buffers[i], i, first[i], images[i]);
+        free(images[i]);
+    }
+    device_close(device);
+    return failures;
+}
+
 int ops_run(const char *name, OpCall call, const void *shape, OpBuffer *buffers, int count) {
     static const OpWay ways[] = {{"v2", 1}, {"v3", 1}, {"v4", 1}, {NULL, 2}};
     uint32_t *first[OP_BUFFERS] = {NULL}, *images[OP_BUFFERS];
@@ -123,6 +196,7 @@ int ops_run(const char *name, OpCall call, const void *shape, OpBuffer *buffers,
         have_first = true;
     }
     REQUIRE(have_first);
+    failures += run_gpu(name, call, shape, buffers, count, first);
     for (int i = 0; i < count; ++i) {
         if (first[i] != NULL)
             memcpy(buffers[i].host, first[i] + GUARD, (size_t)buffers[i].n * sizeof(uint32_t));

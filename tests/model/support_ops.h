@@ -1,5 +1,6 @@
 // Runs one operation on every instruction set of this processor, and on the second of two streams,
-// and expects the same bits from all of them.
+// and expects the same bits from all of them; then on a GPU, real or emulated, where the backend
+// "cuda" opens, and expects nearly the same numbers.
 #pragma once
 
 #include "model/backend.h"
@@ -10,6 +11,13 @@ typedef enum {
     OP_INOUT, // its numbers are there before the call
 } OpKind;
 
+// What a GPU may differ in: integers not at all (they are told from fp32 by their bits), numbers by
+// this share of the largest of their buffer.
+#define OP_NEAR_F32  2e-6
+#define OP_NEAR_HALF 8e-3 // one rounding to bf16
+#define OP_NEAR_F64  1e-12
+typedef enum { OP_F32, OP_HALF, OP_F64 } OpType; // two bf16 a number; a float64 in two numbers
+
 // One array of fp32 (or int32) numbers: `host` has them before and after, `device` is where they
 // are during the call (NULL if host is NULL).
 typedef struct {
@@ -17,6 +25,7 @@ typedef struct {
     int64_t n;
     OpKind kind;
     void *device;
+    OpType type;
 } OpBuffer;
 
 typedef void (*OpCall)(Stream *stream, OpBuffer *buffers, const void *shape);

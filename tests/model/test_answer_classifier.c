@@ -39,11 +39,11 @@ static void call_class_loss(Stream *stream, OpBuffer *b, const void *shape) {
 
 static void run_class_loss(ClassCase *c, const ClassShape *shape) {
     int64_t n = ROWS * shape->places * shape->classes;
-    OpBuffer b[] = {{c->out, n, OP_IN, NULL},
-                    {c->label, ROWS, OP_IN, NULL},
-                    {shape->gradient ? c->dout : NULL, n, OP_OUT, NULL},
-                    {c->loss, ROWS, OP_OUT, NULL},
-                    {c->wrong, 2 * ROWS, OP_OUT, NULL}};
+    OpBuffer b[] = {{c->out, n, OP_IN, NULL, OP_F32},
+                    {c->label, ROWS, OP_IN, NULL, OP_F32},
+                    {shape->gradient ? c->dout : NULL, n, OP_OUT, NULL, OP_F32},
+                    {c->loss, ROWS, OP_OUT, NULL, OP_F32},
+                    {c->wrong, 2 * ROWS, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("class_loss", call_class_loss, shape, b, 5), 0);
 }
 

@@ -37,10 +37,10 @@ static void test_codes_and_their_values(void) {
     int32_t *ids = ops_memory(codes, 4), *expected = ops_memory(codes, 4);
     for (int64_t i = 0; i < n; ++i) x[i] *= 5;
     x[0] = 0, x[1] = -200, x[2] = 200;
-    OpBuffer buffers[] = {{x, n, OP_IN, NULL},
-                          {y, n, OP_OUT, NULL},
-                          {slope, n, OP_OUT, NULL},
-                          {ids, codes, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL, OP_F32},
+                          {y, n, OP_OUT, NULL, OP_F32},
+                          {slope, n, OP_OUT, NULL, OP_F32},
+                          {ids, codes, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("quantise", call_quantise, shape, buffers, 4), 0);
     for (int64_t i = 0; i < n; ++i) {
         double bounded = tanh((double)x[i] / 2);
@@ -51,7 +51,7 @@ static void test_codes_and_their_values(void) {
         expected[code] += level << (2 * (i / shape[2] % shape[1]));
     }
     for (int64_t i = 0; i < codes; ++i) EXPECT_EQ(ids[i], expected[i]);
-    OpBuffer values[] = {{ids, codes, OP_IN, NULL}, {back, n, OP_OUT, NULL}};
+    OpBuffer values[] = {{ids, codes, OP_IN, NULL, OP_F32}, {back, n, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("code_values", call_code_values, shape, values, 2), 0);
     EXPECT(memcmp(back, y, (size_t)n * 4) == 0);
     free(x), free(y), free(slope), free(back), free(ids), free(expected);

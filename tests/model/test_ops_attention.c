@@ -86,9 +86,9 @@ static void call_forward(Stream *stream, OpBuffer *b, const void *shape) {
 
 static void forward_case(const AttentionShape *s) {
     AttentionCase c = case_open(s);
-    OpBuffer buffers[] = {{c.qkv, c.packed, OP_IN, NULL},
-                          {c.out, c.joined, OP_OUT, NULL},
-                          {c.lse, c.stats, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{c.qkv, c.packed, OP_IN, NULL, OP_F32},
+                          {c.out, c.joined, OP_OUT, NULL, OP_F32},
+                          {c.lse, c.stats, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("attention_forward", call_forward, s, buffers, 3), 0);
     EXPECT_ALL_NEAR(c.out, c.wide_out, c.joined, 2e-6 * fmax(1, s->size * s->size));
     EXPECT_ALL_NEAR(c.lse, c.wide_lse, c.stats, 1e-6);
@@ -143,11 +143,11 @@ static void grad_case(const AttentionShape *s) {
     float *dqkv = ops_memory(c.packed, sizeof *dqkv);
     for (int64_t i = 0; i < c.joined; ++i) c.out[i] = (float)c.wide_out[i];
     for (int64_t i = 0; i < c.stats; ++i) c.lse[i] = (float)c.wide_lse[i];
-    OpBuffer buffers[] = {{c.qkv, c.packed, OP_IN, NULL},
-                          {c.out, c.joined, OP_IN, NULL},
-                          {c.lse, c.stats, OP_IN, NULL},
-                          {c.dout, c.joined, OP_IN, NULL},
-                          {dqkv, c.packed, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{c.qkv, c.packed, OP_IN, NULL, OP_F32},
+                          {c.out, c.joined, OP_IN, NULL, OP_F32},
+                          {c.lse, c.stats, OP_IN, NULL, OP_F32},
+                          {c.dout, c.joined, OP_IN, NULL, OP_F32},
+                          {dqkv, c.packed, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("attention_grad", call_grad, s, buffers, 5), 0);
     grad_compare(s, &c, dqkv);
     int64_t bad = 0;

@@ -92,13 +92,13 @@ static void call_token_loss(Stream *stream, OpBuffer *b, const void *shape) {
 static void run_token_loss(TokenCase *c, int64_t item, int32_t classes, bool gradient) {
     TokenShape shape = {.item = item, .classes = classes};
     int64_t n = SAMPLES * item;
-    OpBuffer b[] = {{c->logits, n * classes, OP_IN, NULL},
-                    {c->x_0, n, OP_IN, NULL},
-                    {c->x_t, n, OP_IN, NULL},
-                    {token_levels, TOKEN_LEVEL_WORDS, OP_IN, NULL},
-                    {gradient ? c->dlogits : NULL, n * classes, OP_OUT, NULL},
-                    {gradient ? c->loss : NULL, SAMPLES, OP_OUT, NULL},
-                    {c->error, 2 * SAMPLES, OP_OUT, NULL},
+    OpBuffer b[] = {{c->logits, n * classes, OP_IN, NULL, OP_F32},
+                    {c->x_0, n, OP_IN, NULL, OP_F32},
+                    {c->x_t, n, OP_IN, NULL, OP_F32},
+                    {token_levels, TOKEN_LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                    {gradient ? c->dlogits : NULL, n * classes, OP_OUT, NULL, OP_F32},
+                    {gradient ? c->loss : NULL, SAMPLES, OP_OUT, NULL, OP_F32},
+                    {c->error, 2 * SAMPLES, OP_OUT, NULL, OP_F32},
                     base_buffer(classes)};
     EXPECT_EQ(ops_run("categorical_loss", call_token_loss, &shape, b, 8), 0);
 }

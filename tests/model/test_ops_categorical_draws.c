@@ -20,10 +20,10 @@ static void check_corrupt(double masked) {
     CategoricalLevel level[SAMPLES] = {
         {.keep = 0.5, .mask = 0.3}, {.keep = 1}, {.keep = 1e-12, .mask = masked}};
     int32_t *x_0 = some_tokens(N, K, 1), *x_t = ops_memory(N, 4);
-    OpBuffer b[] = {{x_0, N, OP_IN, NULL},
-                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
-                    {level, TOKEN_LEVEL_WORDS, OP_IN, NULL},
-                    {x_t, N, OP_OUT, NULL},
+    OpBuffer b[] = {{x_0, N, OP_IN, NULL, OP_F32},
+                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                    {level, TOKEN_LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                    {x_t, N, OP_OUT, NULL, OP_F32},
                     base_buffer(K)};
     EXPECT_EQ(ops_run("categorical_corrupt", call_token_corrupt, &shape, b, 5), 0);
     int wrong = 0;
@@ -99,8 +99,9 @@ static void check_prior(void) {
     enum { N = SAMPLES * ITEM };
     TokenShape shape = {.item = ITEM, .classes = 11, .key = rng_key(3, RNG_PRIOR, 0)};
     int32_t *x = ops_memory(N, 4);
-    OpBuffer b[] = {
-        {sample_numbers, 2 * SAMPLES, OP_IN, NULL}, {x, N, OP_OUT, NULL}, base_buffer(11)};
+    OpBuffer b[] = {{sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                    {x, N, OP_OUT, NULL, OP_F32},
+                    base_buffer(11)};
     EXPECT_EQ(ops_run("categorical_prior", call_token_prior, &shape, b, 3), 0);
     int wrong = 0;
     for (int64_t i = 0; i < N; ++i) {
@@ -188,11 +189,11 @@ static void check_token_advance(const CategoricalLevel *level) {
     for (int64_t i = 0; i < N; ++i)
         expected[i] =
             draw_reference(&shape, c.logits + i * K, c.x_t[i], sample_numbers[i / ITEM], i % ITEM);
-    OpBuffer b[] = {{c.logits, N * K, OP_IN, NULL},
-                    {c.x_t, N, OP_INOUT, NULL},
-                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
+    OpBuffer b[] = {{c.logits, N * K, OP_IN, NULL, OP_F32},
+                    {c.x_t, N, OP_INOUT, NULL, OP_F32},
+                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
                     base_buffer(K),
-                    {row, TOKEN_LEVEL_WORDS, OP_IN, NULL}};
+                    {row, TOKEN_LEVEL_WORDS, OP_IN, NULL, OP_F32}};
     EXPECT_EQ(ops_run("categorical_advance", call_token_advance, &shape, b, 5), 0);
     EXPECT(memcmp(c.x_t, expected, N * sizeof *expected) == 0);
     free(expected);

@@ -52,10 +52,10 @@ static void embed_forward_case(const TableShape *s) {
     int32_t *ids = some_ids(s);
     float *table = ops_numbers(n_table, 1), *add = ops_numbers(n_add, 2);
     float *y = ops_memory(n, sizeof *y);
-    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL},
-                          {table, n_table, OP_IN, NULL},
-                          {s->add ? add : NULL, n_add, OP_IN, NULL},
-                          {y, n, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL, OP_F32},
+                          {table, n_table, OP_IN, NULL, OP_F32},
+                          {s->add ? add : NULL, n_add, OP_IN, NULL, OP_F32},
+                          {y, n, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("embed_forward", call_embed_forward, s, buffers, 4), 0);
     for (int64_t i = 0; i < n; ++i) {
         float expected = table[ids[i / s->width] * s->width + i % s->width];
@@ -73,9 +73,9 @@ static void embed_grad_case(const TableShape *s) {
     for (int64_t i = 0; i < n; ++i) expected[ids[i / s->width] * s->width + i % s->width] += dy[i];
     for (int64_t i = 0; s->accumulate && i < n_table; ++i)
         expected[i] += dtable[i]; // in one rounding
-    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL},
-                          {dy, n, OP_IN, NULL},
-                          {dtable, n_table, s->accumulate ? OP_INOUT : OP_OUT, NULL}};
+    OpBuffer buffers[] = {{ids, s->rows, OP_IN, NULL, OP_F32},
+                          {dy, n, OP_IN, NULL, OP_F32},
+                          {dtable, n_table, s->accumulate ? OP_INOUT : OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("embed_grad", call_embed_grad, s, buffers, 3), 0);
     for (int64_t i = 0; i < n_table; ++i) EXPECT(dtable[i] == expected[i]);
     free(ids), free(dy), free(dtable), free(expected);
@@ -84,9 +84,9 @@ static void embed_grad_case(const TableShape *s) {
 static void add_rows_case(const TableShape *s) {
     int64_t n = s->rows * s->width, n_add = s->add_rows * s->width;
     float *x = ops_numbers(n, 5), *add = ops_numbers(n_add, 6), *y = ops_numbers(n, 5);
-    OpBuffer buffers[] = {{x, n, OP_IN, NULL},
-                          {add, n_add, OP_IN, NULL},
-                          {y, n, s->in_place ? OP_INOUT : OP_OUT, NULL}};
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL, OP_F32},
+                          {add, n_add, OP_IN, NULL, OP_F32},
+                          {y, n, s->in_place ? OP_INOUT : OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("embed_forward without ids", call_add_rows, s, buffers, 3), 0);
     for (int64_t i = 0; i < n; ++i)
         EXPECT(y[i] == x[i] + add[i / s->width % s->add_rows * s->width + i % s->width]);
@@ -153,10 +153,10 @@ static void patch_case(const PatchShape *s) {
     int64_t n = s->samples * s->channels * s->height * s->width;
     float *image = ops_numbers(n, 1), *tokens = ops_memory(n, sizeof *tokens);
     float *back = ops_memory(n, sizeof *back);
-    OpBuffer forward[] = {{image, n, OP_IN, NULL}, {tokens, n, OP_OUT, NULL}};
+    OpBuffer forward[] = {{image, n, OP_IN, NULL, OP_F32}, {tokens, n, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("patch_forward", call_patch_forward, s, forward, 2), 0);
     for (int64_t i = 0; i < n; ++i) EXPECT(tokens[token_place(s, i)] == image[i]);
-    OpBuffer backward[] = {{tokens, n, OP_IN, NULL}, {back, n, OP_OUT, NULL}};
+    OpBuffer backward[] = {{tokens, n, OP_IN, NULL, OP_F32}, {back, n, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("patch_back", call_patch_back, s, backward, 2), 0);
     EXPECT(memcmp(image, back, (size_t)n * sizeof *image) == 0);
     free(image), free(tokens), free(back);
@@ -177,7 +177,7 @@ static void test_patch_order_by_hand(void) {
     for (int i = 0; i < 16; ++i) image[i] = (float)i; // channel 0: 0-7, channel 1: 8-15
     static const float first[16] = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
     static const float last[16] = {0, 8, 1, 9, 4, 12, 5, 13, 2, 10, 3, 11, 6, 14, 7, 15};
-    OpBuffer buffers[] = {{image, 16, OP_IN, NULL}, {tokens, 16, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{image, 16, OP_IN, NULL, OP_F32}, {tokens, 16, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("patch_forward", call_patch_forward, &s, buffers, 2), 0);
     EXPECT(memcmp(tokens, first, sizeof first) == 0);
     s.channel_last = true;
@@ -206,10 +206,10 @@ static void test_runs(void) {
     for (int i = 0; i < 18; ++i) table[i] = (float)i;
     static const float in_turn[] = {0, 1, 12, 13, 3, 4, 15, 16},
                        apart[] = {0, 1, 3, 4, 6, 7, 9, 10};
-    OpBuffer buffers[] = {{ids, 12, OP_IN, NULL},
-                          {other, 6, OP_IN, NULL},
-                          {table, 18, OP_IN, NULL},
-                          {y, 8, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{ids, 12, OP_IN, NULL, OP_F32},
+                          {other, 6, OP_IN, NULL, OP_F32},
+                          {table, 18, OP_IN, NULL, OP_F32},
+                          {y, 8, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("embed_forward", call_runs, NULL, buffers, 4), 0);
     EXPECT(memcmp(y, in_turn, sizeof y) == 0);
     buffers[1].host = NULL;

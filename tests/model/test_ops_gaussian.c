@@ -64,11 +64,11 @@ static void test_gaussian_corrupt_is_the_generator(void) {
             expected_target[s * ITEM + e] = fmaf(l.target_eps, eps, l.target_x0 * x);
         }
     for (int with_target = 0; with_target < 2; ++with_target) {
-        OpBuffer b[] = {{x_0, N, OP_IN, NULL},
-                        {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
-                        {levels(), LEVEL_WORDS, OP_IN, NULL},
-                        {x_t, N, OP_OUT, NULL},
-                        {with_target ? target : NULL, N, OP_OUT, NULL}};
+        OpBuffer b[] = {{x_0, N, OP_IN, NULL, OP_F32},
+                        {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                        {levels(), LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                        {x_t, N, OP_OUT, NULL, OP_F32},
+                        {with_target ? target : NULL, N, OP_OUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("gaussian_corrupt", call_corrupt, &key, b, 5), 0);
         EXPECT(!differ(x_t, expected, N));
     }
@@ -92,7 +92,8 @@ static void test_gaussian_prior(void) {
     float *x = ops_memory(N, 4), *expected = ops_memory(N, 4);
     for (int64_t i = 0; i < N; ++i)
         expected[i] = 3.0f * normal_of(key, sample_numbers[i / ITEM], i % ITEM);
-    OpBuffer b[] = {{sample_numbers, 2 * SAMPLES, OP_IN, NULL}, {x, N, OP_OUT, NULL}};
+    OpBuffer b[] = {{sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                    {x, N, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("gaussian_prior", call_prior, &key, b, 2), 0);
     EXPECT(!differ(x, expected, N));
     free(x), free(expected);
@@ -124,7 +125,8 @@ static void test_rescale(void) {
             float at = width ? fmaf(args.width, rng_uniform(bits[e % 4]) - 0.5f, x[i]) : x[i];
             expected[i] = fmaf(args.scale, at, args.shift);
         }
-        OpBuffer b[] = {{x, N, OP_INOUT, NULL}, {sample_numbers, 2 * SAMPLES, OP_IN, NULL}};
+        OpBuffer b[] = {{x, N, OP_INOUT, NULL, OP_F32},
+                        {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32}};
         EXPECT_EQ(ops_run("rescale", call_rescale, &args, b, 2), 0);
         EXPECT(!differ(x, expected, N));
         free(x), free(expected);
@@ -153,7 +155,7 @@ static void test_logit(void) {
             double at = (double)x[i];
             expected[i] = back ? 1 / (1 + exp(-at)) : log(at / (1 - at));
         }
-        OpBuffer b[] = {{x, N, OP_INOUT, NULL}};
+        OpBuffer b[] = {{x, N, OP_INOUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("logit", call_logit, &back, b, 1), 0);
         for (int i = 0; i < N; ++i)
             EXPECT_NEAR(x[i], expected[i], 6e-8 * fabs(expected[i]) + 1e-30);
@@ -208,10 +210,10 @@ static void check_advance(const AdvanceShape *shape) {
                 fmaf((float)shape->std, normal_of(shape->key, sample_numbers[i / ITEM], i % ITEM),
                      expected[i]);
     }
-    OpBuffer b[] = {{x, N, shape->in_place ? OP_INOUT : OP_IN, NULL},
-                    {out, halves * N, OP_IN, NULL},
-                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL},
-                    {shape->in_place ? NULL : next, N, OP_OUT, NULL}};
+    OpBuffer b[] = {{x, N, shape->in_place ? OP_INOUT : OP_IN, NULL, OP_F32},
+                    {out, halves * N, OP_IN, NULL, OP_F32},
+                    {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                    {shape->in_place ? NULL : next, N, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("gaussian_advance", call_advance, shape, b, 4), 0);
     if (!shape->has_variance) EXPECT(!differ(after, expected, N));
     for (int64_t i = 0; i < N && shape->has_variance; ++i) EXPECT_NEAR(after[i], expected[i], 1e-6);
@@ -251,11 +253,11 @@ static void test_gaussian_loss(void) {
         expected_loss[i / ITEM] += weight * d * d;
     }
     for (int with_gradient = 1; with_gradient >= 0; --with_gradient) {
-        OpBuffer b[] = {{out, N, OP_IN, NULL},
-                        {target, N, OP_IN, NULL},
-                        {levels(), LEVEL_WORDS, OP_IN, NULL},
-                        {with_gradient ? dout : NULL, N, OP_OUT, NULL},
-                        {with_gradient ? loss : alone, SAMPLES, OP_OUT, NULL}};
+        OpBuffer b[] = {{out, N, OP_IN, NULL, OP_F32},
+                        {target, N, OP_IN, NULL, OP_F32},
+                        {levels(), LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                        {with_gradient ? dout : NULL, N, OP_OUT, NULL, OP_F32},
+                        {with_gradient ? loss : alone, SAMPLES, OP_OUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("gaussian_loss", call_loss, NULL, b, 5), 0);
     }
     EXPECT_ALL_NEAR(loss, expected_loss, SAMPLES, 1e-6);

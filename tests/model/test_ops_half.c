@@ -43,7 +43,7 @@ static void test_halve(void) {
     int64_t n = 1002;
     float *x = ops_numbers(n, 1);
     uint16_t *y = ops_memory(n, sizeof *y);
-    OpBuffer buffers[] = {{x, n, OP_IN, NULL}, {y, n / 2, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL, OP_F32}, {y, n / 2, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("halve", call_halve, &n, buffers, 2), 0);
     for (int64_t i = 0; i < n; ++i) EXPECT_EQ(y[i], half_round(x[i]));
     free(x), free(y);
@@ -100,8 +100,9 @@ static void both_ways(const char *name, OpCall call, const void *shape, const Ar
             else
                 y[k] = x[k];
         }
-        wide[i] = (OpBuffer){x, a->n, a->kind, NULL};
-        half[i] = (OpBuffer){y, a->half ? a->n / 2 : a->n, a->kind, NULL};
+        wide[i] = (OpBuffer){x, a->n, a->kind, NULL, OP_F32};
+        half[i] =
+            (OpBuffer){y, a->half ? a->n / 2 : a->n, a->kind, NULL, a->half ? OP_HALF : OP_F32};
     }
     EXPECT_EQ(ops_run(name, call, &(Call){shape, false}, wide, count), 0);
     EXPECT_EQ(ops_run(name, call, &(Call){shape, true}, half, count), 0);

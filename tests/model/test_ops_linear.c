@@ -70,9 +70,9 @@ static void activation_case(const ActShape *s) {
         expected[i] = act_reference(s->act, x[i]);
         expected_slope[i] = act_slope_reference(s->act, x[i]);
     }
-    OpBuffer buffers[] = {{x, s->n, OP_IN, NULL},
-                          {slope, s->n, s->in_place ? OP_INOUT : OP_OUT, NULL},
-                          {y, s->n, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{x, s->n, OP_IN, NULL, OP_F32},
+                          {slope, s->n, s->in_place ? OP_INOUT : OP_OUT, NULL, OP_F32},
+                          {y, s->n, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("activation_forward", call_activation_forward, s, buffers, 3), 0);
     EXPECT_ALL_NEAR(y, expected, s->n, 1e-6);
     EXPECT_ALL_NEAR(slope, expected_slope, s->n, 2e-6);
@@ -89,7 +89,7 @@ static void test_multiply(void) {
     float *x = ops_numbers(n, 1), *y = ops_numbers(n, 2);
     double *expected = ops_memory(n, sizeof *expected);
     for (int64_t i = 0; i < n; ++i) expected[i] = (double)x[i] * y[i];
-    OpBuffer buffers[] = {{x, n, OP_IN, NULL}, {y, n, OP_INOUT, NULL}};
+    OpBuffer buffers[] = {{x, n, OP_IN, NULL, OP_F32}, {y, n, OP_INOUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("multiply", call_multiply, &n, buffers, 2), 0);
     EXPECT_ALL_NEAR(y, expected, n, 1e-7);
     free(x), free(y), free(expected);
@@ -154,11 +154,11 @@ static void linear_forward_case(const LinearShape *s) {
         value[i] = act_reference(s->act, sum);
         slopes[i] = act_slope_reference(s->act, sum);
     }
-    OpBuffer buffers[] = {{x, nx, OP_IN, NULL},
-                          {w, nw, OP_IN, NULL},
-                          {bias, s->out, OP_IN, NULL},
-                          {slope, ny, OP_OUT, NULL},
-                          {y, ny, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{x, nx, OP_IN, NULL, OP_F32},
+                          {w, nw, OP_IN, NULL, OP_F32},
+                          {bias, s->out, OP_IN, NULL, OP_F32},
+                          {slope, ny, OP_OUT, NULL, OP_F32},
+                          {y, ny, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("linear_forward", call_linear_forward, s, buffers, 5), 0);
     if (acts) EXPECT_ALL_NEAR(slope, slopes, ny, 4e-6);
     EXPECT_ALL_NEAR(y, value, ny, 4e-6);
@@ -190,10 +190,10 @@ static void linear_grad_case(const LinearShape *s, bool input) {
         if (s->slope) expected_x[i] *= (double)slope[i];
     }
     OpKind kind = s->accumulate ? OP_INOUT : OP_OUT;
-    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},       {x, nx, OP_IN, NULL},
-                          {w, nw, OP_IN, NULL},        {dw, nw, kind, NULL},
-                          {dbias, s->out, kind, NULL}, {dx, nx, OP_OUT, NULL},
-                          {slope, nx, OP_IN, NULL}};
+    OpBuffer buffers[] = {{dy, ny, OP_IN, NULL, OP_F32},       {x, nx, OP_IN, NULL, OP_F32},
+                          {w, nw, OP_IN, NULL, OP_F32},        {dw, nw, kind, NULL, OP_F32},
+                          {dbias, s->out, kind, NULL, OP_F32}, {dx, nx, OP_OUT, NULL, OP_F32},
+                          {slope, nx, OP_IN, NULL, OP_F32}};
     EXPECT_EQ(ops_run("linear_grad", call_linear_grad, s, buffers, 7), 0);
     EXPECT_ALL_NEAR(dw, expected, nw, 4e-6);
     EXPECT_ALL_NEAR(dbias, expected_bias, s->out, 4e-6);
@@ -216,10 +216,11 @@ static void linear_grad_adds_once(const LinearShape *shape) {
     for (int i = 0; i < 2; ++i) {
         OpKind kind = i == 0 ? OP_OUT : OP_INOUT;
         float **d = i == 0 ? sum : got;
-        OpBuffer buffers[] = {{dy, ny, OP_IN, NULL},          {x, nx, OP_IN, NULL},
-                              {w, nw, OP_IN, NULL},           {d[0], nw, kind, NULL},
-                              {d[1], shape->out, kind, NULL}, {NULL, nx, OP_OUT, NULL},
-                              {NULL, nx, OP_IN, NULL}};
+        OpBuffer buffers[] = {
+            {dy, ny, OP_IN, NULL, OP_F32},          {x, nx, OP_IN, NULL, OP_F32},
+            {w, nw, OP_IN, NULL, OP_F32},           {d[0], nw, kind, NULL, OP_F32},
+            {d[1], shape->out, kind, NULL, OP_F32}, {NULL, nx, OP_OUT, NULL, OP_F32},
+            {NULL, nx, OP_IN, NULL, OP_F32}};
         EXPECT_EQ(ops_run("linear_grad", call_linear_grad, i == 0 ? &plain : &adding, buffers, 7),
                   0);
     }

@@ -92,14 +92,14 @@ static void forward_case(const NormShape *s) {
     for (int64_t r = 0; r < c.rows; ++r)
         row_reference(s, &c.wide, r, wide_sum + r * s->width, wide_y + r * s->width,
                       wide_stats + 2 * r);
-    OpBuffer buffers[] = {{c.x, c.items, OP_IN, NULL},
-                          {s->branch ? c.branch : NULL, c.items, OP_IN, NULL},
-                          {s->branch ? c.gate : NULL, c.gates, OP_IN, NULL},
-                          {c.shift, c.mods, OP_IN, NULL},
-                          {c.scale, c.mods, OP_IN, NULL},
-                          {sum, c.items, s->in_place ? OP_INOUT : OP_OUT, NULL},
-                          {y, c.items, OP_OUT, NULL},
-                          {stats, 2 * c.rows, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{c.x, c.items, OP_IN, NULL, OP_F32},
+                          {s->branch ? c.branch : NULL, c.items, OP_IN, NULL, OP_F32},
+                          {s->branch ? c.gate : NULL, c.gates, OP_IN, NULL, OP_F32},
+                          {c.shift, c.mods, OP_IN, NULL, OP_F32},
+                          {c.scale, c.mods, OP_IN, NULL, OP_F32},
+                          {sum, c.items, s->in_place ? OP_INOUT : OP_OUT, NULL, OP_F32},
+                          {y, c.items, OP_OUT, NULL, OP_F32},
+                          {stats, 2 * c.rows, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("residual_norm_forward", call_forward, s, buffers, 8), 0);
     if (s->branch || s->in_place)
         EXPECT_ALL_NEAR(sum, wide_sum, c.items, 1e-6);
@@ -199,17 +199,17 @@ static void grad_case(const NormShape *s) {
         for (int64_t i = 0; i < s->width; ++i) sum[r * s->width + i] = (float)wide_sum[i];
         stats[2 * r] = (float)wide_stats[0], stats[2 * r + 1] = (float)wide_stats[1];
     }
-    OpBuffer buffers[] = {{sum, c.items, OP_IN, NULL},
-                          {stats, 2 * c.rows, OP_IN, NULL},
-                          {c.scale, c.mods, OP_IN, NULL},
-                          {s->branch ? c.branch : NULL, c.items, OP_IN, NULL},
-                          {s->branch ? c.gate : NULL, c.gates, OP_IN, NULL},
-                          {c.dy, c.items, OP_IN, NULL},
-                          {g.dsum, c.items, OP_INOUT, NULL},
-                          {s->branch ? g.dbranch : NULL, c.items, OP_OUT, NULL},
-                          {s->branch ? g.dgate : NULL, c.gates, OP_OUT, NULL},
-                          {g.dshift, c.mods, OP_OUT, NULL},
-                          {g.dscale, c.mods, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{sum, c.items, OP_IN, NULL, OP_F32},
+                          {stats, 2 * c.rows, OP_IN, NULL, OP_F32},
+                          {c.scale, c.mods, OP_IN, NULL, OP_F32},
+                          {s->branch ? c.branch : NULL, c.items, OP_IN, NULL, OP_F32},
+                          {s->branch ? c.gate : NULL, c.gates, OP_IN, NULL, OP_F32},
+                          {c.dy, c.items, OP_IN, NULL, OP_F32},
+                          {g.dsum, c.items, OP_INOUT, NULL, OP_F32},
+                          {s->branch ? g.dbranch : NULL, c.items, OP_OUT, NULL, OP_F32},
+                          {s->branch ? g.dgate : NULL, c.gates, OP_OUT, NULL, OP_F32},
+                          {g.dshift, c.mods, OP_OUT, NULL, OP_F32},
+                          {g.dscale, c.mods, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("residual_norm_grad", call_grad, s, buffers, 11), 0);
     grad_compare(s, &c, &g);
     gaps_compare(s, g.dshift, s->mod_stride);
@@ -250,10 +250,10 @@ static void test_large_mean(void) {
     }
     double wide_sum[64], wide_y[64], wide_stats[2];
     row_reference(&s, &c.wide, 0, wide_sum, wide_y, wide_stats);
-    OpBuffer buffers[] = {{c.x, 64, OP_IN, NULL},     {NULL, 0, OP_IN, NULL},
-                          {NULL, 0, OP_IN, NULL},     {c.shift, 64, OP_IN, NULL},
-                          {c.scale, 64, OP_IN, NULL}, {sum, 64, OP_OUT, NULL},
-                          {y, 64, OP_OUT, NULL},      {stats, 2, OP_OUT, NULL}};
+    OpBuffer buffers[] = {{c.x, 64, OP_IN, NULL, OP_F32},     {NULL, 0, OP_IN, NULL, OP_F32},
+                          {NULL, 0, OP_IN, NULL, OP_F32},     {c.shift, 64, OP_IN, NULL, OP_F32},
+                          {c.scale, 64, OP_IN, NULL, OP_F32}, {sum, 64, OP_OUT, NULL, OP_F32},
+                          {y, 64, OP_OUT, NULL, OP_F32},      {stats, 2, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("residual_norm_forward", call_forward, &s, buffers, 8), 0);
     EXPECT_ALL_NEAR(y, wide_y, 64, 1e-5);
     case_close(&c);

@@ -1,5 +1,5 @@
 // Operations over long vectors: sums, norm, fingerprint, dropout, the optimizer.
-#include "model/cpu/kernels/f64.h"
+#include "model/math/f64.h"
 #include "tests/model/support_ops.h"
 #include "tests/test.h"
 
@@ -51,7 +51,7 @@ static void test_axpby(void) {
             double other = s->b == 0 ? 0 : (double)s->b * (double)y[k];
             expected[k] = (double)s->a * (double)(s->in_place ? y : x)[k] + other;
         }
-        OpBuffer b[] = {{x, s->n, OP_IN, NULL}, {y, s->n, OP_INOUT, NULL}};
+        OpBuffer b[] = {{x, s->n, OP_IN, NULL, OP_F32}, {y, s->n, OP_INOUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("axpby", call_axpby, s, b, 2), 0);
         EXPECT_ALL_NEAR(y, expected, s->n, 2e-7);
         free(x), free(y), free(expected);
@@ -63,7 +63,7 @@ static void test_axpby_adds_exactly_rounded(void) {
     AxpbyShape shape = {100, 1, 1, false};
     float *x = ops_numbers(100, 3), *y = ops_numbers(100, 4), expected[100];
     for (int i = 0; i < 100; ++i) expected[i] = y[i] + x[i];
-    OpBuffer b[] = {{x, 100, OP_IN, NULL}, {y, 100, OP_INOUT, NULL}};
+    OpBuffer b[] = {{x, 100, OP_IN, NULL, OP_F32}, {y, 100, OP_INOUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("axpby", call_axpby, &shape, b, 2), 0);
     EXPECT(memcmp(y, expected, sizeof expected) == 0);
     free(x), free(y);
@@ -87,7 +87,7 @@ static void test_sum_squares(void) {
     x[17] = 3e20f; // its square is no fp32 number
     double sum[11], expected[11] = {0};
     for (int64_t i = 0; i < shape.n; ++i) expected[i / 1000] += (double)x[i] * (double)x[i];
-    OpBuffer b[] = {{x, shape.n, OP_IN, NULL}, {sum, 22, OP_OUT, NULL}};
+    OpBuffer b[] = {{x, shape.n, OP_IN, NULL, OP_F32}, {sum, 22, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("sum_squares", call_sum_squares, &shape, b, 2), 0);
     for (int i = 0; i < 11; ++i) EXPECT_NEAR(sum[i], expected[i], 1e-13 * expected[i]);
     x[5000] = INFINITY;
@@ -106,7 +106,7 @@ static void call_fingerprint(Stream *stream, OpBuffer *b, const void *shape) {
 static uint64_t print_of(float *x, int64_t n, int64_t first) {
     SumShape shape = {n, first};
     uint64_t sum;
-    OpBuffer b[] = {{x, n, OP_IN, NULL}, {&sum, 2, OP_OUT, NULL}};
+    OpBuffer b[] = {{x, n, OP_IN, NULL, OP_F32}, {&sum, 2, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("fingerprint", call_fingerprint, &shape, b, 2), 0);
     return sum;
 }
@@ -152,9 +152,9 @@ static void test_dropout(void) {
     for (int in_place = 0; in_place < 2; ++in_place) {
         DropoutShape shape = {0.3f, in_place};
         float *x = ops_numbers(DROPOUT_N, 7), *y = ops_numbers(DROPOUT_N, 7);
-        OpBuffer b[] = {{x, DROPOUT_N, OP_IN, NULL},
-                        {sample, 2 * SAMPLES, OP_IN, NULL},
-                        {y, DROPOUT_N, OP_INOUT, NULL}};
+        OpBuffer b[] = {{x, DROPOUT_N, OP_IN, NULL, OP_F32},
+                        {sample, 2 * SAMPLES, OP_IN, NULL, OP_F32},
+                        {y, DROPOUT_N, OP_INOUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("dropout", call_dropout, &shape, b, 3), 0);
         int wrong = 0, kept = 0;
         for (int64_t i = 0; i < DROPOUT_N; ++i) {
@@ -224,9 +224,9 @@ static void test_adamw_ema(void) {
             r1[i] += 1e-3 * (rw[i] - r1[i]);
         }
         AdamwShape shape = {N, step};
-        OpBuffer b[] = {{grad, N, OP_IN, NULL},     {w, N, OP_INOUT, NULL},
-                        {m, N, OP_INOUT, NULL},     {v, N, OP_INOUT, NULL},
-                        {ema_0, N, OP_INOUT, NULL}, {ema_1, N, OP_INOUT, NULL}};
+        OpBuffer b[] = {{grad, N, OP_IN, NULL, OP_F32},     {w, N, OP_INOUT, NULL, OP_F32},
+                        {m, N, OP_INOUT, NULL, OP_F32},     {v, N, OP_INOUT, NULL, OP_F32},
+                        {ema_0, N, OP_INOUT, NULL, OP_F32}, {ema_1, N, OP_INOUT, NULL, OP_F32}};
         EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, 6), 0);
         free(grad);
     }

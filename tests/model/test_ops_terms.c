@@ -133,14 +133,14 @@ static TermCase term_case(bool has_variance) {
 
 static void run_case(TermCase *c, const TermShape *shape) {
     int64_t outs = N * (shape->has_variance ? 2 : 1);
-    OpBuffer b[] = {{c->out, outs, OP_IN, NULL},
-                    {c->x_0, N, OP_IN, NULL},
-                    {c->x_t, N, OP_IN, NULL},
-                    {c->target, N, OP_IN, NULL},
-                    {levels(), SAMPLES * sizeof(GaussianLevel) / 4, OP_IN, NULL},
-                    {c->dout, outs, shape->gradient ? OP_OUT : OP_IN, NULL},
-                    {c->loss, SAMPLES, OP_OUT, NULL},
-                    {c->error, 2 * SAMPLES, shape->error ? OP_OUT : OP_IN, NULL}};
+    OpBuffer b[] = {{c->out, outs, OP_IN, NULL, OP_F32},
+                    {c->x_0, N, OP_IN, NULL, OP_F32},
+                    {c->x_t, N, OP_IN, NULL, OP_F32},
+                    {c->target, N, OP_IN, NULL, OP_F32},
+                    {levels(), SAMPLES * sizeof(GaussianLevel) / 4, OP_IN, NULL, OP_F32},
+                    {c->dout, outs, shape->gradient ? OP_OUT : OP_IN, NULL, OP_F32},
+                    {c->loss, SAMPLES, OP_OUT, NULL, OP_F32},
+                    {c->error, 2 * SAMPLES, shape->error ? OP_OUT : OP_IN, NULL, OP_F32}};
     EXPECT_EQ(ops_run("gaussian_terms", call_terms, shape, b, 8), 0);
 }
 
@@ -234,14 +234,14 @@ static void decode_all(float mean, float std, double nats[256]) {
             .hat_out = 1, .term = GAUSSIAN_DECODER, .variance = {.add = 2 * log((double)std)}};
     }
     TermShape shape = {256, 1, .error = true};
-    OpBuffer b[] = {{out, 256, OP_IN, NULL},
-                    {x_0, 256, OP_IN, NULL},
-                    {x_t, 256, OP_IN, NULL},
-                    {target, 256, OP_IN, NULL},
-                    {level, 256 * sizeof *level / 4, OP_IN, NULL},
-                    {dout, 256, OP_IN, NULL},
-                    {loss, 256, OP_OUT, NULL},
-                    {nats, 512, OP_OUT, NULL}};
+    OpBuffer b[] = {{out, 256, OP_IN, NULL, OP_F32},
+                    {x_0, 256, OP_IN, NULL, OP_F32},
+                    {x_t, 256, OP_IN, NULL, OP_F32},
+                    {target, 256, OP_IN, NULL, OP_F32},
+                    {level, 256 * sizeof *level / 4, OP_IN, NULL, OP_F32},
+                    {dout, 256, OP_IN, NULL, OP_F32},
+                    {loss, 256, OP_OUT, NULL, OP_F32},
+                    {nats, 512, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("gaussian_terms", call_terms, &shape, b, 8), 0);
 }
 

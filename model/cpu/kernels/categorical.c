@@ -1,6 +1,6 @@
 // Kernels of categorical diffusion, in float64 inside.
 #include "model/cpu/cpu_impl.h"
-#include "model/cpu/kernels/f64.h"
+#include "model/math/f64.h"
 #include "model/cpu/kernels/noise.h"
 
 // A class of the base distribution.

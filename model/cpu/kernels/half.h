@@ -12,17 +12,6 @@
 
 enum { PIECE = 512 }; // numbers that a loop over a long array takes at a time
 
-static inline float half_widen(uint16_t x) {
-    return (F32Bits){.u = (uint32_t)x << 16}.f;
-}
-
-// To the nearest bf16, ties to even; NaN stays NaN.
-static inline uint16_t half_round(float x) {
-    F32Bits bits = {x};
-    uint32_t rounded = bits.u + 0x7FFFu + (bits.u >> 16 & 1);
-    return (uint16_t)((x != x ? bits.u | 0x400000u : rounded) >> 16);
-}
-
 // x[at, at + n) as fp32, in `room` if it is bf16.
 static inline const float *half_get(const void *x, bool half, int64_t at, int64_t n, float *room) {
     if (!half) return (const float *)x + at;

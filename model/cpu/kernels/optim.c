@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "model/cpu/cpu_impl.h"
-#include "model/cpu/kernels/f64.h"
+#include "model/math/f64.h"
 #include "model/cpu/kernels/half.h"
 #include "model/cpu/kernels/noise.h"
 

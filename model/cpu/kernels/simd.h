@@ -14,6 +14,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "model/math/f32.h"
+
 // Before a loop whose elements do not depend on each other, though its pointers may be equal.
 #ifdef __clang__
 #define LOOP_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
@@ -121,30 +123,4 @@ static inline float v16_largest(v16 a) {
         for (int i = 0; i < half; ++i)
             lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
     return lane[0];
-}
-
-typedef union {
-    float f;
-    uint32_t u;
-} F32Bits;
-
-// e^x with relative error below 2e-7; 1 at 0; 0 below -87.7, infinity above 88.3; NaN stays NaN.
-// x = n ln 2 + r, |r| <= ln(2)/2, and a polynomial in r. Without branches, so that loops vectorize.
-static inline float exp_f32(float x) {
-    x = x < -88.0f ? -88.0f : x;
-    x = x > 88.72f ? 88.72f : x;
-    // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the sum.
-    F32Bits shifted = {fmaf(x, 1.44269504f, 0x1.8p23f)};
-    float n = shifted.f - 0x1.8p23f;
-    float r = fmaf(n, -0.693359375f, x); // ln 2 in two parts, the first with few bits
-    r = fmaf(n, 2.12194440e-4f, r);
-    float p = 1.9875691500e-4f;
-    p = fmaf(p, r, 1.3981999507e-3f);
-    p = fmaf(p, r, 8.3334519073e-3f);
-    p = fmaf(p, r, 4.1665795894e-2f);
-    p = fmaf(p, r, 1.6666665459e-1f);
-    p = fmaf(p, r, 5.0000001201e-1f);
-    p = fmaf(p * r, r, r) + 1.0f;
-    F32Bits scale = {.u = (shifted.u + 127u) << 23};
-    return p * scale.f;
 }

@@ -5,10 +5,12 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "base/kernel.h"
+
 // Sums go to lane i % F64_LANES, then f64_fold: lane i meets lane i+8, i+4, i+2, i+1.
 enum { F64_LANES = 16 };
 
-static inline double f64_fold(const double lane[F64_LANES]) {
+KERNEL_FN double f64_fold(const double lane[F64_LANES]) {
     double sum[F64_LANES];
     for (int i = 0; i < F64_LANES; ++i) sum[i] = lane[i];
     for (int half = F64_LANES / 2; half > 0; half /= 2)
@@ -16,7 +18,7 @@ static inline double f64_fold(const double lane[F64_LANES]) {
     return sum[0];
 }
 
-static inline double f64_sum(const double *x, int64_t n) {
+KERNEL_FN double f64_sum(const double *x, int64_t n) {
     double lane[F64_LANES] = {0};
     int64_t i = 0;
     for (; i + F64_LANES <= n; i += F64_LANES)
@@ -33,7 +35,7 @@ typedef union {
 // e^x, relative error below 3e-16; below -708 it is e^-708 (3e-308), above 709 e^709 (8e307). NaN
 // stays NaN.
 // x = n ln 2 + r, |r| <= ln(2)/2, and the Taylor polynomial of degree 13. No branches.
-static inline double exp_f64(double x) {
+KERNEL_FN double exp_f64(double x) {
     x = x < -708.0 ? -708.0 : x > 709.0 ? 709.0 : x;
     // Adding 1.5 * 2^52 leaves round(x / ln 2) in the low bits of the sum.
     F64Bits shifted = {fma(x, 0x1.71547652b82fep0, 0x1.8p52)};
@@ -59,7 +61,7 @@ static inline double exp_f64(double x) {
 
 // Natural logarithm of a positive normal number, error below 4e-16 (1 + |log x|). NaN stays NaN.
 // x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m - 1) / (m + 1)) as a series.
-static inline double log_f64(double x) {
+KERNEL_FN double log_f64(double x) {
     F64Bits v = {x};
     // Biased so that the exponent is a positive number at the top; sqrt(1/2) = 0x3FE6A09E....
     uint64_t biased = (uint64_t)v.i - 0x3FE6A09E667F3BCDu + ((uint64_t)1023 << 52);

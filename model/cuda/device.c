@@ -1,0 +1,261 @@
+// Devices of the CUDA backend: one GPU, its memory, its streams. Built as libdye_cuda.so, which
+// model/backend.c opens when this backend is asked for.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/backend.h"
+#include "model/cuda/matmul.h"
+#include "model/cuda/stream.h"
+
+enum { STREAMS_MOST = 16, TIMINGS = 1024 };
+
+typedef struct {
+    cudaEvent_t begin, end;
+    int op;
+} Timing;
+
+typedef struct {
+    Stream base;
+    cudaStream_t queue;
+    void *scratch;
+    size_t scratch_bytes;
+    MatmulRoom *products;
+    cudaError_t error; // the first of queued work
+    const char *what;  // a literal
+    Timing *timing;    // [TIMINGS], or NULL: operations are not timed
+    int timings;       // under way
+} CudaStream;
+
+typedef struct {
+    Device base;
+    int gpu, processors;
+    CudaStream *streams;
+    Stream **pointers;
+} CudaDevice;
+
+static Status cuda_failure(cudaError_t error, const char *what) {
+    bool memory = error == cudaErrorMemoryAllocation;
+    FAIL_IF(memory, NO_MEMORY, "the GPU has no memory for %s (`dye plan` tells what takes it)",
+            what);
+    FAIL(FAILED, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+#define CUDA_TRY(call, what)                                                                       \
+    do {                                                                                           \
+        cudaError_t cuda_error_ = (call);                                                          \
+        if (cuda_error_ != cudaSuccess) return cuda_failure(cuda_error_, what);                    \
+    } while (0)
+
+// ---- what kernels ask for -----------------------------------------------------------------------
+
+cudaStream_t cuda_queue(Stream *stream) {
+    return ((CudaStream *)stream)->queue;
+}
+int cuda_processors(Stream *stream) {
+    return ((CudaDevice *)stream->device)->processors;
+}
+void *cuda_scratch(Stream *stream) {
+    return ((CudaStream *)stream)->scratch;
+}
+size_t cuda_scratch_bytes(Stream *stream) {
+    return ((CudaStream *)stream)->scratch_bytes;
+}
+MatmulRoom *cuda_matmul_room(Stream *stream) {
+    return ((CudaStream *)stream)->products;
+}
+
+void cuda_note(Stream *stream, cudaError_t error, const char *what) {
+    CudaStream *cuda = (CudaStream *)stream;
+    if (error == cudaSuccess || cuda->error != cudaSuccess) return;
+    cuda->error = error;
+    cuda->what = what;
+}
+
+// ---- memory and copies --------------------------------------------------------------------------
+
+static Status cuda_alloc(Device *device, size_t bytes, void **out) {
+    CudaDevice *cuda = (CudaDevice *)device;
+    *out = NULL;
+    CUDA_TRY(cudaSetDevice(cuda->gpu), "the choice of a GPU");
+    cudaError_t error = cudaMalloc(out, bytes > 0 ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        size_t free_bytes = 0, all = 0;
+        (void)cudaGetLastError();
+        CUDA_TRY(cudaMemGetInfo(&free_bytes, &all), "the GPU's memory");
+        FAIL(NO_MEMORY,
+             "GPU %d has no room for %zu MB: %zu of %zu MB are free; make grains smaller (more"
+             " train.grains), or see `dye plan`",
+             cuda->gpu, bytes / 1000000, free_bytes / 1000000, all / 1000000);
+    }
+    CUDA_TRY(error, "memory of the GPU");
+    CUDA_TRY(cudaMemset(*out, 0, bytes), "memory of the GPU");
+    return STATUS_OK;
+}
+
+static void cuda_release(Device *device, void *memory) {
+    (void)device;
+    (void)cudaFree(memory);
+}
+
+static void copy(Stream *stream, void *to, const void *from, size_t bytes,
+                 enum cudaMemcpyKind kind) {
+    if (bytes > 0)
+        cuda_note(stream, cudaMemcpyAsync(to, from, bytes, kind, cuda_queue(stream)), "a copy");
+}
+static void cuda_upload(Stream *stream, void *to, const void *from, size_t bytes) {
+    copy(stream, to, from, bytes, cudaMemcpyHostToDevice);
+}
+static void cuda_download(Stream *stream, void *to, const void *from, size_t bytes) {
+    copy(stream, to, from, bytes, cudaMemcpyDeviceToHost);
+}
+
+// ---- operations ---------------------------------------------------------------------------------
+
+static void read_timings(CudaStream *cuda) {
+    for (int i = 0; i < cuda->timings; ++i) {
+        Timing *timing = &cuda->timing[i];
+        float ms = 0;
+        if (cudaEventElapsedTime(&ms, timing->begin, timing->end) == cudaSuccess)
+            cuda->base.seconds[timing->op] += (double)ms / 1000;
+    }
+    cuda->timings = 0;
+}
+
+static Timing *timing_begin(CudaStream *cuda, int op) {
+    if (cuda->timing == NULL) return NULL;
+    if (cuda->timings == TIMINGS) {
+        cuda_note(&cuda->base, cudaStreamSynchronize(cuda->queue), "the end of queued work");
+        read_timings(cuda);
+    }
+    Timing *timing = &cuda->timing[cuda->timings++];
+    timing->op = op;
+    cuda_note(&cuda->base, cudaEventRecord(timing->begin, cuda->queue), "a time");
+    return timing;
+}
+
+// After a failure nothing more is queued: what comes after would only fail too, or read garbage.
+#define CALL(name, Args, pointers)                                                                 \
+    static void queue_##name(Stream *stream, const Args *args) {                                   \
+        CudaStream *cuda = (CudaStream *)stream;                                                   \
+        if (cuda->error != cudaSuccess) return;                                                    \
+        Timing *timing = timing_begin(cuda, OP_##name);                                            \
+        cuda_##name(stream, args);                                                                 \
+        if (timing != NULL) cuda_note(stream, cudaEventRecord(timing->end, cuda->queue), #name);   \
+        if (cuda->error != cudaSuccess) cuda->what = #name;                                        \
+    }
+BACKEND_OPS(CALL)
+#undef CALL
+
+static Status cuda_wait(Stream *stream) {
+    CudaStream *cuda = (CudaStream *)stream;
+    cuda_note(stream, cudaStreamSynchronize(cuda->queue), "work of the GPU");
+    if (cuda->error != cudaSuccess) return cuda_failure(cuda->error, cuda->what);
+    read_timings(cuda);
+    return STATUS_OK;
+}
+
+// ---- open and close -----------------------------------------------------------------------------
+
+static void stream_close(CudaStream *cuda) {
+    if (cuda->queue != NULL) (void)cudaStreamSynchronize(cuda->queue);
+    for (int i = 0; cuda->timing != NULL && i < TIMINGS; ++i) {
+        (void)cudaEventDestroy(cuda->timing[i].begin);
+        (void)cudaEventDestroy(cuda->timing[i].end);
+    }
+    free(cuda->timing);
+    matmul_room_close(cuda->products);
+    (void)cudaFree(cuda->scratch);
+    if (cuda->queue != NULL) (void)cudaStreamDestroy(cuda->queue);
+}
+
+static void cuda_close(Device *base) {
+    CudaDevice *device = (CudaDevice *)base;
+    for (int i = 0; device->streams != NULL && i < base->streams; ++i)
+        stream_close(&device->streams[i]);
+    free(device->streams);
+    free(device->pointers);
+    free(device);
+}
+
+static Status open_timings(CudaStream *cuda) {
+    cuda->timing = calloc(TIMINGS, sizeof *cuda->timing);
+    FAIL_IF(cuda->timing == NULL, NO_MEMORY, "no memory for the times of operations");
+    for (int i = 0; i < TIMINGS; ++i) {
+        CUDA_TRY(cudaEventCreate(&cuda->timing[i].begin), "an event");
+        CUDA_TRY(cudaEventCreate(&cuda->timing[i].end), "an event");
+    }
+    return STATUS_OK;
+}
+
+static Status stream_open(CudaDevice *device, int index, const DeviceConfig *config) {
+    CudaStream *cuda = &device->streams[index];
+    device->pointers[index] = &cuda->base;
+    cuda->base = (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
+    CUDA_TRY(cudaStreamCreateWithFlags(&cuda->queue, cudaStreamNonBlocking), "a stream");
+    cuda->scratch_bytes = config->wide_bytes;
+    TRY(cuda_alloc(&device->base, config->wide_bytes, &cuda->scratch));
+    TRY(matmul_room_open(&cuda->products));
+    if (config->timed) TRY(open_timings(cuda));
+    return STATUS_OK;
+}
+
+static Status choose_gpu(CudaDevice *device, int gpu) {
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    FAIL_IF(error != cudaSuccess || count == 0, NOT_FOUND,
+            "there is no GPU that CUDA can use here (%s); `nvidia-smi` shows what the driver sees",
+            error != cudaSuccess ? cudaGetErrorString(error) : "the driver lists none");
+    FAIL_IF(gpu >= count, BAD_CONFIG, "GPU %d is asked for, and this process sees %d", gpu, count);
+    CUDA_TRY(cudaSetDevice(gpu), "the choice of a GPU");
+    struct cudaDeviceProp properties;
+    CUDA_TRY(cudaGetDeviceProperties(&properties, gpu), "properties of the GPU");
+    FAIL_IF(properties.major < 8, BAD_CONFIG,
+            "GPU %d is a %s of compute capability %d.%d; Dye needs 8.0 (A100) or later", gpu,
+            properties.name, properties.major, properties.minor);
+    device->gpu = gpu;
+    device->processors = properties.multiProcessorCount;
+    char products[64];
+    matmul_describe(products, sizeof products);
+    snprintf(device->base.description, sizeof device->base.description, "cuda %.64s, sm_%d%d, %s",
+             properties.name, properties.major, properties.minor, products);
+    return STATUS_OK;
+}
+
+static Status cuda_open(const DeviceConfig *config, Device **out) {
+    *out = NULL;
+    FAIL_IF(config->streams > STREAMS_MOST, BAD_CONFIG,
+            "%d streams of a GPU are more than %d: set device.threads, one or two are enough",
+            config->streams, STREAMS_MOST);
+    CudaDevice *device = calloc(1, sizeof *device);
+    FAIL_IF(device == NULL, NO_MEMORY, "no memory for a device");
+    Status status;
+    device->base.backend = &dye_backend;
+    device->base.has_half = true;
+    device->base.streams = config->streams;
+    device->streams = calloc((size_t)config->streams, sizeof *device->streams);
+    device->pointers = calloc((size_t)config->streams, sizeof *device->pointers);
+    if (device->streams == NULL || device->pointers == NULL)
+        FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
+    device->base.stream = device->pointers;
+    TRY_OR(failed, status, choose_gpu(device, config->gpu));
+    for (int i = 0; i < config->streams; ++i)
+        TRY_OR(failed, status, stream_open(device, i, config));
+    *out = &device->base;
+    return STATUS_OK;
+failed:
+    cuda_close(&device->base);
+    return status;
+}
+
+#define ENTRY(name, Args, pointers) .name = queue_##name,
+const Backend dye_backend = {.name = "cuda",
+                             .open = cuda_open,
+                             .close = cuda_close,
+                             .alloc = cuda_alloc,
+                             .release = cuda_release,
+                             .upload = cuda_upload,
+                             .download = cuda_download,
+                             .wait = cuda_wait,
+                             BACKEND_OPS(ENTRY)};
+#undef ENTRY

@@ -1,0 +1,95 @@
+// How a kernel is written here, and started.
+//
+// - A kernel takes one struct by value, mostly the operation's own:
+//       static __global__ void scale_kernel(Elementwise a) { ... }
+//       extern "C" void cuda_scale(Stream *stream, const Elementwise *args) {
+//           launch(stream, scale_kernel, grid_of(stream, args->n), *args);
+//       }
+// - Shared memory is `kernel_room` alone, as large as the Grid says. Its first REDUCE_BYTES are for
+//   block_sum.
+// - No atomics on numbers, and no result that depends on the size of the grid: sums run over a
+// fixed
+//   split of the elements in a fixed order. Contraction is off (-fmad=false); write fmaf.
+//
+// That is little enough for the tests to execute the same sources on a CPU (tests/cuda/emulated).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "model/cuda/stream.h"
+#include "model/math/f32.h"
+
+enum { WARP = 32, BLOCK_THREADS = 256, REDUCE_BYTES = 512 };
+
+extern __shared__ __align__(16) unsigned char kernel_room[];
+
+struct Grid {
+    int64_t blocks;
+    int threads;   // of a block: a multiple of WARP
+    size_t shared; // bytes of kernel_room
+};
+
+template <class Args> void launch(Stream *stream, void (*kernel)(Args), Grid grid, Args args) {
+    if (grid.blocks == 0) return;
+    void *list[] = {&args};
+    if (grid.shared > 48 * 1024) // more than every kernel may have must be asked for
+        cuda_note(stream,
+                  cudaFuncSetAttribute((const void *)kernel,
+                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       (int)grid.shared),
+                  "shared memory of a kernel");
+    cuda_note(stream,
+              cudaLaunchKernel(kernel, dim3((unsigned)grid.blocks), dim3((unsigned)grid.threads),
+                               list, grid.shared, cuda_queue(stream)),
+              "start of a kernel");
+}
+
+// For kernels whose threads take element after element (EACH): enough blocks to fill the device.
+static inline Grid grid_of(Stream *stream, int64_t n) {
+    int64_t blocks = (n + BLOCK_THREADS - 1) / BLOCK_THREADS, most = 16 * cuda_processors(stream);
+    return {blocks < most ? blocks : most, BLOCK_THREADS, 0};
+}
+
+// A loop over [0, n) that all threads of the grid share; each element is for itself.
+#define EACH(i, n)                                                                                 \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                      \
+         i += (int64_t)gridDim.x * blockDim.x)
+
+// ---- sums of a warp, of a block ----------------------------------------------------------------
+
+// Of all lanes, on all lanes. Lane i meets lane i^16, then i^8, i^4, i^2, i^1.
+template <class T> __device__ T warp_sum(T x) {
+    for (int other = WARP / 2; other > 0; other /= 2) x += __shfl_xor_sync(~0u, x, other);
+    return x;
+}
+template <class T> __device__ T warp_largest(T x) {
+    for (int other = WARP / 2; other > 0; other /= 2) {
+        T y = __shfl_xor_sync(~0u, x, other);
+        x = y > x ? y : x;
+    }
+    return x;
+}
+
+// Of all threads of a block of at most 1024, on all of them; warps in their order. All must call
+// it.
+template <class T> __device__ T block_sum(T x) {
+    T *of_warp = (T *)kernel_room, sum = 0;
+    x = warp_sum(x);
+    __syncthreads(); // whoever still reads the last sums
+    if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (unsigned i = 0; i < blockDim.x / WARP; ++i) sum += of_warp[i];
+    return sum;
+}
+
+// ---- fp32 or bf16 ------------------------------------------------------------------------------
+
+__device__ static inline float number_get(const void *x, bool half, int64_t i) {
+    return half ? half_widen(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+__device__ static inline void number_put(void *y, bool half, int64_t i, float value) {
+    if (half)
+        ((uint16_t *)y)[i] = half_round(value);
+    else
+        ((float *)y)[i] = value;
+}
