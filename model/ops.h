@@ -65,7 +65,7 @@ typedef struct {
 
 // One step of the residual stream and the modulated LayerNorm behind it (DiT's adaLN-zero):
 //   sum = x + gate * branch          (branch NULL: sum = x, and nothing is written to `sum`)
-//   y   = LN(sum) (1 + scale) + shift,   LN without weights, eps 1e-6
+//   y   = LN(sum) (1 + scale) + shift,   LN without weights, with NORM_EPS
 // x, branch, sum, y [samples*tokens, width]; shift, scale: row s at offset s*mod_stride, one for
 // each sample; gate likewise at s*gate_stride, because it belongs to the layer before; stats
 // [samples*tokens][2] = mean, 1/std. `sum` may be x. `half` is about y and dy, `branch_half` about
@@ -74,6 +74,7 @@ typedef struct {
 // `sum` that came from later layers and receives the total, which is also the gradient with respect
 // to x. dbranch = gate * dsum; dgate (stride gate_stride), dshift, dscale (stride mod_stride) are
 // sums over tokens: written, not added. branch, gate, dbranch, dgate are NULL together.
+#define NORM_EPS 1e-6f
 typedef struct {
     const float *x;
     const void *branch;

@@ -5,8 +5,6 @@
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/half.h"
 
-static const float norm_eps = 1e-6f;
-
 static void row_residual(const float *x, const float *restrict gate, const float *restrict branch,
                          float *sum, int64_t n) {
     LOOP_INDEPENDENT
@@ -52,7 +50,7 @@ void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNorm *args)
             float *stats = args->stats + 2 * r;
             float *y = half_room(args->y, args->half, r * width, y_room);
             stats[0] = row_mean(sum, width);
-            stats[1] = 1.0f / sqrtf(row_variance(sum, stats[0], width) + norm_eps);
+            stats[1] = 1.0f / sqrtf(row_variance(sum, stats[0], width) + NORM_EPS);
             row_modulate(sum, shift, scale, stats, y, width);
             half_put(args->y, args->half, r * width, width, y);
         }

@@ -2,9 +2,10 @@
 #include <string.h>
 
 #include "model/cpu/cpu_impl.h"
-#include "model/math/f64.h"
 #include "model/cpu/kernels/half.h"
 #include "model/cpu/kernels/noise.h"
+#include "model/math/adamw.h"
+#include "model/math/f64.h"
 
 static void add_scaled(const float *x, float *y, int64_t n, float a, float b) {
     if (b == 0.0f)
@@ -64,17 +65,8 @@ static void update(const AdamwEma a, const float *restrict grad, float *restrict
                    float *restrict m, float *restrict v, float *restrict ema_0,
                    float *restrict ema_1) {
     float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2;
-    for (int64_t i = 0; i < a.n; ++i) {
-        float g = a.grad_scale * grad[i], m_new = fmaf(a.beta1, m[i], rest1 * g);
-        float v_new = fmaf(a.beta2, v[i], rest2 * g * g);
-        float direction = m_new * a.correct1 / (sqrtf(v_new * a.correct2) + a.eps);
-        float w_new = fmaf(-a.lr, fmaf(a.decay, w[i], direction), w[i]);
-        m[i] = m_new;
-        v[i] = v_new;
-        w[i] = w_new;
-        ema_0[i] = fmaf(a.ema_rate_0, w_new - ema_0[i], ema_0[i]);
-        ema_1[i] = fmaf(a.ema_rate_1, w_new - ema_1[i], ema_1[i]);
-    }
+    for (int64_t i = 0; i < a.n; ++i)
+        adamw_number(&a, rest1, rest2, grad[i], &w[i], &m[i], &v[i], &ema_0[i], &ema_1[i]);
 }
 
 void CPU_KERNEL(adamw_ema)(Stream *stream, const AdamwEma *args) {

@@ -24,6 +24,8 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 
+#include <vector_functions.h> // make_float4
+
 struct EmulatedPlace {
     unsigned x, y, z;
 };
@@ -56,6 +58,12 @@ template <class T> T __shfl_xor_sync(unsigned mask, T x, int other) {
 template <class T> T __shfl_down_sync(unsigned mask, T x, unsigned by) {
     unsigned lane = threadIdx.x % 32;
     return __shfl_sync(mask, x, (int)(lane + by < 32 ? lane + by : lane));
+}
+
+static inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long x) {
+    unsigned long long before = *at;
+    *at += x;
+    return before;
 }
 
 template <class Args>
