@@ -104,7 +104,7 @@ static Status start(void *context, Comm *comm) {
     if (status == STATUS_OK) status = report_open(bench, command->json_path);
     TRY(comm_agree(comm, status, &speaker));
     TRY(comm_broadcast(comm, &bench->settings, sizeof bench->settings, 0));
-    TRY(cores_choose(comm, bench->settings.device.threads, &bench->cores));
+    TRY(cores_choose(comm, &bench->settings.device, &bench->cores));
     TRY(doctor_admit(&(Setup){.comm = comm,
                               .settings = &bench->settings,
                               .cores = &bench->cores,

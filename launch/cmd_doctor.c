@@ -184,7 +184,7 @@ static Status start(void *context, Comm *comm) {
     DoctorCommand *command = context;
     char verdict[512];
     TRY(read_config(command, comm));
-    TRY(cores_choose(comm, command->settings.device.threads, &command->cores));
+    TRY(cores_choose(comm, &command->settings.device, &command->cores));
     if (command->config_path != NULL) TRY(share_survey(comm, &command->settings, &command->share));
     TRY(doctor_examine(
         &(Setup){.comm = comm,

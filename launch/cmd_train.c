@@ -100,7 +100,7 @@ static Status start(void *context, Comm *comm) {
         int speaker;
         TRY(comm_agree(comm, status, &speaker));
     }
-    TRY(cores_choose(comm, settings->device.threads, &command->cores));
+    TRY(cores_choose(comm, &settings->device, &command->cores));
     TRY(share_survey(comm, settings, &command->share));
     TRY(doctor_admit(&(Setup){.comm = comm,
                               .settings = settings,

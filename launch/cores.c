@@ -82,7 +82,8 @@ static void describe(Cores *cores, int allowed, int sharers, int bound) {
              sharers == 1 && bound < online ? "; mpirun --bind-to none gives all" : "");
 }
 
-Status cores_choose(Comm *comm, int threads, Cores *out) {
+Status cores_choose(Comm *comm, const ComputeConfig *device, Cores *out) {
+    int threads = device->threads;
     RankCores mine = {.local_rank = comm_local_rank(comm)};
     snprintf(mine.host, sizeof mine.host, "%s", comm_host(comm));
     FAIL_IF(sched_getaffinity(0, sizeof mine.allowed, &mine.allowed) != 0, FAILED,
@@ -97,5 +98,9 @@ Status cores_choose(Comm *comm, int threads, Cores *out) {
     out->pinned = sharers <= allowed && out->threads <= share;
     for (int i = 0; i < out->threads && out->pinned; ++i) out->core[i] = core[begin + i];
     describe(out, allowed, sharers, allowed * comm_local_world(comm));
+    if (strcmp(device->backend, "cpu") == 0) return STATUS_OK;
+    *out = (Cores){.threads = threads > 0 ? threads : 1};
+    snprintf(out->description, sizeof out->description, "%d stream%s of a GPU", out->threads,
+             out->threads == 1 ? "" : "s");
     return STATUS_OK;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "comm/comm.h"
+#include "trainer/trainer.h"
 
 enum { CORES_MOST = 1024 };
 
@@ -12,7 +13,8 @@ typedef struct {
     char description[256]; // "2 threads on cores 0-1 (of 2 that this host has)"
 } Cores;
 
-// threads: wanted number, 0 = the share. Ranks of a host that are bound to the same cores split
-// them; ranks with cores of their own keep them; of two hardware threads of a core one is used.
-// With more ranks than cores each gets one thread, unpinned. All ranks call it together.
-Status cores_choose(Comm *comm, int threads, Cores *out);
+// device.threads: wanted number, 0 = the share; of a GPU: streams, 0 = one. Ranks of a host that
+// are bound to the same cores split them; ranks with cores of their own keep them; of two hardware
+// threads of a core one is used. With more ranks than cores each gets one thread, unpinned. All
+// ranks call it together.
+Status cores_choose(Comm *comm, const ComputeConfig *device, Cores *out);

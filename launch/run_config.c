@@ -192,9 +192,11 @@ static const SchemaRow rows[] = {
     SCHEMA_SWITCH(RunSettings, sampler.clip, "true", SCHEMA_FREE,
                   "numbers: limit predicted pixels to their range"),
 
-    TEXT(device.backend, "cpu", FREE, "where the arithmetic runs: cpu"),
-    NUMBER(device.threads, "0", 0, 1024, NONE, FREE,
-           "threads of a rank; 0: its share of the cores that it may use"),
+    TEXT(device.backend, "cpu", FREE,
+         "where the arithmetic runs: cpu, or cuda, where libdye_cuda.so is built"),
+    NUMBER(
+        device.threads, "0", 0, 1024, NONE, FREE,
+        "threads of a rank, 0: its share of the cores that it may use; of a GPU: streams, 0: one"),
 
     NUMBER(
         control.port, "0", 0, 64000, NONE, FREE,

@@ -107,7 +107,7 @@ Status trained_open(const TrainedConfig *config, Comm *comm, void (*warn)(const 
                     Trained *out) {
     memset(out, 0, sizeof *out);
     TRY(comm_share_status(comm, trained_settings(config, &out->settings)));
-    TRY(cores_choose(comm, out->settings.device.threads, &out->cores));
+    TRY(cores_choose(comm, &out->settings.device, &out->cores));
     if (!find_kept(config, out->settings.data.path, sizeof out->settings.data.path)) {
         TRY(share_survey(comm, &out->settings, &out->share));
         TRY(share_start(out->share));
