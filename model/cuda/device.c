@@ -8,16 +8,28 @@
 #include "model/cuda/matmul.h"
 #include "model/cuda/stream.h"
 
-enum { STREAMS_MOST = 16, TIMINGS = 1024 };
+enum { STREAMS_MOST = 16, TIMINGS = 1024, LANDINGS = 4096 };
+enum { STAGE_BYTES = 32 << 20, STAGED_MOST = 4 << 20 }; // of a stream, of one copy
 
 typedef struct {
     cudaEvent_t begin, end;
     int op;
 } Timing;
 
+// A download that has come as far as the stage.
+typedef struct {
+    void *to;
+    const void *from;
+    size_t bytes;
+} Landing;
+
 typedef struct {
     Stream base;
     cudaStream_t queue;
+    char *stage; // pinned host memory that small copies go through, so that no call waits
+    size_t staged;
+    Landing *landing; // [LANDINGS]
+    int landings;
     void *scratch;
     size_t scratch_bytes;
     MatmulRoom *products;
@@ -98,15 +110,53 @@ static void cuda_release(Device *device, void *memory) {
     (void)cudaFree(memory);
 }
 
+// Waits for the stream; what was downloaded is where it belongs, and the stage is free again.
+static void settle(CudaStream *cuda) {
+    cuda_note(&cuda->base, cudaStreamSynchronize(cuda->queue), "work of the GPU");
+    for (int i = 0; i < cuda->landings && cuda->error == cudaSuccess; ++i)
+        memcpy(cuda->landing[i].to, cuda->landing[i].from, cuda->landing[i].bytes);
+    cuda->landings = 0;
+    cuda->staged = 0;
+}
+
+static void *stage_take(CudaStream *cuda, size_t bytes) {
+    size_t rounded = (bytes + 63) / 64 * 64;
+    if (cuda->staged + rounded > STAGE_BYTES || cuda->landings == LANDINGS) settle(cuda);
+    cuda->staged += rounded;
+    return cuda->stage + cuda->staged - rounded;
+}
+
 static void copy(Stream *stream, void *to, const void *from, size_t bytes,
                  enum cudaMemcpyKind kind) {
-    if (bytes > 0)
-        cuda_note(stream, cudaMemcpyAsync(to, from, bytes, kind, cuda_queue(stream)), "a copy");
+    cuda_note(stream, cudaMemcpyAsync(to, from, bytes, kind, cuda_queue(stream)), "a copy");
 }
+
+// Whether a download that has not landed goes to where an upload comes from.
+static bool is_landing(const CudaStream *cuda, const char *from, size_t bytes) {
+    for (int i = 0; i < cuda->landings; ++i) {
+        const char *to = cuda->landing[i].to;
+        if (to < from + bytes && from < to + cuda->landing[i].bytes) return true;
+    }
+    return false;
+}
+
+// Pageable memory would make the driver wait for all that was queued before.
 static void cuda_upload(Stream *stream, void *to, const void *from, size_t bytes) {
+    CudaStream *cuda = (CudaStream *)stream;
+    if (bytes == 0 || cuda->error != cudaSuccess) return;
+    if (is_landing(cuda, from, bytes)) settle(cuda);
+    if (bytes <= STAGED_MOST) from = memcpy(stage_take(cuda, bytes), from, bytes);
     copy(stream, to, from, bytes, cudaMemcpyHostToDevice);
 }
+
 static void cuda_download(Stream *stream, void *to, const void *from, size_t bytes) {
+    CudaStream *cuda = (CudaStream *)stream;
+    if (bytes == 0 || cuda->error != cudaSuccess) return;
+    if (bytes <= STAGED_MOST) {
+        void *room = stage_take(cuda, bytes);
+        cuda->landing[cuda->landings++] = (Landing){to, room, bytes};
+        to = room;
+    }
     copy(stream, to, from, bytes, cudaMemcpyDeviceToHost);
 }
 
@@ -125,7 +175,7 @@ static void read_timings(CudaStream *cuda) {
 static Timing *timing_begin(CudaStream *cuda, int op) {
     if (cuda->timing == NULL) return NULL;
     if (cuda->timings == TIMINGS) {
-        cuda_note(&cuda->base, cudaStreamSynchronize(cuda->queue), "the end of queued work");
+        settle(cuda);
         read_timings(cuda);
     }
     Timing *timing = &cuda->timing[cuda->timings++];
@@ -149,7 +199,7 @@ BACKEND_OPS(CALL)
 
 static Status cuda_wait(Stream *stream) {
     CudaStream *cuda = (CudaStream *)stream;
-    cuda_note(stream, cudaStreamSynchronize(cuda->queue), "work of the GPU");
+    settle(cuda);
     if (cuda->error != cudaSuccess) return cuda_failure(cuda->error, cuda->what);
     read_timings(cuda);
     return STATUS_OK;
@@ -165,6 +215,8 @@ static void stream_close(CudaStream *cuda) {
     }
     free(cuda->timing);
     matmul_room_close(cuda->products);
+    (void)cudaFreeHost(cuda->stage);
+    free(cuda->landing);
     (void)cudaFree(cuda->scratch);
     if (cuda->queue != NULL) (void)cudaStreamDestroy(cuda->queue);
 }
@@ -193,6 +245,9 @@ static Status stream_open(CudaDevice *device, int index, const DeviceConfig *con
     device->pointers[index] = &cuda->base;
     cuda->base = (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->queue, cudaStreamNonBlocking), "a stream");
+    CUDA_TRY(cudaMallocHost((void **)&cuda->stage, STAGE_BYTES), "pinned host memory");
+    cuda->landing = calloc(LANDINGS, sizeof *cuda->landing);
+    FAIL_IF(cuda->landing == NULL, NO_MEMORY, "no memory for copies from the GPU");
     cuda->scratch_bytes = config->wide_bytes;
     TRY(cuda_alloc(&device->base, config->wide_bytes, &cuda->scratch));
     TRY(matmul_room_open(&cuda->products));

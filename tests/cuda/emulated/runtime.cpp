@@ -79,11 +79,11 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
         memcpy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width);
     return cudaSuccess;
 }
-cudaError_t cudaHostRegister(void *, size_t, unsigned) {
-    return cudaSuccess;
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+    return cudaMalloc(out, bytes);
 }
-cudaError_t cudaHostUnregister(void *) {
-    return cudaSuccess;
+cudaError_t cudaFreeHost(void *memory) {
+    return cudaFree(memory);
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     *stream = (cudaStream_t)malloc(1);
