@@ -52,7 +52,8 @@ struct Device {
     bool on_host;  // between waits the host may read and write device memory, and operations may
                    // be given host memory
     // One line for the log and the run folder: instruction set, matrix library and its kernel set.
-    // Runs are comparable bit for bit only where this is the same.
+    // Runs are comparable bit for bit only where this is the same, up to a semicolon: what follows
+    // it decides no bits.
     char description[160];
 };
 struct Stream {

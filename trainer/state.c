@@ -106,7 +106,7 @@ static void list_ranges(Trainer *t) {
             if (from >= to) continue;
             t->range[t->ranges++] =
                 (OwnRange){.tensor = i,
-                           .part = part,
+                           .decay = param->decay,
                            .begin = from,
                            .end = to,
                            .own = t->own_slot[part] * params->part_size + from - begin};
@@ -283,13 +283,13 @@ static Status check_lock(Trainer *t) {
 static json_t *make_facts(const Trainer *t) {
     int64_t count;
     const double *times = process_times(t->engine.process, &count);
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o*}", "config",
-                     json_hex64(t->context.fixed_hash), "data",
-                     json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
-                     "skips_in_row", (json_int_t)t->skips_in_row, "back_from",
-                     (json_int_t)t->back_from, "suspects", sample_set_json(&t->suspects),
-                     "left_out", sample_set_json(&t->left_out), "lost", sample_set_json(&t->lost),
-                     "times", count > 0 ? json_numbers(times, count) : NULL);
+    return json_pack(
+        "{s:o, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o*}", "config",
+        json_hex64(t->context.fixed_hash), "device", t->engine.device->description, "data",
+        json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
+        "skips_in_row", (json_int_t)t->skips_in_row, "back_from", (json_int_t)t->back_from,
+        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out),
+        "lost", sample_set_json(&t->lost), "times", count > 0 ? json_numbers(times, count) : NULL);
 }
 
 // A key that older checkpoints lack is 0 there.
@@ -312,6 +312,18 @@ static Status read_times(Trainer *t, const json_t *facts) {
     return status;
 }
 
+// What follows the semicolon of a description, a driver's version, decides no bits.
+static void compare_device(const Trainer *t, const json_t *facts) {
+    const char *was = json_string_value(json_object_get(facts, "device"));
+    const char *is = t->engine.device->description;
+    size_t bytes = strcspn(is, ";");
+    if (was == NULL || (strcspn(was, ";") == bytes && strncmp(was, is, bytes) == 0)) return;
+    report_say(t,
+               "the checkpoint was written on other hardware (%s), this is %s: equal only"
+               " statistically from here",
+               was, is);
+}
+
 // Samples that are left out already stay so.
 static Status read_facts(Trainer *t, const json_t *facts, uint64_t *identity) {
     int64_t in_row;
@@ -320,6 +332,7 @@ static Status read_facts(Trainer *t, const json_t *facts, uint64_t *identity) {
     TRY(read_count(facts, "skips_in_row", INT32_MAX, &in_row));
     TRY(read_count(facts, "back_from", INT64_MAX, &t->back_from));
     t->skips_in_row = (int)in_row;
+    compare_device(t, facts);
     TRY(read_times(t, facts));
     sample_set_clear(&t->suspects);
     TRY(sample_set_read(facts, "suspects", "manifest.json", &t->suspects));

@@ -95,6 +95,14 @@ static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, t->engine.params.size);
 }
 
+// Where streams hand over to each other or to other ranks. A single stream of a GPU, alone, goes on
+// without the host: what is queued next comes after it.
+static Status step_meet(Trainer *t) {
+    const Engine *engine = &t->engine;
+    bool alone = engine->lanes == 1 && comm_world(t->context.comm) == 1;
+    return alone && !engine->device->on_host ? STATUS_OK : engine_wait(engine);
+}
+
 // Queues the grains of all streams in turn, so that every stream has work from the start.
 static Status run_grains(Trainer *t, const Batch *batch) {
     int most = 0;
@@ -107,7 +115,7 @@ static Status run_grains(Trainer *t, const Batch *batch) {
     for (int k = 0; k < most; ++k)
         for (int i = 0; i < t->engine.lanes; ++i)
             if (t->grad_lane[i].begin + k < t->grad_lane[i].end) queue_next_grain(t, i, batch);
-    return engine_wait(&t->engine);
+    return step_meet(t);
 }
 
 // ---- reduction --------------------------------------------------------------------------------
@@ -132,7 +140,7 @@ static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers)
     }
     for (int k = 0; k < count; ++k) cover[k] = step_buffer(t, number[k]);
     *covers = count;
-    return engine_wait(&t->engine);
+    return step_meet(t);
 }
 
 static Status reduce_gradients(Trainer *t, float **gradient) {
@@ -148,28 +156,44 @@ static Status reduce_gradients(Trainer *t, float **gradient) {
     return STATUS_OK;
 }
 
+// Parts from `first` on that are this rank's, and go on with part `end`.
+static bool is_own_run(const Trainer *t, int first, int end) {
+    return end < t->engine.params.parts && t->own_slot[first] >= 0 && t->own_slot[end] >= 0;
+}
+
+// Sums of squares of own parts [first, last).
+static void queue_norms(Trainer *t, int lane, const float *gradient, int first, int last) {
+    const Params *params = &t->engine.params;
+    int64_t chunks = params->part_size / PART_UNIT, begin, end, ignored;
+    if (first == last) return;
+    params_part(params, first, &begin, &ignored);
+    params_part(params, last - 1, &ignored, &end);
+    double *norm = t->norm + t->own_slot[first] * chunks;
+    Stream *stream = t->engine.lane[lane].stream;
+    sum_squares(
+        stream,
+        (SumSquares){.x = gradient + begin, .sum = norm, .n = end - begin, .chunk = PART_UNIT});
+    int64_t sums = (end - begin + PART_UNIT - 1) / PART_UNIT;
+    stream_download(stream, t->host_norm + (norm - t->norm), norm, (size_t)sums * sizeof *norm);
+}
+
 // Sums of squares of this rank's parts onto the board, 64 Ki elements at a time in their order.
 static Status put_norms(Trainer *t, const float *gradient) {
     const Params *params = &t->engine.params;
     int64_t chunks = params->part_size / PART_UNIT;
-    for (int part = 0; part < params->parts; ++part) {
-        if (t->own_slot[part] < 0) continue;
-        int64_t begin, end;
-        params_part(params, part, &begin, &end);
-        Stream *stream = t->engine.lane[part % t->engine.lanes].stream;
-        int64_t at = t->own_slot[part] * chunks;
-        sum_squares(stream, (SumSquares){.x = gradient + begin,
-                                         .sum = t->norm + at,
-                                         .n = end - begin,
-                                         .chunk = PART_UNIT});
-        stream_download(stream, t->host_norm + at, t->norm + at, (size_t)chunks * sizeof(double));
+    int lanes = t->engine.lanes, first = 0, end;
+    for (; first < params->parts; first = end) {
+        for (end = first + 1; is_own_run(t, first, end); ++end) continue;
+        for (int i = 0; i < lanes && t->own_slot[first] >= 0; ++i)
+            queue_norms(t, i, gradient, first + (end - first) * i / lanes,
+                        first + (end - first) * (i + 1) / lanes);
     }
     TRY(engine_wait(&t->engine));
     for (int part = 0; part < params->parts; ++part) {
-        if (t->own_slot[part] < 0) continue;
-        double sum = 0; // chunks beyond a short part are 0
-        for (int64_t c = 0; c < chunks; ++c) sum += t->host_norm[t->own_slot[part] * chunks + c];
-        t->board.square_sum[part] = sum;
+        int64_t from, to;
+        params_part(params, part, &from, &to);
+        for (int64_t c = 0; t->own_slot[part] >= 0 && from + c * PART_UNIT < to; ++c)
+            t->board.square_sum[part] += t->host_norm[t->own_slot[part] * chunks + c];
     }
     return STATUS_OK;
 }
@@ -226,6 +250,15 @@ static StepResult read_board(Trainer *t, const Batch *batch) {
     return result;
 }
 
+// Whether range `next` can be updated together with range i, which all between can: one call is
+// better for a device that works at all numbers at once, many for streams that share them.
+static bool is_alike(const Trainer *t, int i, int next) {
+    if (next == t->ranges || t->engine.lanes > 1) return false;
+    const OwnRange *range = &t->range[next], *before = range - 1;
+    return range->decay == t->range[i].decay && range->begin == before->end &&
+           range->own - before->own == range->begin - before->begin;
+}
+
 static void queue_update(Trainer *t, const float *gradient, const StepResult *result) {
     const OptimConfig *optim = &t->settings.optim;
     int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
@@ -235,9 +268,9 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
     double steps = (double)(t->step + 1), ema_rate[2];
     for (int k = 0; k < 2; ++k) ema_rate[k] = schedule_ema_rate(optim, k, samples, batch);
-    for (int i = 0; i < t->ranges; ++i) {
+    for (int i = 0, next; i < t->ranges; i = next) {
         const OwnRange *range = &t->range[i];
-        const Param *param = &t->engine.params.list[range->tensor];
+        for (next = i + 1; is_alike(t, i, next); ++next) continue;
         adamw_ema(t->engine.lane[i % t->engine.lanes].stream,
                   (AdamwEma){
                       .grad = gradient + range->begin,
@@ -246,12 +279,12 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
                       .v = t->own[STATE_ADAM_V] + range->own,
                       .ema_0 = t->own[STATE_EMA_0] + range->own,
                       .ema_1 = t->own[STATE_EMA_1] + range->own,
-                      .n = range->end - range->begin,
+                      .n = t->range[next - 1].end - range->begin,
                       .lr = (float)t->last_lr,
                       .beta1 = (float)optim->beta1,
                       .beta2 = (float)optim->beta2,
                       .eps = (float)optim->eps,
-                      .decay = param->decay ? (float)optim->decay : 0,
+                      .decay = range->decay ? (float)optim->decay : 0,
                       .correct1 = (float)(1 / (1 - pow(optim->beta1, steps))),
                       .correct2 = (float)(1 / (1 - pow(optim->beta2, steps))),
                       .grad_scale = (float)scale,
@@ -300,7 +333,7 @@ Status step_run(Trainer *t) {
         sample_set_clear(&t->suspects);
         if (t->step + 1 >= t->back_from) t->back_from = 0;
         queue_update(t, gradient, &result);
-        TRY(engine_wait(&t->engine));
+        TRY(step_meet(t));
         TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
         if (t->board.sample_loss != NULL)
             process_learn_times(t->engine.process, t->settings.train.seed, (uint64_t)t->step,

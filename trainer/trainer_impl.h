@@ -9,7 +9,8 @@
 
 // A run of one tensor inside one of this rank's parts: the unit of the optimizer and fingerprint.
 typedef struct {
-    int tensor, part;
+    int tensor;
+    bool decay;
     int64_t begin, end; // elements of the flat vector
     int64_t own;        // where `begin` lies in the own-state arrays
 } OwnRange;

@@ -63,9 +63,10 @@ static void read_libraries(const Comm *comm, Trait *out) {
     out->key = hash_text(out->text);
 }
 
+// What follows a semicolon decides no bits.
 static void read_device(const Device *device, Trait *out) {
     snprintf(out->text, sizeof out->text, "%s", device->description);
-    out->key = hash_text(out->text);
+    out->key = codec_hash(out->text, strcspn(out->text, ";"));
 }
 
 // ---- the model, without its memory ------------------------------------------------------------
