@@ -49,12 +49,7 @@ extern "C" void cuda_fingerprint(Stream *stream, const Fingerprint *args) {
 }
 
 static __global__ void adamw_ema_kernel(AdamwEma a) {
-    float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2;
-    EACH(i, a.n) {
-        float m = a.m[i], v = a.v[i], w = a.w[i], ema_0 = a.ema_0[i], ema_1 = a.ema_1[i];
-        adamw_number(&a, rest1, rest2, a.grad[i], &w, &m, &v, &ema_0, &ema_1);
-        a.m[i] = m, a.v[i] = v, a.w[i] = w, a.ema_0[i] = ema_0, a.ema_1[i] = ema_1;
-    }
+    EACH (i, a.n) adamw_number(&a, i);
 }
 
 extern "C" void cuda_adamw_ema(Stream *stream, const AdamwEma *args) {

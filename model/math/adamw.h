@@ -1,4 +1,4 @@
-// The update of one weight.
+// The update of one weight, number i of each array.
 #pragma once
 
 #include <math.h>
@@ -6,14 +6,14 @@
 #include "base/kernel.h"
 #include "model/ops.h"
 
-// rest_i = 1 - beta_i
-KERNEL_FN void adamw_number(const AdamwEma *a, float rest1, float rest2, float grad, float *w,
-                            float *m, float *v, float *ema_0, float *ema_1) {
-    float g = a->grad_scale * grad;
-    *m = fmaf(a->beta1, *m, rest1 * g);
-    *v = fmaf(a->beta2, *v, rest2 * g * g);
-    float direction = *m * a->correct1 / (sqrtf(*v * a->correct2) + a->eps);
-    *w = fmaf(-a->lr, fmaf(a->decay, *w, direction), *w);
-    *ema_0 = fmaf(a->ema_rate_0, *w - *ema_0, *ema_0);
-    *ema_1 = fmaf(a->ema_rate_1, *w - *ema_1, *ema_1);
+KERNEL_FN void adamw_number(const AdamwEma *a, int64_t i) {
+    float g = a->grad_scale * a->grad[i], m = fmaf(a->beta1, a->m[i], (1.0f - a->beta1) * g);
+    float v = fmaf(a->beta2, a->v[i], (1.0f - a->beta2) * g * g);
+    float direction = m * a->correct1 / (sqrtf(v * a->correct2) + a->eps);
+    float w = fmaf(-a->lr, fmaf(a->decay, a->w[i], direction), a->w[i]);
+    a->m[i] = m;
+    a->v[i] = v;
+    a->w[i] = w;
+    a->ema_0[i] = fmaf(a->ema_rate_0, w - a->ema_0[i], a->ema_0[i]);
+    a->ema_1[i] = fmaf(a->ema_rate_1, w - a->ema_1[i], a->ema_1[i]);
 }

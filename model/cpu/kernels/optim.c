@@ -61,15 +61,9 @@ void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
         }
 }
 
-static void update(const AdamwEma a, const float *restrict grad, float *restrict w,
-                   float *restrict m, float *restrict v, float *restrict ema_0,
-                   float *restrict ema_1) {
-    float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2;
-    for (int64_t i = 0; i < a.n; ++i)
-        adamw_number(&a, rest1, rest2, grad[i], &w[i], &m[i], &v[i], &ema_0[i], &ema_1[i]);
-}
-
 void CPU_KERNEL(adamw_ema)(Stream *stream, const AdamwEma *args) {
     (void)stream;
-    update(*args, args->grad, args->w, args->m, args->v, args->ema_0, args->ema_1);
+    const AdamwEma a = *args;
+    LOOP_INDEPENDENT
+    for (int64_t i = 0; i < a.n; ++i) adamw_number(&a, i);
 }
