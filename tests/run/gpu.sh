@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Whole runs on a GPU: the same bits for any number of ranks and after every resume, fp32 and bf16, pictures
+# and letters; what is said where there is none. DYE_BACKENDS names the folder of libdye_cuda.so: with an
+# emulated GPU all this runs on a CPU. Ranks share a GPU, and talk by the host's memory.
+#
+#   gpu.sh [--nccl]    also by NCCL, which wants a GPU for each rank
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+[ -e "${DYE_BACKENDS:-$(dirname "$dye")}/libdye_cuda.so" ] || skip "libdye_cuda.so was not built here"
+exchanges=(host)
+[ "${1:-}" != --nccl ] || exchanges+=(nccl)
+
+gpu=(device.backend=cuda device.share_gpu=true log.every=1 log.fingerprint_every=1 eval.every=0
+    sample.every=0 model.width=32 model.depth=1 model.heads=2 optim.schedule=constant)
+
+# same_bits NAME ARGUMENT...: 1, 2 and 4 ranks, and 1 rank killed and gone on with by 3.
+same_bits() {
+    local name=$1 exchange ranks
+    shift
+    set -- "$@" "${gpu[@]}" train.batch=8 train.grains=4 checkpoint.every=2
+    run 0 0 train "$@" train.steps=4 run.dir="$work/$name"
+    said "cuda .*cuBLASLt" "what it runs on"
+    curve "$work/$name" >"$work/curve"
+    for exchange in "${exchanges[@]}"; do
+        for ranks in 2 4; do
+            run 0 $ranks train "$@" train.steps=4 run.dir="$work/$name-$ranks" device.exchange="$exchange"
+            curve "$work/$name-$ranks" | diff "$work/curve" - ||
+                die "$name: $ranks ranks by $exchange train otherwise than 1 rank"
+            rm -r "$work/$name-$ranks"
+        done
+    done
+    run 0 0 train "$@" train.steps=2 run.dir="$work/resumed"
+    run 0 3 train "$@" train.steps=4 run.dir="$work/resumed"
+    said "resumed from .*step-000000002" "resume"
+    same "$(fingerprint "$work/resumed")" "$(fingerprint "$work/$name")" "$name, resumed on three ranks"
+    rm -r "$work/resumed"
+    checked "$name: $(fingerprint "$work/$name") on 1, 2, 4 ranks by ${exchanges[*]}, and resumed"
+}
+
+make_pictures
+for precision in fp32 bf16; do
+    same_bits pictures-$precision "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
+        model.patch=7 model.precision=$precision
+done
+tr -dc 'a-z ' <"$root/LICENSE" >"$work/letters"
+run 0 0 pack "$work/letters" --form letters27 -o "$work/text"
+same_bits letters "$root/configs/kjv.yaml" data.path="$work/text" data.length=32
+
+run 0 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${gpu[@]}" model.patch=7 \
+    train.batch=8 train.grains=4 train.steps=5 run.dir="$work/pictures-fp32" device.backend=cpu
+said "equal only statistically from here" "a resume on other hardware"
+run 0 0 sample "$work/pictures-bf16" -n 2 sampler.steps=4 -o "$work/grid.png"
+checked "on by the CPU, and samples"
+
+DYE_EMULATED_GPUS=0 CUDA_VISIBLE_DEVICES='' run 66 0 train "$root/configs/fashion-mnist.yaml" \
+    data.path="$work/pictures" "${gpu[@]}" run.dir="$work/none"
+said "there is no GPU that CUDA can use here" "no GPU"
+DYE_BACKENDS=$work run 78 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
+    "${gpu[@]}" run.dir="$work/none"
+said "libdye_cuda.so is not installed" "no library"
+checked "no GPU, no library: one clear error"
