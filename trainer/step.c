@@ -310,8 +310,8 @@ Status step_run(Trainer *t) {
     journal_enter(PHASE_REDUCE, t->step + 1);
     TRY(reduce_gradients(t, &gradient));
     memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
+    TRY(put_norms(t, gradient)); // waits for all streams
     put_losses(t, &batch);
-    TRY(put_norms(t, gradient));
     double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
     int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);
     actions |= due_actions(t, mine[BOARD_SECONDS_LEFT], clock_now() - started);

@@ -90,7 +90,8 @@ static bool run_step(const StepCase *c, const char *backend, StepResult *r) {
     r->target = calloc((size_t)(SAMPLES * r->in), sizeof *r->target);
     r->grads = calloc((size_t)size, sizeof *r->grads);
     REQUIRE(r->x_t != NULL && r->target != NULL && r->grads != NULL);
-    int32_t label[SAMPLES] = {0, 2, 1};
+    int32_t label[SAMPLES] = {0};
+    for (int i = 0; i < SAMPLES && c->data.classes > 0; ++i) label[i] = (i * 2) % c->data.classes;
     uint64_t sample[SAMPLES] = {7, (uint64_t)1 << 33, 12};
     GrainBatch batch = {
         .seed = 3, .step = 5, .samples = SAMPLES, .x_0 = x_0, .label = label, .sample = sample};
