@@ -129,6 +129,7 @@ static void block_add(Dit *dit, Params *params, int i) {
                              "blocks.%d.mlp.fc1", i);
     block->fc_2 = linear_add(network, params, tokens, dit->hidden, width, INIT_UNIFORM,
                              "blocks.%d.mlp.fc2", i);
+    block->fc_2.before = ACT_GELU;
     block->qkv.half = block->projection.half = block->fc_1.half = block->fc_2.half = network->half;
     network->forward_flops += 4.0 * (double)(tokens * tokens * width); // attention itself
 }
@@ -149,7 +150,8 @@ static Status dit_plan(Network *network, Params *params) {
     dit->tokens = dit->group > 0 && !dit->cached ? 2 * dit->places : dit->out_tokens;
     dit->patch_in = shape->tokens ? width : channels_in(network) * places;
     dit->patch_out = shape->out_channels * places;
-    size_t attention = attention_scratch_bytes(dit->cached ? dit->places : dit->tokens);
+    network->attended = dit->cached ? dit->places : dit->tokens;
+    size_t attention = attention_scratch_bytes(network->attended);
     size_t norm = norm_scratch_bytes(width);
     network->scratch_bytes = attention > norm ? attention : norm;
     network->table_bytes = (size_t)(dit->places * width) * sizeof(float);
@@ -362,7 +364,7 @@ static Attention attention_of(const Run *run, const Dit *dit, const DitLayer *la
                        .out = layer->attention,
                        .lse = layer->lse,
                        .samples = run->input->samples,
-                       .tokens = dit->cached ? dit->places : dit->tokens,
+                       .tokens = dit->base.attended,
                        .heads = dit->heads,
                        .head_dim = dit->width / dit->heads,
                        .block = dit->group,

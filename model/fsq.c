@@ -61,7 +61,8 @@ static Status fsq_plan(Network *network, Params *params) {
     network->code_places = fsq->places;
     network->forward_flops = fsq->encoder->forward_flops + fsq->decoder->forward_flops;
     network->scratch_bytes = fsq->decoder->scratch_bytes; // both have blocks of the same shape
-    network->table_bytes = fsq->encoder->table_bytes;     // one table of positions serves both
+    network->attended = fsq->decoder->attended;
+    network->table_bytes = fsq->encoder->table_bytes; // one table of positions serves both
     return STATUS_OK;
 }
 

@@ -117,6 +117,15 @@ size_t network_scratch_bytes(const Network *network) {
     return network->scratch_bytes;
 }
 
+size_t network_wide_bytes(const Network *network, int64_t samples) {
+    const NetworkConfig *config = &network->config;
+    size_t norm = (size_t)samples * norm_scratch_bytes(config->width), most = (size_t)64 << 20;
+    size_t heads = attention_wide_bytes(samples, network->attended, config->heads);
+    most = network->scratch_bytes > most ? network->scratch_bytes : most;
+    most = norm > most ? norm : most;
+    return heads > most ? heads : most;
+}
+
 size_t network_table_bytes(const Network *network) {
     return network->table_bytes;
 }
@@ -243,6 +252,7 @@ void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const
                                            .rows = run->input->samples * linear->rows,
                                            .in = linear->in,
                                            .out = linear->out,
+                                           .act = linear->before,
                                            .accumulate = run->accumulate,
                                            .half = linear->half});
 }

@@ -79,7 +79,8 @@ bool network_is_half(const Network *network); // model.precision is bf16
 // Bytes of activations for a grain of `samples`; `backward` false: inference only, less. A smaller
 // grain needs no more.
 size_t network_activation_bytes(const Network *network, int64_t samples, bool backward);
-size_t network_scratch_bytes(const Network *network); // for DeviceConfig
+size_t network_scratch_bytes(const Network *network); // for DeviceConfig, as the next
+size_t network_wide_bytes(const Network *network, int64_t samples);
 // Constant tables (positions) that all streams share: bytes (0: none), their values into host
 // memory.
 size_t network_table_bytes(const Network *network);

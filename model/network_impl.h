@@ -8,7 +8,8 @@
 typedef struct {
     int64_t weight, bias;
     int64_t in, out, rows;
-    bool half; // its product is one of bf16
+    bool half;         // its product is one of bf16
+    Activation before; // what gave its x, where its gradient is told a slope
 } Linear;
 
 // The vector that conditions every layer: c = embedding(label) + mlp(time features).
@@ -59,6 +60,7 @@ struct Network {
     bool half;            // model.precision is bf16
     double forward_flops; // of one sample; linear_add counts its layer
     int64_t code_places;  // codes between encoder and decoder; 0: there is none
+    int64_t attended;     // tokens that attention reads at once; 0: there is none
     size_t scratch_bytes, table_bytes;
 };
 
@@ -75,7 +77,8 @@ Linear linear_add(Network *network, Params *params, int64_t rows, int64_t in, in
 void run_linear(const Run *run, const Linear *linear, const void *x, void *y);
 void run_linear_act(const Run *run, const Linear *linear, const void *x, Activation act,
                     void *slope, void *y);
-// Gradients of weight and bias; then dx if not NULL, times the slope at x if not NULL.
+// Gradients of weight and bias; then dx if not NULL, times the slope at x if not NULL, which
+// run_linear_act or run_silu have left there.
 void run_linear_grad(const Run *run, const Linear *linear, const void *dy, const void *x,
                      void *slope, void *dx);
 // What the first layer reads, channels_in of them: x, or its Fourier features in `room`

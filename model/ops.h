@@ -24,12 +24,14 @@ typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh fo
 // fp32 in both cases; a result is rounded once, to nearest even, when it is stored.
 
 // linear_forward: y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `slope` [rows,out]
-// receives act' at the same argument, which is what the gradient needs (NULL when act is NONE;
-// never y).
+// receives what the gradient of act needs (NULL when act is NONE; never y): act' at the same
+// argument, but for GELU a backend may keep the argument instead. Where `half`, a backend may round
+// the bias as well before it is added.
 //
 // linear_grad: dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], each sum added in
 // one rounding to what is there if `accumulate` (which takes grad_scratch_bytes); dx[rows,in] = (dy
-// w) * slope, or dx NULL. slope [rows,in] is that of the activation that gave x, or NULL: 1.
+// w) * slope, or dx NULL. slope [rows,in] is what this backend's linear_forward has left of the
+// activation `act` that gave x, and stands for act' there; or NULL: 1.
 typedef struct {
     const void *x, *w, *dy;
     const float *bias;
@@ -117,9 +119,27 @@ typedef struct {
     bool cached, half;
 } Attention;
 
+// Whether token t reads token u; cached, t counts from the first of the block.
+KERNEL_FN bool attention_reads(const Attention *args, int64_t t, int64_t u) {
+    int64_t block = args->block, half = args->tokens / 2;
+    if (block == 0) return true;
+    if (args->cached) return u < args->from + block;
+    int64_t first = t % half / block * block;
+    if (u < half) return t < half && u >= first && u < first + block;
+    return u - half < first + (t < half ? 0 : block);
+}
+
 // Four matrices of tokens rows, each row rounded up to 16 numbers; two of them bf16.
 static inline size_t attention_scratch_bytes(int64_t tokens) {
     return 12 * (size_t)tokens * (size_t)((tokens + 15) / 16 * 16);
+}
+
+// For wide_bytes: room for one head of all samples or for all heads of one, whichever are more, if
+// that is not beyond reason; fewer at a time give the same numbers.
+static inline size_t attention_wide_bytes(int64_t samples, int64_t tokens, int64_t heads) {
+    size_t one = attention_scratch_bytes(tokens), all = (size_t)(samples > heads ? samples : heads);
+    size_t most = ((size_t)512 << 20) / (one > 0 ? one : 1);
+    return one * (all < most ? all : most > 0 ? most : 1);
 }
 
 // ---- inputs and outputs of a network ----------------------------------------------------------

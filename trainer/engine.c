@@ -80,6 +80,7 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
 
     DeviceConfig device = config->device;
     device.scratch_bytes = network_scratch_bytes(engine->network);
+    device.wide_bytes = network_wide_bytes(engine->network, engine->capacity);
     TRY(device_open(&device, &engine->device));
     FAIL_IF(
         network_is_half(engine->network) && !engine->device->has_half, BAD_CONFIG,

@@ -34,7 +34,8 @@ typedef struct {
     size_t scratch_bytes;
     MatmulRoom *products;
     cudaError_t error; // the first of queued work
-    const char *what;  // a literal
+    const char *what;  // what failed
+    const char *op;    // the operation that it belongs to, or NULL
     Timing *timing;    // [TIMINGS], or NULL: operations are not timed
     int timings;       // under way
 } CudaStream;
@@ -192,7 +193,7 @@ static Timing *timing_begin(CudaStream *cuda, int op) {
         Timing *timing = timing_begin(cuda, OP_##name);                                            \
         cuda_##name(stream, args);                                                                 \
         if (timing != NULL) cuda_note(stream, cudaEventRecord(timing->end, cuda->queue), #name);   \
-        if (cuda->error != cudaSuccess) cuda->what = #name;                                        \
+        if (cuda->error != cudaSuccess) cuda->op = #name;                                          \
     }
 BACKEND_OPS(CALL)
 #undef CALL
@@ -200,7 +201,12 @@ BACKEND_OPS(CALL)
 static Status cuda_wait(Stream *stream) {
     CudaStream *cuda = (CudaStream *)stream;
     settle(cuda);
-    if (cuda->error != cudaSuccess) return cuda_failure(cuda->error, cuda->what);
+    if (cuda->error != cudaSuccess) {
+        char what[256];
+        snprintf(what, sizeof what, "%s%s%s", cuda->op != NULL ? cuda->op : "",
+                 cuda->op != NULL ? ": " : "", cuda->what);
+        return cuda_failure(cuda->error, what);
+    }
     read_timings(cuda);
     return STATUS_OK;
 }

@@ -19,7 +19,7 @@
 #include "model/cuda/stream.h"
 #include "model/math/f32.h"
 
-enum { WARP = 32, BLOCK_THREADS = 256, REDUCE_BYTES = 512 };
+enum { WARP = 32, QUAD = 4, BLOCK_THREADS = 256, REDUCE_BYTES = 512 };
 
 extern __shared__ __align__(16) unsigned char kernel_room[];
 
@@ -92,4 +92,54 @@ __device__ static inline void number_put(void *y, bool half, int64_t i, float va
         ((uint16_t *)y)[i] = half_round(value);
     else
         ((float *)y)[i] = value;
+}
+
+// ---- four numbers at a time ---------------------------------------------------------------------
+
+struct Quad {
+    float x[QUAD];
+};
+
+// Numbers [at, at + QUAD) of an array, of which `left` are there. `whole`: the row is a multiple of
+// QUAD long, so a single load is aligned.
+__device__ static inline Quad quad_get(const void *from, bool half, int64_t at, int64_t left,
+                                       bool whole) {
+    Quad q = {{0.0f, 0.0f, 0.0f, 0.0f}};
+    if (whole && half) {
+        uint2 two = *(const uint2 *)((const uint16_t *)from + at);
+        q.x[0] = half_widen((uint16_t)two.x), q.x[1] = half_widen((uint16_t)(two.x >> 16));
+        q.x[2] = half_widen((uint16_t)two.y), q.x[3] = half_widen((uint16_t)(two.y >> 16));
+    } else if (whole) {
+        float4 four = *(const float4 *)((const float *)from + at);
+        q = {{four.x, four.y, four.z, four.w}};
+    } else {
+        for (int i = 0; i < QUAD && i < left; ++i) q.x[i] = number_get(from, half, at + i);
+    }
+    return q;
+}
+
+__device__ static inline void quad_put(void *to, bool half, int64_t at, int64_t left, bool whole,
+                                       const Quad &q) {
+    if (whole && half)
+        *(uint2 *)((uint16_t *)to + at) =
+            make_uint2(half_round(q.x[0]) | (uint32_t)half_round(q.x[1]) << 16,
+                       half_round(q.x[2]) | (uint32_t)half_round(q.x[3]) << 16);
+    else if (whole)
+        *(float4 *)((float *)to + at) = make_float4(q.x[0], q.x[1], q.x[2], q.x[3]);
+    else
+        for (int i = 0; i < QUAD && i < left; ++i) number_put(to, half, at + i, q.x[i]);
+}
+
+// Whether quads of this array (NULL: of none) begin where a single load may.
+__device__ static inline bool quad_aligned(const void *at) {
+    return (uintptr_t)at % sizeof(Quad) == 0;
+}
+
+// A loop over the quads of n numbers that lie one after the other, as EACH is over numbers: `at` is
+// the first, of which `left` are there.
+#define EACH_QUAD_OF(at, left, n)                                                                  \
+    for (int64_t at = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * QUAD, left = (n)-at;      \
+         left > 0; at += (int64_t)gridDim.x * blockDim.x * QUAD, left = (n)-at)
+static inline Grid grid_of_quads(Stream *stream, int64_t n) {
+    return grid_of(stream, (n + QUAD - 1) / QUAD);
 }

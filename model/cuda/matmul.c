@@ -1,25 +1,65 @@
-// Matrix products by cuBLASLt.
+// Matrix products by cuBLASLt. It is column-major: what is stored row-major is to it the transposed
+// matrix, so that c = a b is asked for as c^T = b^T a^T, with the operands in the other order.
 #include "model/cuda/matmul.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cublasLt.h>
 
+#include "base/mix.h"
+
+enum { WORKSPACE_BYTES = 32 << 20, BUCKETS = 64, ALIGNMENT_MOST = 256 };
+
+// All that a plan depends on; numbers only, so that keys are compared and hashed as they lie.
+typedef struct {
+    int64_t m, n, k, lda, ldb, ldc, batch, stride_a, stride_b, stride_c;
+    int64_t flags, aligned_a, aligned_b, aligned_c, aligned_bias, aligned_aux;
+} Key;
+
+typedef struct Plan {
+    Key key;
+    struct Plan *next; // in the bucket
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+    bool found; // there is one
+} Plan;
+
 struct MatmulRoom {
     cublasLtHandle_t handle;
+    void *workspace;
+    Plan *bucket[BUCKETS];
+    char failure[160]; // what cuda_note has been told
 };
+
+// ---- opening ------------------------------------------------------------------------------------
 
 Status matmul_room_open(MatmulRoom **out) {
     MatmulRoom *room = *out = calloc(1, sizeof *room);
     FAIL_IF(room == NULL, NO_MEMORY, "no memory for a stream's matrix products");
     FAIL_IF(cublasLtCreate(&room->handle) != CUBLAS_STATUS_SUCCESS, FAILED,
             "cuBLASLt does not start on this GPU");
+    FAIL_IF(cudaMalloc(&room->workspace, WORKSPACE_BYTES) != cudaSuccess, NO_MEMORY,
+            "the GPU has no memory for the workspace of cuBLASLt");
     return STATUS_OK;
+}
+
+static void plan_close(Plan *plan) {
+    if (plan->product != NULL) (void)cublasLtMatmulDescDestroy(plan->product);
+    if (plan->a != NULL) (void)cublasLtMatrixLayoutDestroy(plan->a);
+    if (plan->b != NULL) (void)cublasLtMatrixLayoutDestroy(plan->b);
+    if (plan->c != NULL) (void)cublasLtMatrixLayoutDestroy(plan->c);
+    free(plan);
 }
 
 void matmul_room_close(MatmulRoom *room) {
     if (room == NULL) return;
+    for (int i = 0; i < BUCKETS; ++i)
+        for (Plan *plan = room->bucket[i], *next; plan != NULL; plan = next)
+            next = plan->next, plan_close(plan);
+    (void)cudaFree(room->workspace);
     if (room->handle != NULL) (void)cublasLtDestroy(room->handle);
     free(room);
 }
@@ -28,4 +68,153 @@ void matmul_describe(char *text, size_t bytes) {
     size_t version = cublasLtGetVersion();
     snprintf(text, bytes, "cuBLASLt %zu.%zu.%zu", version / 10000, version / 100 % 100,
              version % 100);
+}
+
+// ---- plans --------------------------------------------------------------------------------------
+
+// The largest power of two that divides the address of every matrix of a batch.
+static int64_t alignment_of(const void *at, int64_t stride, bool half) {
+    uint64_t bits = (uint64_t)(uintptr_t)at | (uint64_t)stride * (half ? 2 : 4) | ALIGNMENT_MOST;
+    return (int64_t)(bits & ~(bits - 1));
+}
+
+// Not whether it accumulates: both must come from the same algorithm.
+static Key key_of(const Matmul *p) {
+    bool batched = p->batch > 1;
+    int64_t stride_a = batched ? p->stride_a : 0, stride_b = batched ? p->stride_b : 0;
+    int64_t stride_c = batched ? p->stride_c : 0;
+    return (Key){.m = p->m,
+                 .n = p->n,
+                 .k = p->k,
+                 .lda = p->lda,
+                 .ldb = p->ldb,
+                 .ldc = p->ldc,
+                 .batch = batched ? p->batch : 1,
+                 .stride_a = stride_a,
+                 .stride_b = stride_b,
+                 .stride_c = stride_c,
+                 .flags = p->transpose_a | p->transpose_b << 1 | p->half_in << 2 |
+                          p->half_out << 3 | (int)p->end << 4,
+                 .aligned_a = alignment_of(p->a, stride_a, p->half_in),
+                 .aligned_b = alignment_of(p->b, stride_b, p->half_in),
+                 .aligned_c = alignment_of(p->c, stride_c, p->half_out),
+                 .aligned_bias = alignment_of(p->bias, 0, p->half_out),
+                 .aligned_aux = alignment_of(p->aux, 0, p->half_out)};
+}
+
+static bool layout_open(cublasLtMatrixLayout_t *out, bool half, int64_t rows, int64_t columns,
+                        int64_t ld, int64_t batch, int64_t stride) {
+    int32_t count = (int32_t)batch;
+    cublasStatus_t status = cublasLtMatrixLayoutCreate(out, half ? CUDA_R_16BF : CUDA_R_32F,
+                                                       (uint64_t)rows, (uint64_t)columns, ld);
+    if (status != CUBLAS_STATUS_SUCCESS || batch == 1) return status == CUBLAS_STATUS_SUCCESS;
+    return cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                            sizeof count) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                            &stride, sizeof stride) == CUBLAS_STATUS_SUCCESS;
+}
+
+#define SET(kind, of, name, value)                                                                 \
+    (cublasLt##kind##SetAttribute(of, CUBLASLT_##name, &(value), sizeof(value)) ==                 \
+     CUBLAS_STATUS_SUCCESS)
+#define SET_PRODUCT(name, value)    SET(MatmulDesc, plan->product, MATMUL_DESC_##name, value)
+#define SET_PREFERENCE(name, value) SET(MatmulPreference, preference, MATMUL_PREF_##name, value)
+
+// Where bias and aux lie; the choice of an algorithm reads it too.
+static bool plan_point(Plan *plan, const Matmul *p) {
+    bool has_bias = p->end == END_BIAS || p->end == END_GELU;
+    bool has_aux = p->end == END_GELU || p->end == END_DGELU;
+    return (!has_bias || SET_PRODUCT(BIAS_POINTER, p->bias)) &&
+           (!has_aux || SET_PRODUCT(EPILOGUE_AUX_POINTER, p->aux));
+}
+
+static bool plan_describe(Plan *plan, const Matmul *p) {
+    static const uint32_t ends[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
+                                    CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
+    const Key *key = &plan->key;
+    int32_t first = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    int32_t second = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    int64_t a_rows = p->transpose_a ? p->k : p->m, b_rows = p->transpose_b ? p->n : p->k;
+    return cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+               CUBLAS_STATUS_SUCCESS &&
+           SET_PRODUCT(TRANSA, first) && SET_PRODUCT(TRANSB, second) &&
+           SET_PRODUCT(EPILOGUE, ends[p->end]) &&
+           (p->end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_LD, p->ldc)) && plan_point(plan, p) &&
+           layout_open(&plan->a, p->half_in, p->m + p->k - a_rows, a_rows, p->lda, key->batch,
+                       key->stride_a) &&
+           layout_open(&plan->b, p->half_in, p->n + p->k - b_rows, b_rows, p->ldb, key->batch,
+                       key->stride_b) &&
+           layout_open(&plan->c, p->half_out, p->n, p->m, p->ldc, key->batch, key->stride_c);
+}
+
+// The first that the library proposes. Sums are not split: their order would depend on how.
+static bool plan_choose(MatmulRoom *room, Plan *plan) {
+    uint64_t workspace = WORKSPACE_BYTES;
+    uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
+    uint32_t first = (uint32_t)plan->key.aligned_b, second = (uint32_t)plan->key.aligned_a;
+    uint32_t result = (uint32_t)plan->key.aligned_c;
+    cublasLtMatmulPreference_t preference;
+    cublasLtMatmulHeuristicResult_t proposal;
+    int proposals = 0;
+    if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
+    bool found = SET_PREFERENCE(MAX_WORKSPACE_BYTES, workspace) &&
+                 SET_PREFERENCE(REDUCTION_SCHEME_MASK, reduction) &&
+                 SET_PREFERENCE(MIN_ALIGNMENT_A_BYTES, first) &&
+                 SET_PREFERENCE(MIN_ALIGNMENT_B_BYTES, second) &&
+                 SET_PREFERENCE(MIN_ALIGNMENT_C_BYTES, result) &&
+                 SET_PREFERENCE(MIN_ALIGNMENT_D_BYTES, result) &&
+                 cublasLtMatmulAlgoGetHeuristic(room->handle, plan->product, plan->b, plan->a,
+                                                plan->c, plan->c, preference, 1, &proposal,
+                                                &proposals) == CUBLAS_STATUS_SUCCESS &&
+                 proposals > 0 && proposal.state == CUBLAS_STATUS_SUCCESS;
+    if (found) plan->algorithm = proposal.algo;
+    (void)cublasLtMatmulPreferenceDestroy(preference);
+    return found;
+}
+
+// NULL: no memory.
+static Plan *plan_of(MatmulRoom *room, const Matmul *product) {
+    Key key = key_of(product);
+    uint64_t hash = 0;
+    for (size_t i = 0; i < sizeof key / sizeof(int64_t); ++i)
+        hash = mix64(hash + (uint64_t)((const int64_t *)&key)[i]);
+    Plan **bucket = &room->bucket[hash % BUCKETS];
+    for (Plan *plan = *bucket; plan != NULL; plan = plan->next)
+        if (memcmp(&plan->key, &key, sizeof key) == 0) return plan;
+    Plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL) return NULL;
+    plan->key = key;
+    plan->next = *bucket;
+    *bucket = plan;
+    plan->found = plan_describe(plan, product) && plan_choose(room, plan);
+    return plan;
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+static void note_failure(Stream *stream, MatmulRoom *room, const Matmul *p, const char *why) {
+    snprintf(room->failure, sizeof room->failure,
+             "a product of %lld x %lld x %lld (%lld of them, %s), cuBLASLt says %s",
+             (long long)p->m, (long long)p->k, (long long)p->n,
+             (long long)(p->batch > 1 ? p->batch : 1), p->half_in ? "bf16" : "fp32", why);
+    cuda_note(stream, cudaErrorNotSupported, room->failure);
+}
+
+bool cuda_matmul(Stream *stream, const Matmul *product) {
+    MatmulRoom *room = cuda_matmul_room(stream);
+    Plan *plan = plan_of(room, product);
+    if (plan == NULL || (!plan->found && product->end == END_PLAIN))
+        note_failure(stream, room, product, plan == NULL ? "no memory" : "no algorithm");
+    if (plan == NULL || !plan->found) return false;
+    float alpha = 1, beta = product->accumulate ? 1 : 0;
+    bool pointed = plan_point(plan, product);
+    cublasStatus_t status =
+        !pointed ? CUBLAS_STATUS_INVALID_VALUE
+                 : cublasLtMatmul(room->handle, plan->product, &alpha, product->b, plan->b,
+                                  product->a, plan->a, &beta, product->c, plan->c, product->c,
+                                  plan->c, &plan->algorithm, room->workspace, WORKSPACE_BYTES,
+                                  cuda_queue(stream));
+    if (status != CUBLAS_STATUS_SUCCESS)
+        note_failure(stream, room, product, cublasLtGetStatusString(status));
+    return true;
 }

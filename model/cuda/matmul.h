@@ -2,12 +2,43 @@
 // kept.
 #pragma once
 
-#include "base/status.h"
 #include "model/cuda/stream.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What happens to a sum before it is stored. With z = op(a) op(b):
+//   BIAS   c = z + bias
+//   GELU   aux = z + bias, c = GELU(aux)
+//   DGELU  c = z GELU'(aux)
+typedef enum { END_PLAIN, END_BIAS, END_GELU, END_DGELU } MatmulEnd;
+
+// c[m,n] = end(op(a) op(b)). All row-major; op(a) is [m,k], op(b) is [k,n], and ld* is the distance
+// of rows as stored. Sums are fp32. a and b are bf16 if `half_in`; c, bias and aux if `half_out`.
+typedef struct {
+    const void *a, *b, *bias; // bias [n]
+    void *c, *aux;            // aux [m,n], rows at ldc
+    int64_t m, n, k, lda, ldb, ldc;
+    int64_t batch, stride_a, stride_b, stride_c; // so many products, numbers apart; 0: one
+    bool transpose_a, transpose_b, half_in, half_out;
+    bool accumulate; // the sum is added to c (fp32) in one rounding, and nothing else
+    MatmulEnd end;
+} Matmul;
+
+// Queues the product. false: the library has none with this end, and nothing is queued; a plain
+// product that it does not have is a failure of the stream as well.
+bool cuda_matmul(Stream *stream, const Matmul *product);
+
+#ifdef __cplusplus
+}
+#else // status.h is C
+#include "base/status.h"
 
 typedef struct MatmulRoom MatmulRoom; // of one stream: handle, workspace, plans
 
 Status matmul_room_open(MatmulRoom **out);
-void matmul_room_close(MatmulRoom *room);      // NULL is fine
+void matmul_room_close(MatmulRoom *room);       // NULL is fine
 void matmul_describe(char *text, size_t bytes); // "cuBLASLt 13.0.2"
 MatmulRoom *cuda_matmul_room(Stream *stream);
+#endif

@@ -2,40 +2,7 @@
 // time. What a lane has written it reads again itself, from the first cache.
 #include "model/cuda/launch.cuh"
 
-enum { QUAD = 4, ROW_STEP = WARP * QUAD, ROWS_MOST = 32 }; // rows of a sample that a block adds up
-
-struct Quad {
-    float x[QUAD];
-};
-
-// Numbers [at, at + QUAD) of an array, of which `left` are there. `whole`: the row is a multiple of
-// QUAD long, so a single load is aligned.
-static __device__ Quad quad_get(const void *from, bool half, int64_t at, int64_t left, bool whole) {
-    Quad q = {{0.0f, 0.0f, 0.0f, 0.0f}};
-    if (whole && half) {
-        uint2 two = *(const uint2 *)((const uint16_t *)from + at);
-        q.x[0] = half_widen((uint16_t)two.x), q.x[1] = half_widen((uint16_t)(two.x >> 16));
-        q.x[2] = half_widen((uint16_t)two.y), q.x[3] = half_widen((uint16_t)(two.y >> 16));
-    } else if (whole) {
-        float4 four = *(const float4 *)((const float *)from + at);
-        q = {{four.x, four.y, four.z, four.w}};
-    } else {
-        for (int i = 0; i < QUAD && i < left; ++i) q.x[i] = number_get(from, half, at + i);
-    }
-    return q;
-}
-
-static __device__ void quad_put(void *to, bool half, int64_t at, int64_t left, bool whole,
-                                const Quad &q) {
-    if (whole && half)
-        *(uint2 *)((uint16_t *)to + at) =
-            make_uint2(half_round(q.x[0]) | (uint32_t)half_round(q.x[1]) << 16,
-                       half_round(q.x[2]) | (uint32_t)half_round(q.x[3]) << 16);
-    else if (whole)
-        *(float4 *)((float *)to + at) = make_float4(q.x[0], q.x[1], q.x[2], q.x[3]);
-    else
-        for (int i = 0; i < QUAD && i < left; ++i) number_put(to, half, at + i, q.x[i]);
-}
+enum { ROW_STEP = WARP * QUAD, ROWS_MOST = 32 }; // rows of a sample that a block adds up
 
 // This lane's quads of a row: c = column, left = columns from c on.
 #define EACH_QUAD(c, width)                                                                        \

@@ -22,7 +22,8 @@ int cuda_processors(Stream *stream); // multiprocessors of its device
 void *cuda_scratch(Stream *stream);
 size_t cuda_scratch_bytes(Stream *stream);
 
-// Keeps the first failure of queued work, which stream_wait then returns. `what` is a literal.
+// Keeps the first failure of queued work, which stream_wait then returns. `what` stays as it is as
+// long as the stream is open.
 void cuda_note(Stream *stream, cudaError_t error, const char *what);
 
 // One function an operation, under its name: cuda_axpby(stream, args).

@@ -113,8 +113,10 @@ static float *rig_download(Rig *rig, const float *memory, int64_t n) {
 
 static void rig_open(Rig *rig, const NetworkCase *c, const char *backend) {
     *rig = (Rig){.c = c};
-    DeviceConfig config = {
-        .backend = backend, .streams = 1, .scratch_bytes = network_scratch_bytes(c->network)};
+    DeviceConfig config = {.backend = backend,
+                           .streams = 1,
+                           .scratch_bytes = network_scratch_bytes(c->network),
+                           .wide_bytes = network_wide_bytes(c->network, c->samples)};
     must(device_open(&config, &rig->device));
     rig->stream = device_stream(rig->device, 0);
 }

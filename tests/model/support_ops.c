@@ -27,7 +27,7 @@ static uint32_t *image_before(const OpBuffer *buffer) {
     uint32_t *image = ops_memory(buffer->n + 2 * GUARD, sizeof *image);
     for (int64_t i = 0; i < buffer->n + 2 * GUARD; ++i) image[i] = guard_bits;
     for (int64_t i = 0; i < buffer->n; ++i) image[GUARD + i] = poison_bits;
-    if (buffer->kind != OP_OUT)
+    if (buffer->kind == OP_IN || buffer->kind == OP_INOUT)
         memcpy(image + GUARD, buffer->host, (size_t)buffer->n * sizeof *image);
     return image;
 }
@@ -160,7 +160,8 @@ static int run_gpu(const char *name, OpCall call, const void *shape, OpBuffer *b
     int failures = run_one(name, device, call, shape, buffers, count, images);
     if (failures > 0) printf("  %s on %s: %s\n", name, device->description, error_get()->text);
     for (int i = 0; i < count; ++i) {
-        if (images[i] != NULL && buffers[i].kind != OP_IN && failures == 0)
+        bool same = buffers[i].kind == OP_OUT || buffers[i].kind == OP_INOUT;
+        if (images[i] != NULL && same && failures == 0)
             failures += images_near(name, &buffers[i], i, first[i], images[i]);
         free(images[i]);
     }

@@ -9,6 +9,7 @@ typedef enum {
     OP_IN,    // must come back unchanged
     OP_OUT,   // filled with NaN before the call
     OP_INOUT, // its numbers are there before the call
+    OP_KEPT,  // as OP_OUT, but of the backend's own kind: a GPU's is not compared
 } OpKind;
 
 // What a GPU may differ in: integers not at all (they are told from fp32 by their bits), numbers by

@@ -115,8 +115,10 @@ static void open_cached(const NetworkCase *c, const char *backend, Cached *cache
     params_finish(&cached->params);
     EXPECT_EQ(cached->params.size, c->params.size);
     EXPECT_EQ(network_table_bytes(cached->network), network_table_bytes(c->network));
-    DeviceConfig config = {
-        .backend = backend, .streams = 1, .scratch_bytes = network_scratch_bytes(cached->network)};
+    DeviceConfig config = {.backend = backend,
+                           .streams = 1,
+                           .scratch_bytes = network_scratch_bytes(cached->network),
+                           .wide_bytes = network_wide_bytes(cached->network, c->samples)};
     EXPECT_OK(device_open(&config, &cached->device));
     cached->stream = device_stream(cached->device, 0);
     static float table[LENGTH * 16];

@@ -5,7 +5,22 @@
 typedef struct {
     int64_t samples, tokens, heads, head_dim;
     double size; // of the numbers in q and k: large ones make the softmax a choice
+    int64_t block, from;
+    bool cached;
 } AttentionShape;
+
+static int64_t rows_of(const AttentionShape *s) {
+    return s->cached ? s->block : s->tokens;
+}
+
+// Whether token t reads token u, by their places' blocks; `done`: of the finished half.
+static bool reads(const AttentionShape *s, int64_t t, int64_t u) {
+    if (s->block == 0) return true;
+    if (s->cached) return u / s->block <= s->from / s->block;
+    int64_t places = s->tokens / 2, mine = t % places / s->block, its = u % places / s->block;
+    bool done = t >= places, its_done = u >= places;
+    return its_done ? its < mine || (done && its == mine) : !done && its == mine;
+}
 
 static int64_t packed_count(const AttentionShape *s) {
     return s->samples * s->tokens * 3 * s->heads * s->head_dim;
@@ -16,17 +31,17 @@ static const double *part(const AttentionShape *s, const double *qkv, int64_t ro
     return qkv + ((row * 3 + which) * s->heads + head) * s->head_dim;
 }
 
-// out[head_dim] and the log of the denominator for one row (sample * tokens + token) and head.
+// out[head_dim] and the log of the denominator for one row (sample * rows + token) and head.
 static double head_reference(const AttentionShape *s, const double *qkv, int64_t row, int64_t head,
                              double *out) {
     double score[256], most = -INFINITY, sum = 0;
-    int64_t first = row / s->tokens * s->tokens;
-    const double *q = part(s, qkv, row, 0, head);
+    int64_t first = row / rows_of(s) * s->tokens, token = row % rows_of(s);
+    const double *q = part(s, qkv, first + s->from + token, 0, head);
     for (int64_t u = 0; u < s->tokens; ++u) {
         const double *k = part(s, qkv, first + u, 1, head);
         score[u] = 0;
         for (int64_t i = 0; i < s->head_dim; ++i) score[u] += q[i] * k[i];
-        score[u] /= sqrt((double)s->head_dim);
+        score[u] = reads(s, token, u) ? score[u] / sqrt((double)s->head_dim) : -INFINITY;
         most = fmax(most, score[u]);
     }
     for (int64_t u = 0; u < s->tokens; ++u) sum += exp(score[u] - most);
@@ -46,8 +61,8 @@ typedef struct {
 
 static AttentionCase case_open(const AttentionShape *s) {
     AttentionCase c = {.packed = packed_count(s),
-                       .joined = packed_count(s) / 3,
-                       .stats = s->samples * s->heads * s->tokens};
+                       .joined = s->samples * rows_of(s) * s->heads * s->head_dim,
+                       .stats = s->samples * s->heads * rows_of(s)};
     c.qkv = ops_numbers(c.packed, 1), c.dout = ops_numbers(c.joined, 2);
     c.out = ops_memory(c.joined, sizeof *c.out), c.lse = ops_memory(c.stats, sizeof *c.lse);
     c.wide = ops_memory(c.packed, sizeof *c.wide);
@@ -58,11 +73,11 @@ static AttentionCase case_open(const AttentionShape *s) {
         c.qkv[i] *= value ? 1 : (float)s->size;
         c.wide[i] = c.qkv[i];
     }
-    for (int64_t row = 0; row < s->samples * s->tokens; ++row)
+    int64_t rows = rows_of(s);
+    for (int64_t row = 0; row < s->samples * rows; ++row)
         for (int64_t head = 0; head < s->heads; ++head)
-            c.wide_lse[(row / s->tokens * s->heads + head) * s->tokens + row % s->tokens] =
-                head_reference(s, c.wide, row, head,
-                               c.wide_out + (row * s->heads + head) * s->head_dim);
+            c.wide_lse[(row / rows * s->heads + head) * rows + row % rows] = head_reference(
+                s, c.wide, row, head, c.wide_out + (row * s->heads + head) * s->head_dim);
     return c;
 }
 
@@ -81,7 +96,10 @@ static void call_forward(Stream *stream, OpBuffer *b, const void *shape) {
                                           .samples = s->samples,
                                           .tokens = s->tokens,
                                           .heads = s->heads,
-                                          .head_dim = s->head_dim});
+                                          .head_dim = s->head_dim,
+                                          .block = s->block,
+                                          .from = s->from,
+                                          .cached = s->cached});
 }
 
 static void forward_case(const AttentionShape *s) {
@@ -107,7 +125,8 @@ static void call_grad(Stream *stream, OpBuffer *b, const void *shape) {
                                        .samples = s->samples,
                                        .tokens = s->tokens,
                                        .heads = s->heads,
-                                       .head_dim = s->head_dim});
+                                       .head_dim = s->head_dim,
+                                       .block = s->block});
 }
 
 // sum of dout * out over one sample and head.
@@ -158,8 +177,10 @@ static void grad_case(const AttentionShape *s) {
 }
 
 static const AttentionShape shapes[] = {
-    {1, 1, 1, 8, 1},  {2, 7, 3, 8, 1},   {1, 49, 2, 32, 1}, {2, 16, 2, 40, 1},
-    {3, 49, 1, 8, 3}, {1, 100, 1, 5, 1}, {1, 17, 4, 64, 2},
+    {1, 1, 1, 8, 1, 0, 0, false},   {2, 7, 3, 8, 1, 0, 0, false},   {1, 49, 2, 32, 1, 0, 0, false},
+    {2, 16, 2, 40, 1, 0, 0, false}, {3, 49, 1, 8, 3, 0, 0, false},  {1, 100, 1, 5, 1, 0, 0, false},
+    {1, 17, 4, 64, 2, 0, 0, false}, {16, 80, 2, 6, 1, 0, 0, false}, {2, 24, 3, 8, 1, 4, 0, false},
+    {3, 30, 2, 8, 1, 5, 0, false},  {1, 8, 2, 8, 1, 4, 0, false},
 };
 
 static void test_forward(void) {
@@ -170,14 +191,23 @@ static void test_grad(void) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) grad_case(&shapes[i]);
 }
 
+// One block at a time: the first, one between, the last.
+static void test_cached(void) {
+    for (int64_t from = 0; from < 24; from += 8) {
+        forward_case(&(AttentionShape){3, 24, 2, 8, 1, 8, from, true});
+        forward_case(&(AttentionShape){1, 24, 2, 8, 1, 8, from, true});
+    }
+}
+
 // Scores of some thousand: exp would overflow without the shift by the largest.
 static void test_large_scores(void) {
-    forward_case(&(AttentionShape){1, 9, 1, 16, 60});
+    forward_case(&(AttentionShape){1, 9, 1, 16, 60, 0, 0, false});
 }
 
 int main(void) {
     RUN(test_forward);
     RUN(test_grad);
+    RUN(test_cached);
     RUN(test_large_scores);
     return test_report();
 }

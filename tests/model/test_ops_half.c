@@ -161,13 +161,62 @@ static void test_linear(void) {
                            {nw, OP_IN, true, 0},
                            {s->out, OP_IN, false, 0},
                            {ny, OP_OUT, true, act},
-                           {ny, s->act != ACT_NONE ? OP_OUT : OP_IN, true, 4 * act}};
+                           {ny,
+                            s->act == ACT_NONE   ? OP_IN
+                            : s->act == ACT_GELU ? OP_KEPT
+                                                 : OP_OUT,
+                            true, 4 * act}};
         both_ways("linear_forward", call_linear_forward, s, forward, 5);
         Array grad[] = {{ny, OP_IN, true, 0},      {nx, OP_IN, true, 0},
                         {nw, OP_IN, true, 0},      {nx, OP_IN, true, 0},
                         {nw, OP_OUT, false, 1e-6}, {s->out, OP_OUT, false, 1e-6},
                         {nx, OP_OUT, true, 1e-6}};
         both_ways("linear_grad", call_linear_grad, s, grad, 7);
+    }
+}
+
+// Two layers with an activation between them: what the forward leaves, the gradient reads.
+static void call_round_trip(Stream *stream, OpBuffer *b, const void *call) {
+    const Dense *s = ((const Call *)call)->shape;
+    LinearLayer first = {.x = b[0].device,
+                         .w = b[1].device,
+                         .bias = b[2].device,
+                         .slope = b[5].device,
+                         .y = b[6].device,
+                         .rows = s->rows,
+                         .in = s->in,
+                         .out = s->out,
+                         .act = s->act,
+                         .half = ((const Call *)call)->half};
+    linear_forward(stream, first);
+    linear_grad(stream, (LinearLayer){.dy = b[4].device,
+                                      .x = first.y,
+                                      .w = b[3].device,
+                                      .slope = first.slope,
+                                      .dx = b[7].device,
+                                      .dw = b[8].device,
+                                      .dbias = b[9].device,
+                                      .rows = s->rows,
+                                      .in = s->out,
+                                      .out = s->in,
+                                      .act = s->act,
+                                      .half = ((const Call *)call)->half});
+}
+
+static void test_round_trip(void) {
+    static const Dense shapes[] = {
+        {49, 24, 96, ACT_GELU}, {98, 40, 50, ACT_GELU}, {7, 32, 24, ACT_SILU}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) {
+        const Dense *s = &shapes[i];
+        int64_t nx = s->rows * s->in, nw = s->in * s->out, ny = s->rows * s->out;
+        // The argument is rounded, and with it the slope; then the hidden numbers, of which a GPU's
+        // may be the neighbours: dw is fp32, and shows it.
+        Array arrays[] = {{nx, OP_IN, true, 0},         {nw, OP_IN, true, 0},
+                          {s->out, OP_IN, false, 0},    {nw, OP_IN, true, 0},
+                          {nx, OP_IN, true, 0},         {ny, OP_KEPT, true, 0x1p-6},
+                          {ny, OP_OUT, true, 0x1p-8},   {ny, OP_OUT, true, 0x1p-6},
+                          {nw, OP_KEPT, false, 0x1p-8}, {s->in, OP_OUT, false, 1e-6}};
+        both_ways("round trip", call_round_trip, s, arrays, 10);
     }
 }
 
@@ -304,6 +353,7 @@ int main(void) {
     RUN(test_rounding);
     RUN(test_halve);
     RUN(test_linear);
+    RUN(test_round_trip);
     RUN(test_attention);
     RUN(test_norm);
     RUN(test_dropout);

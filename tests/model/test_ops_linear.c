@@ -157,7 +157,7 @@ static void linear_forward_case(const LinearShape *s) {
     OpBuffer buffers[] = {{x, nx, OP_IN, NULL, OP_F32},
                           {w, nw, OP_IN, NULL, OP_F32},
                           {bias, s->out, OP_IN, NULL, OP_F32},
-                          {slope, ny, OP_OUT, NULL, OP_F32},
+                          {slope, ny, s->act == ACT_GELU ? OP_KEPT : OP_OUT, NULL, OP_F32},
                           {y, ny, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("linear_forward", call_linear_forward, s, buffers, 5), 0);
     if (acts) EXPECT_ALL_NEAR(slope, slopes, ny, 4e-6);
@@ -200,6 +200,68 @@ static void linear_grad_case(const LinearShape *s, bool input) {
     if (input) EXPECT_ALL_NEAR(dx, expected_x, nx, 4e-6);
     free(dy), free(x), free(w), free(dw), free(dbias), free(dx), free(slope);
     free(expected), free(expected_bias), free(expected_x);
+}
+
+// Two layers, y = w_2 act(w x + bias), and the gradient of the first one's output before act: what
+// a forward leaves in `slope` is what the gradient reads. Buffers: x, w, bias, w_2, dy; slope,
+// hidden, dhidden, dw_2, dbias_2.
+static void call_round_trip(Stream *stream, OpBuffer *b, const void *shape) {
+    const LinearShape *s = shape;
+    LinearLayer first = {.x = b[0].device,
+                         .w = b[1].device,
+                         .bias = b[2].device,
+                         .slope = b[5].device,
+                         .y = b[6].device,
+                         .rows = s->rows,
+                         .in = s->in,
+                         .out = s->out,
+                         .act = s->act};
+    linear_forward(stream, first);
+    linear_grad(stream, (LinearLayer){.dy = b[4].device,
+                                      .x = first.y,
+                                      .w = b[3].device,
+                                      .slope = first.slope,
+                                      .dw = b[8].device,
+                                      .dbias = b[9].device,
+                                      .dx = b[7].device,
+                                      .rows = s->rows,
+                                      .in = s->out,
+                                      .out = s->in,
+                                      .act = s->act});
+}
+
+static void round_trip_case(const LinearShape *s) {
+    int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
+    float *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2), *bias = ops_numbers(s->out, 3);
+    float *w_2 = ops_numbers(nw, 4), *dy = ops_numbers(nx, 5), *out[5];
+    double *expected = ops_memory(ny, sizeof *expected);
+    int64_t size[] = {ny, ny, ny, nw, s->in};
+    for (int i = 0; i < 5; ++i) out[i] = ops_memory(size[i], sizeof **out);
+    for (int64_t i = 0; i < ny; ++i) {
+        double z = bias[i % s->out];
+        for (int64_t k = 0; k < s->in; ++k) {
+            z += (double)x[i / s->out * s->in + k] * w[i % s->out * s->in + k];
+            expected[i] += (double)dy[i / s->out * s->in + k] * w_2[k * s->out + i % s->out];
+        }
+        expected[i] *= act_slope_reference(s->act, z);
+    }
+    OpBuffer buffers[] = {
+        {x, nx, OP_IN, NULL, OP_F32},        {w, nw, OP_IN, NULL, OP_F32},
+        {bias, s->out, OP_IN, NULL, OP_F32}, {w_2, nw, OP_IN, NULL, OP_F32},
+        {dy, nx, OP_IN, NULL, OP_F32},       {out[0], ny, OP_KEPT, NULL, OP_F32},
+        {out[1], ny, OP_OUT, NULL, OP_F32},  {out[2], ny, OP_OUT, NULL, OP_F32},
+        {out[3], nw, OP_OUT, NULL, OP_F32},  {out[4], s->in, OP_OUT, NULL, OP_F32}};
+    EXPECT_EQ(ops_run("round trip", call_round_trip, s, buffers, 10), 0);
+    EXPECT_ALL_NEAR(out[2], expected, ny, 8e-6);
+    for (int i = 0; i < 5; ++i) free(out[i]);
+    free(x), free(w), free(bias), free(w_2), free(dy), free(expected);
+}
+
+static void test_round_trip(void) {
+    static const LinearShape shapes[] = {{.rows = 7, .in = 24, .out = 192, .act = ACT_SILU},
+                                         {.rows = 49, .in = 40, .out = 50, .act = ACT_GELU},
+                                         {.rows = 130, .in = 17, .out = 96, .act = ACT_GELU}};
+    for (int i = 0; i < 3; ++i) round_trip_case(&shapes[i]);
 }
 
 // What is added is the sum that the call would have written, bit for bit: the trainer depends on it
@@ -325,6 +387,7 @@ int main(void) {
     RUN(test_activations);
     RUN(test_multiply);
     RUN(test_linear);
+    RUN(test_round_trip);
     RUN(test_linear_grad_adds_once);
     RUN(test_streams_at_once_agree);
     return test_report();

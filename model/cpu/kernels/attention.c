@@ -36,16 +36,8 @@ static Head head_of(const Attention *args, int64_t i) {
 
 // Scores of what row t may not read become those of nothing.
 static void hide(const Attention *args, int64_t t, float *row) {
-    if (args->block == 0) return;
-    int64_t half = args->cached ? args->tokens : args->tokens / 2, block = args->block;
-    int64_t first = t % half / block * block;
-    bool open = t < half;
-    for (int64_t u = 0; u < args->tokens; ++u) {
-        bool seen = args->cached ? u < args->from + block
-                    : u < half   ? open && u >= first && u < first + block
-                                 : u - half < first + (open ? 0 : block);
-        if (!seen) row[u] = -INFINITY;
-    }
+    for (int64_t u = 0; args->block > 0 && u < args->tokens; ++u)
+        if (!attention_reads(args, t, u)) row[u] = -INFINITY;
 }
 
 // What a head needs of the stream's scratch: [tokens,stride] each.

@@ -1,0 +1,223 @@
+// Dense layers: products by cuBLASLt, with what surrounds them in the library's epilogues where it
+// has them, in kernels of our own elsewhere. And activations by themselves.
+#include "model/cuda/launch.cuh"
+#include "model/cuda/matmul.h"
+
+static __device__ float act_with_slope(Activation act, float x, float *slope) {
+    if (act == ACT_SILU) return silu_f32(x, slope);
+    if (act == ACT_GELU) return gelu_f32(x, slope);
+    *slope = 1.0f;
+    return x;
+}
+
+// ---- numbers each for itself --------------------------------------------------------------------
+
+static __global__ void activation_kernel(Elementwise a) {
+    bool fit = quad_aligned(a.x) && quad_aligned(a.slope) && quad_aligned(a.y);
+    EACH_QUAD_OF(at, left, a.n) {
+        bool whole = fit && left >= QUAD;
+        Quad x = quad_get(a.x, false, at, left, whole), slope;
+        for (int i = 0; i < QUAD; ++i) x.x[i] = act_with_slope(a.act, x.x[i], &slope.x[i]);
+        if (a.slope != NULL) quad_put(a.slope, false, at, left, whole, slope);
+        quad_put(a.y, false, at, left, whole, x);
+    }
+}
+
+extern "C" void cuda_activation_forward(Stream *stream, const Elementwise *args) {
+    launch(stream, activation_kernel, grid_of_quads(stream, args->n), *args);
+}
+
+static __global__ void multiply_kernel(Elementwise a) {
+    bool fit = quad_aligned(a.x) && quad_aligned(a.y);
+    EACH_QUAD_OF(at, left, a.n) {
+        bool whole = fit && left >= QUAD;
+        Quad x = quad_get(a.x, false, at, left, whole), y = quad_get(a.y, false, at, left, whole);
+        for (int i = 0; i < QUAD; ++i) y.x[i] *= x.x[i];
+        quad_put(a.y, false, at, left, whole, y);
+    }
+}
+
+extern "C" void cuda_multiply(Stream *stream, const Elementwise *args) {
+    launch(stream, multiply_kernel, grid_of_quads(stream, args->n), *args);
+}
+
+static __global__ void halve_kernel(Elementwise a) {
+    bool fit = quad_aligned(a.x) && quad_aligned(a.y);
+    EACH_QUAD_OF(at, left, a.n) {
+        bool whole = fit && left >= QUAD;
+        quad_put(a.y, true, at, left, whole, quad_get(a.x, false, at, left, whole));
+    }
+}
+
+extern "C" void cuda_halve(Stream *stream, const Elementwise *args) {
+    launch(stream, halve_kernel, grid_of_quads(stream, args->n), *args);
+}
+
+// ---- forward ------------------------------------------------------------------------------------
+
+struct Activate {
+    const void *z, *bias; // bias NULL: z has it already
+    void *y, *slope;      // slope may be z
+    int64_t n, out;
+    Activation act;
+    bool half;
+};
+
+// y = act(z + bias). `slope` receives what linear_grad_kernel reads: the slope of SiLU, the
+// argument of GELU.
+static __global__ void activate_kernel(Activate a) {
+    bool fit = quad_aligned(a.z) && quad_aligned(a.y) && quad_aligned(a.slope);
+    EACH_QUAD_OF(at, left, a.n) {
+        bool whole = fit && left >= QUAD;
+        Quad z = quad_get(a.z, a.half, at, left, whole), y, slope;
+        for (int i = 0; i < QUAD; ++i) {
+            if (a.bias != NULL && i < left) z.x[i] += number_get(a.bias, a.half, (at + i) % a.out);
+            y.x[i] = act_with_slope(a.act, z.x[i], &slope.x[i]);
+        }
+        quad_put(a.y, a.half, at, left, whole, y);
+        if (a.act != ACT_NONE)
+            quad_put(a.slope, a.half, at, left, whole, a.act == ACT_GELU ? z : slope);
+    }
+}
+
+// GELU of fp32 is our own, whose bits the CPU shares; of bf16 the library's where it has one.
+extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
+    bool acts = args->act != ACT_NONE, half = args->half;
+    Matmul product = {};
+    product.a = args->x, product.lda = args->in;
+    product.b = args->w, product.ldb = args->in, product.transpose_b = true;
+    product.c = args->y, product.ldc = args->out;
+    product.m = args->rows, product.n = args->out, product.k = args->in;
+    product.bias = args->bias;
+    product.half_in = product.half_out = half;
+    if (half) { // the library's bias is of the type of its result
+        Elementwise bias = {};
+        bias.x = args->bias, bias.y = cuda_scratch(stream), bias.n = args->out;
+        cuda_halve(stream, &bias);
+        product.bias = bias.y;
+    }
+    if (half && args->act == ACT_GELU) {
+        product.end = END_GELU, product.aux = args->slope;
+        if (cuda_matmul(stream, &product)) return;
+    }
+    product.aux = NULL;
+    if (acts) product.c = args->slope;
+    product.end = END_BIAS;
+    bool biased = cuda_matmul(stream, &product);
+    product.end = END_PLAIN;
+    if ((!biased && !cuda_matmul(stream, &product)) || (biased && !acts)) return;
+    Activate activate = {.z = product.c,
+                         .bias = biased ? NULL : product.bias,
+                         .y = args->y,
+                         .slope = args->slope,
+                         .n = args->rows * args->out,
+                         .out = args->out,
+                         .act = args->act,
+                         .half = half};
+    launch(stream, activate_kernel, grid_of_quads(stream, activate.n), activate);
+}
+
+// ---- gradient -----------------------------------------------------------------------------------
+
+enum { COLUMNS = WARP * QUAD, GROUP_ROWS = 128 }; // of a block
+
+struct Columns {
+    const void *from;          // [rows,width]
+    float *to;                 // [groups,width]
+    int64_t rows, width, each; // `each` rows make a group
+    bool half, accumulate;
+};
+
+// Sums over a group of rows: a lane has four columns, a warp every eighth row; then the warps in
+// their order.
+static __global__ void columns_kernel(Columns a) {
+    int64_t tiles = (a.width + COLUMNS - 1) / COLUMNS, group = blockIdx.x / tiles;
+    int64_t first = blockIdx.x % tiles * COLUMNS, warp = threadIdx.x / WARP;
+    int64_t column = first + threadIdx.x % WARP * QUAD, left = a.width - column;
+    int64_t end = (group + 1) * a.each < a.rows ? (group + 1) * a.each : a.rows;
+    bool whole = a.width % QUAD == 0 && quad_aligned(a.from);
+    float *room = (float *)kernel_room; // [warps,COLUMNS]
+    Quad sum = {};
+    if (left > 0)
+        for (int64_t row = group * a.each + warp; row < end; row += BLOCK_THREADS / WARP) {
+            Quad x = quad_get(a.from, a.half, row * a.width + column, left, whole);
+            for (int i = 0; i < QUAD; ++i) sum.x[i] += x.x[i];
+        }
+    for (int i = 0; i < QUAD; ++i) room[warp * COLUMNS + column - first + i] = sum.x[i];
+    __syncthreads();
+    int64_t mine = first + threadIdx.x, at = group * a.width + mine;
+    if (threadIdx.x >= COLUMNS || mine >= a.width) return;
+    float total = 0.0f;
+    for (int i = 0; i < BLOCK_THREADS / WARP; ++i) total += room[i * COLUMNS + threadIdx.x];
+    a.to[at] = a.accumulate ? a.to[at] + total : total;
+}
+
+static void columns_launch(Stream *stream, const Columns &a) {
+    int64_t tiles = (a.width + COLUMNS - 1) / COLUMNS, groups = (a.rows + a.each - 1) / a.each;
+    launch(stream, columns_kernel,
+           {tiles * groups, BLOCK_THREADS, BLOCK_THREADS * QUAD * sizeof(float)}, a);
+}
+
+// dbias: sums of groups of rows, then of the groups.
+static void columns_sum(Stream *stream, const LinearLayer *args) {
+    Columns part = {
+        args->dy, (float *)cuda_scratch(stream), args->rows, args->out, GROUP_ROWS, args->half,
+        false};
+    int64_t most = (int64_t)(cuda_scratch_bytes(stream) / grad_scratch_bytes(args->out)), groups;
+    while ((groups = (part.rows + part.each - 1) / part.each) > most && groups > 1) part.each *= 2;
+    Columns all = {part.to, args->dbias, groups, args->out, groups, false, args->accumulate};
+    if (groups == 1) all.from = part.from, all.rows = all.each = part.rows, all.half = part.half;
+    if (groups > 1) columns_launch(stream, part);
+    columns_launch(stream, all);
+}
+
+struct Slope {
+    void *dx;
+    const void *slope;
+    int64_t n;
+    bool gelu, half; // gelu: `slope` is its argument
+};
+
+static __global__ void slope_kernel(Slope a) {
+    bool fit = quad_aligned(a.dx) && quad_aligned(a.slope);
+    EACH_QUAD_OF(at, left, a.n) {
+        bool whole = fit && left >= QUAD;
+        Quad x = quad_get(a.dx, a.half, at, left, whole);
+        Quad by = quad_get(a.slope, a.half, at, left, whole);
+        for (int i = 0; i < QUAD; ++i) {
+            if (a.gelu) (void)gelu_f32(by.x[i], &by.x[i]);
+            x.x[i] *= by.x[i];
+        }
+        quad_put(a.dx, a.half, at, left, whole, x);
+    }
+}
+
+static void input_grad(Stream *stream, const LinearLayer *args) {
+    bool gelu = args->slope != NULL && args->act == ACT_GELU;
+    Matmul product = {};
+    product.a = args->dy, product.lda = args->out;
+    product.b = args->w, product.ldb = args->in;
+    product.c = args->dx, product.ldc = args->in;
+    product.m = args->rows, product.n = args->in, product.k = args->out;
+    product.half_in = product.half_out = args->half;
+    if (args->half && gelu) {
+        product.end = END_DGELU, product.aux = args->slope;
+        if (cuda_matmul(stream, &product)) return;
+    }
+    product.end = END_PLAIN, product.aux = NULL;
+    if (!cuda_matmul(stream, &product) || args->slope == NULL) return;
+    Slope slope = {args->dx, args->slope, args->rows * args->in, gelu, args->half};
+    launch(stream, slope_kernel, grid_of_quads(stream, slope.n), slope);
+}
+
+extern "C" void cuda_linear_grad(Stream *stream, const LinearLayer *args) {
+    Matmul product = {};
+    product.a = args->dy, product.lda = args->out, product.transpose_a = true;
+    product.b = args->x, product.ldb = args->in;
+    product.c = args->dw, product.ldc = args->in;
+    product.m = args->out, product.n = args->in, product.k = args->rows;
+    product.half_in = args->half, product.accumulate = args->accumulate;
+    (void)cuda_matmul(stream, &product);
+    columns_sum(stream, args);
+    if (args->dx != NULL) input_grad(stream, args);
+}
