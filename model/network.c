@@ -118,12 +118,9 @@ size_t network_scratch_bytes(const Network *network) {
 }
 
 size_t network_wide_bytes(const Network *network, int64_t samples) {
-    const NetworkConfig *config = &network->config;
-    size_t norm = (size_t)samples * norm_scratch_bytes(config->width), most = (size_t)64 << 20;
-    size_t heads = attention_wide_bytes(samples, network->attended, config->heads);
-    most = network->scratch_bytes > most ? network->scratch_bytes : most;
-    most = norm > most ? norm : most;
-    return heads > most ? heads : most;
+    size_t sums = ((size_t)64 << 20) + (size_t)samples * norm_scratch_bytes(network->config.width);
+    size_t heads = attention_wide_bytes(samples, network->attended, network->config.heads);
+    return network->scratch_bytes + (heads > sums ? heads : sums);
 }
 
 size_t network_table_bytes(const Network *network) {

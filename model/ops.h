@@ -23,10 +23,10 @@ typedef enum { ACT_NONE, ACT_SILU, ACT_GELU } Activation; // GELU is the tanh fo
 // Arrays declared void hold fp32, or bf16 where the operation says `half`. Arithmetic and sums are
 // fp32 in both cases; a result is rounded once, to nearest even, when it is stored.
 
-// linear_forward: y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]); `slope` [rows,out]
-// receives what the gradient of act needs (NULL when act is NONE; never y): act' at the same
-// argument, but for GELU a backend may keep the argument instead. Where `half`, a backend may round
-// the bias as well before it is added.
+// linear_forward: y[rows,out] = act(x[rows,in] w[out,in]^T + bias[out]), bias NULL: 0; `slope`
+// [rows,out] receives what the gradient of act needs (NULL when act is NONE; never y): act' at the
+// same argument, but for GELU a backend may keep the argument instead. Where `half`, a backend may
+// round the bias as well before it is added.
 //
 // linear_grad: dw[out,in] = dy^T x and dbias[out] = column sums of dy[rows,out], each sum added in
 // one rounding to what is there if `accumulate` (which takes grad_scratch_bytes); dx[rows,in] = (dy
@@ -134,12 +134,12 @@ static inline size_t attention_scratch_bytes(int64_t tokens) {
     return 12 * (size_t)tokens * (size_t)((tokens + 15) / 16 * 16);
 }
 
-// For wide_bytes: room for one head of all samples or for all heads of one, whichever are more, if
-// that is not beyond reason; fewer at a time give the same numbers.
+// The same for wide_bytes: of one head of all samples or all heads of one sample, whichever are
+// more, or of as many as 512 MiB hold.
 static inline size_t attention_wide_bytes(int64_t samples, int64_t tokens, int64_t heads) {
     size_t one = attention_scratch_bytes(tokens), all = (size_t)(samples > heads ? samples : heads);
-    size_t most = ((size_t)512 << 20) / (one > 0 ? one : 1);
-    return one * (all < most ? all : most > 0 ? most : 1);
+    size_t most = one > 0 && one <= (size_t)512 << 20 ? ((size_t)512 << 20) / one : 1;
+    return one * (all < most ? all : most);
 }
 
 // ---- inputs and outputs of a network ----------------------------------------------------------

@@ -90,22 +90,23 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     product.m = args->rows, product.n = args->out, product.k = args->in;
     product.bias = args->bias;
     product.half_in = product.half_out = half;
-    if (half) { // the library's bias is of the type of its result
+    if (half && args->bias != NULL) { // the library's bias is of the type of its result
         Elementwise bias = {};
         bias.x = args->bias, bias.y = cuda_scratch(stream), bias.n = args->out;
         cuda_halve(stream, &bias);
         product.bias = bias.y;
     }
-    if (half && args->act == ACT_GELU) {
+    if (half && args->bias != NULL && args->act == ACT_GELU) {
         product.end = END_GELU, product.aux = args->slope;
         if (cuda_matmul(stream, &product)) return;
     }
     product.aux = NULL;
     if (acts) product.c = args->slope;
     product.end = END_BIAS;
-    bool biased = cuda_matmul(stream, &product);
+    bool biased = args->bias != NULL && cuda_matmul(stream, &product);
     product.end = END_PLAIN;
-    if ((!biased && !cuda_matmul(stream, &product)) || (biased && !acts)) return;
+    if (!biased && !cuda_matmul(stream, &product)) return;
+    if (!acts && (biased || args->bias == NULL)) return;
     Activate activate = {.z = product.c,
                          .bias = biased ? NULL : product.bias,
                          .y = args->y,

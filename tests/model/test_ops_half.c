@@ -220,6 +220,33 @@ static void test_round_trip(void) {
     }
 }
 
+// A GPU's library may have no product that adds the bias or knows GELU: an emulated one is told so.
+static void test_plain_products(void) {
+    setenv("DYE_EMULATED_PRODUCTS", "plain", 1);
+    test_linear();
+    test_round_trip();
+    unsetenv("DYE_EMULATED_PRODUCTS");
+}
+
+static void test_no_products(void) {
+    DeviceConfig config = {.backend = "cuda", .streams = 1, .wide_bytes = 1 << 20};
+    Device *device;
+    if (device_open(&config, &device) != STATUS_OK) return;
+    if (strstr(device->description, "emulated") != NULL) {
+        setenv("DYE_EMULATED_PRODUCTS", "none", 1);
+        float *x;
+        EXPECT_OK(device_alloc(device, 1000 * sizeof *x, (void **)&x));
+        LinearLayer args = {
+            .x = x, .w = x, .bias = x, .y = x + 500, .rows = 3, .in = 8, .out = 5, .half = true};
+        linear_forward(device_stream(device, 0), args);
+        EXPECT_FAIL(stream_wait(device_stream(device, 0)), FAILED,
+                    "linear_forward: a product of 3 x 8 x 5 (1 of them, bf16)");
+        device_release(device, x);
+        unsetenv("DYE_EMULATED_PRODUCTS");
+    }
+    device_close(device);
+}
+
 // ---- attention --------------------------------------------------------------------------------
 
 typedef struct {
@@ -354,6 +381,8 @@ int main(void) {
     RUN(test_halve);
     RUN(test_linear);
     RUN(test_round_trip);
+    RUN(test_plain_products);
+    RUN(test_no_products);
     RUN(test_attention);
     RUN(test_norm);
     RUN(test_dropout);

@@ -141,14 +141,14 @@ static void call_linear_grad(Stream *stream, OpBuffer *b, const void *shape) {
                                       .accumulate = s->accumulate});
 }
 
-static void linear_forward_case(const LinearShape *s) {
+static void linear_forward_case(const LinearShape *s, bool has_bias) {
     int64_t nx = s->rows * s->in, nw = s->out * s->in, ny = s->rows * s->out;
     bool acts = s->act != ACT_NONE;
     float *x = ops_numbers(nx, 1), *w = ops_numbers(nw, 2), *bias = ops_numbers(s->out, 3);
     float *slope = acts ? ops_memory(ny, sizeof *slope) : NULL, *y = ops_memory(ny, sizeof *y);
     double *value = ops_memory(ny, sizeof *value), *slopes = ops_memory(ny, sizeof *slopes);
     for (int64_t i = 0; i < ny; ++i) {
-        double sum = bias[i % s->out];
+        double sum = has_bias ? bias[i % s->out] : 0;
         for (int64_t k = 0; k < s->in; ++k)
             sum += (double)x[i / s->out * s->in + k] * w[i % s->out * s->in + k];
         value[i] = act_reference(s->act, sum);
@@ -156,7 +156,7 @@ static void linear_forward_case(const LinearShape *s) {
     }
     OpBuffer buffers[] = {{x, nx, OP_IN, NULL, OP_F32},
                           {w, nw, OP_IN, NULL, OP_F32},
-                          {bias, s->out, OP_IN, NULL, OP_F32},
+                          {has_bias ? bias : NULL, s->out, OP_IN, NULL, OP_F32},
                           {slope, ny, s->act == ACT_GELU ? OP_KEPT : OP_OUT, NULL, OP_F32},
                           {y, ny, OP_OUT, NULL, OP_F32}};
     EXPECT_EQ(ops_run("linear_forward", call_linear_forward, s, buffers, 5), 0);
@@ -310,7 +310,8 @@ static const LinearShape linear_shapes[] = {
 
 static void test_linear(void) {
     for (size_t i = 0; i < sizeof linear_shapes / sizeof *linear_shapes; ++i) {
-        linear_forward_case(&linear_shapes[i]);
+        linear_forward_case(&linear_shapes[i], true);
+        linear_forward_case(&linear_shapes[i], false);
         linear_grad_case(&linear_shapes[i], true);
         linear_grad_case(&linear_shapes[i], false);
     }

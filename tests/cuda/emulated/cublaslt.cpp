@@ -1,10 +1,12 @@
 // The functions of cuBLASLt that model/cuda/matmul.c calls, on the CPU, written from the library's
 // documentation: column-major matrices, epilogues, batches. What is not known here, or breaks a
-// documented rule, is refused, so that a wrong descriptor fails a test.
+// documented rule, is refused, so that a wrong descriptor fails a test. DYE_EMULATED_PRODUCTS=plain
+// refuses all epilogues, =none all products.
 #include <cublasLt.h>
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <vector>
@@ -299,6 +301,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         return CUBLAS_STATUS_INVALID_VALUE;
     cublasStatus_t status = check(*of, *(Layout *)a, *(Layout *)b, *(Layout *)c, *(Layout *)d);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
+    const char *only = getenv("DYE_EMULATED_PRODUCTS");
+    if (only != nullptr && (strcmp(only, "none") == 0 || of->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     if (p->workspace < NEEDED_WORKSPACE) return CUBLAS_STATUS_NOT_SUPPORTED;
     Choice choice = {key_of(*of, *(Layout *)a, *(Layout *)b, *(Layout *)d),
                      p->align_a,
