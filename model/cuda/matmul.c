@@ -10,7 +10,7 @@
 
 #include "base/mix.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, BUCKETS = 64, ALIGNMENT_MOST = 256 };
+enum { WORKSPACE_BYTES = 32 << 20, BUCKETS = 64, ALIGNMENT_MOST = 16 };
 
 // All that a plan depends on; numbers only, so that keys are compared and hashed as they lie.
 typedef struct {
@@ -72,7 +72,8 @@ void matmul_describe(char *text, size_t bytes) {
 
 // ---- plans --------------------------------------------------------------------------------------
 
-// The largest power of two that divides the address of every matrix of a batch.
+// The largest power of two that divides the address of every matrix of a batch. More than the
+// longest load says nothing, and would make the choice depend on where memory happens to lie.
 static int64_t alignment_of(const void *at, int64_t stride, bool half) {
     uint64_t bits = (uint64_t)(uintptr_t)at | (uint64_t)stride * (half ? 2 : 4) | ALIGNMENT_MOST;
     return (int64_t)(bits & ~(bits - 1));
@@ -120,18 +121,19 @@ static bool layout_open(cublasLtMatrixLayout_t *out, bool half, int64_t rows, in
 #define SET_PRODUCT(name, value)    SET(MatmulDesc, plan->product, MATMUL_DESC_##name, value)
 #define SET_PREFERENCE(name, value) SET(MatmulPreference, preference, MATMUL_PREF_##name, value)
 
-// Where bias and aux lie; the choice of an algorithm reads it too.
-static bool plan_point(Plan *plan, const Matmul *p) {
-    bool has_bias = p->end == END_BIAS || p->end == END_GELU;
-    bool has_aux = p->end == END_GELU || p->end == END_DGELU;
-    return (!has_bias || SET_PRODUCT(BIAS_POINTER, p->bias)) &&
-           (!has_aux || SET_PRODUCT(EPILOGUE_AUX_POINTER, p->aux));
+static bool plan_point(Plan *plan, MatmulEnd end, const void *bias, const void *aux) {
+    bool has_bias = end == END_BIAS || end == END_GELU;
+    return (!has_bias || SET_PRODUCT(BIAS_POINTER, bias)) &&
+           (end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_POINTER, aux));
 }
 
 static bool plan_describe(Plan *plan, const Matmul *p) {
     static const uint32_t ends[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
                                     CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
     const Key *key = &plan->key;
+    // The choice of an algorithm looks at how these are aligned, and at nothing else of them.
+    const void *bias = (const void *)(uintptr_t)key->aligned_bias;
+    const void *aux = (const void *)(uintptr_t)key->aligned_aux;
     int32_t first = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     int32_t second = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     int64_t a_rows = p->transpose_a ? p->k : p->m, b_rows = p->transpose_b ? p->n : p->k;
@@ -139,7 +141,8 @@ static bool plan_describe(Plan *plan, const Matmul *p) {
                CUBLAS_STATUS_SUCCESS &&
            SET_PRODUCT(TRANSA, first) && SET_PRODUCT(TRANSB, second) &&
            SET_PRODUCT(EPILOGUE, ends[p->end]) &&
-           (p->end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_LD, p->ldc)) && plan_point(plan, p) &&
+           (p->end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_LD, p->ldc)) &&
+           plan_point(plan, p->end, bias, aux) &&
            layout_open(&plan->a, p->half_in, p->m + p->k - a_rows, a_rows, p->lda, key->batch,
                        key->stride_a) &&
            layout_open(&plan->b, p->half_in, p->n + p->k - b_rows, b_rows, p->ldb, key->batch,
@@ -207,7 +210,7 @@ bool cuda_matmul(Stream *stream, const Matmul *product) {
         note_failure(stream, room, product, plan == NULL ? "no memory" : "no algorithm");
     if (plan == NULL || !plan->found) return false;
     float alpha = 1, beta = product->accumulate ? 1 : 0;
-    bool pointed = plan_point(plan, product);
+    bool pointed = plan_point(plan, product->end, product->bias, product->aux);
     cublasStatus_t status =
         !pointed ? CUBLAS_STATUS_INVALID_VALUE
                  : cublasLtMatmul(room->handle, plan->product, &alpha, product->b, plan->b,
