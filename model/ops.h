@@ -108,7 +108,8 @@ static inline size_t norm_scratch_bytes(int64_t width) {
 // begins at `from` read all up to its end; out and lse are of that block alone, and there is no
 // gradient.
 // The tokens x tokens matrix exists for one head at a time, in the stream's scratch: a device that
-// executes attention is opened with scratch_bytes of at least attention_scratch_bytes.
+// executes attention is opened with scratch_bytes of at least attention_scratch_bytes. One that
+// executes a whole operation at once has as many matrices there as wide_bytes hold.
 typedef struct {
     const void *qkv;
     void *out;

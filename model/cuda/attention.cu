@@ -1,6 +1,6 @@
 // Attention by batches of matrix products that read q, k, v where they stand in the packed qkv: one
-// head of many samples at a time, or all heads of one sample where these are more. As many as the
-// stream's scratch has room for; each is for itself, so that their number changes nothing.
+// head of many samples at a time, or all heads of one sample where these are more; as many as the
+// stream's scratch has room for.
 #include "base/rng.h"
 #include "model/cuda/launch.cuh"
 #include "model/cuda/matmul.h"

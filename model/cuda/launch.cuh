@@ -100,8 +100,8 @@ struct Quad {
     float x[QUAD];
 };
 
-// Numbers [at, at + QUAD) of an array, of which `left` are there. `whole`: the row is a multiple of
-// QUAD long, so a single load is aligned.
+// Numbers [at, at + QUAD) of an array, of which `left` are there. `whole`: all are, and lie where a
+// single load may begin.
 __device__ static inline Quad quad_get(const void *from, bool half, int64_t at, int64_t left,
                                        bool whole) {
     Quad q = {{0.0f, 0.0f, 0.0f, 0.0f}};
