@@ -3,25 +3,18 @@
 
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/simd.h"
+#include "model/math/input.h"
 
 static void row_add(const float *x, const float *restrict add, float *y, int64_t n) {
     LOOP_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] + add[i];
 }
 
-static int64_t id_of(const Embed *args, int64_t r) {
-    if (args->ids == NULL) return r;
-    if (args->each == 0) return args->ids[r];
-    int64_t run = r / args->each, at = r % args->each;
-    if (args->other == NULL) return args->ids[run * args->stride + at];
-    return (run % 2 == 1 ? args->other : args->ids)[run / 2 * args->stride + at];
-}
-
 void CPU_KERNEL(embed_forward)(Stream *stream, const Embed *args) {
     (void)stream;
     int64_t width = args->width;
     for (int64_t r = 0; r < args->rows; ++r) {
-        const float *row = args->table + id_of(args, r) * width;
+        const float *row = args->table + embed_id(args, r) * width;
         if (args->add != NULL)
             row_add(row, args->add + r % args->add_rows * width, args->y + r * width, width);
         else
@@ -34,7 +27,7 @@ void CPU_KERNEL(embed_grad)(Stream *stream, const Embed *args) {
     float *sum = args->accumulate ? cpu_scratch(stream, grad_scratch_bytes(size)) : args->dtable;
     memset(sum, 0, (size_t)size * sizeof *sum);
     for (int64_t r = 0; r < args->rows; ++r) {
-        int64_t id = id_of(args, r);
+        int64_t id = embed_id(args, r);
         REQUIRE(id >= 0 && id < args->entries);
         float *row = sum + id * width;
         row_add(row, args->dy + r * width, row, width);
