@@ -341,6 +341,7 @@ static __global__ void schedule_samples(Pieces<ScheduleGrad> p) {
                 sum += p.of_sample[2 * s] * slopes[0] + p.of_sample[2 * s + 1] * slopes[n] +
                        slopes[2 * n];
         }
+        p.a.room[k] = sum;
         p.a.grads[k] = (float)sum + (p.a.accumulate ? p.a.grads[k] : 0.0f);
     }
 }

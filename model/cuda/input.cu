@@ -27,7 +27,7 @@ extern "C" void cuda_embed_forward(Stream *stream, const Embed *args) {
 // idle, and room is needed for less than a table and a RUN_ROWSth of dy. What a run finds of an
 // entry has place run + entry in `found`: both only grow from one sum to the next, hence no two
 // have the same.
-enum { RUN_ROWS = 64, RUN_COLUMNS = 128, AT_ONCE = 8, ORDER_WARPS = 8 };
+enum { RUN_ROWS = 64, RUN_COLUMNS = 128, AT_ONCE = 8 };
 
 typedef struct {
     Embed a;
@@ -117,16 +117,16 @@ static __global__ void entry_kernel(EmbedGrad g) {
 
 extern "C" void cuda_embed_grad(Stream *stream, const Embed *args) {
     int64_t rows = args->rows, entries = args->entries, width = args->width;
-    int64_t runs = (rows + RUN_ROWS - 1) / RUN_ROWS, threads = ORDER_WARPS * WARP;
+    int64_t runs = (rows + RUN_ROWS - 1) / RUN_ROWS;
     int64_t slices = (width + RUN_COLUMNS - 1) / RUN_COLUMNS;
     float *found = (float *)cuda_scratch(stream);
     int32_t *begin = (int32_t *)(found + (entries + runs) * width);
     EmbedGrad g = {*args, runs, slices, found, begin, begin + entries, begin + entries + rows};
-    size_t room = REDUCE_BYTES + (size_t)threads * sizeof(float);
-    launch(stream, order_kernel, {entries, (int)threads, room}, g);
+    size_t room = REDUCE_BYTES + BLOCK_THREADS * sizeof(float);
+    launch(stream, order_kernel, {entries, BLOCK_THREADS, room}, g);
     launch(stream, run_kernel, {runs * slices, RUN_COLUMNS, 0}, g);
     g.slices = (width + WARP - 1) / WARP;
-    launch(stream, entry_kernel, {entries * g.slices, (int)threads, room}, g);
+    launch(stream, entry_kernel, {entries * g.slices, BLOCK_THREADS, room}, g);
 }
 
 // ---- patches ------------------------------------------------------------------------------------

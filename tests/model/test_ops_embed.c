@@ -95,9 +95,10 @@ static void add_rows_case(const TableShape *s) {
 
 static void test_tables(void) {
     static const TableShape shapes[] = {
-        {1, 8, 1, 1, true, false, false},     {49, 24, 11, 7, true, true, true},
-        {98, 192, 28, 49, true, false, true}, {33, 17, 300, 1, false, true, false},
-        {60, 5, 2, 20, false, false, false},
+        {1, 8, 1, 1, true, false, false},      {49, 24, 11, 7, true, true, true},
+        {98, 192, 28, 49, true, false, true},  {33, 17, 300, 1, false, true, false},
+        {60, 5, 2, 20, false, false, false},   {1500, 37, 3, 50, true, true, false},
+        {700, 40, 500, 7, false, true, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) {
         embed_forward_case(&shapes[i]);
@@ -217,9 +218,84 @@ static void test_runs(void) {
     EXPECT(memcmp(y, apart, sizeof y) == 0);
 }
 
+// The gradient of the same rows.
+static void call_runs_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    (void)shape;
+    embed_grad(stream, (Embed){.ids = b[0].device,
+                               .other = b[1].device,
+                               .dy = b[2].device,
+                               .dtable = b[3].device,
+                               .rows = 8,
+                               .width = 1,
+                               .entries = 18,
+                               .each = 2,
+                               .stride = 3});
+}
+
+static void test_gradient_of_runs(void) {
+    int32_t ids[12], other[6], rows[] = {0, 1, 12, 13, 3, 4, 15, 16};
+    float dy[8], dtable[18], expected[18] = {0};
+    for (int i = 0; i < 12; ++i) ids[i] = i;
+    for (int i = 0; i < 6; ++i) other[i] = 12 + i;
+    for (int i = 0; i < 8; ++i) expected[rows[i]] += dy[i] = (float)(1 + i);
+    OpBuffer buffers[] = {{ids, 12, OP_IN, NULL, OP_F32},
+                          {other, 6, OP_IN, NULL, OP_F32},
+                          {dy, 8, OP_IN, NULL, OP_F32},
+                          {dtable, 18, OP_OUT, NULL, OP_F32}};
+    EXPECT_EQ(ops_run("embed_grad", call_runs_grad, NULL, buffers, 4), 0);
+    EXPECT(memcmp(dtable, expected, sizeof expected) == 0);
+}
+
+// ---- Fourier features -------------------------------------------------------------------------
+
+enum { IMAGES = 3, ITEM = 123, FOURIER_N = IMAGES * ITEM };
+
+static void call_fourier(Stream *stream, OpBuffer *b, const void *shape) {
+    (void)shape;
+    fourier_forward(stream,
+                    (Fourier){.x = b[0].device, .y = b[1].device, .samples = IMAGES, .item = ITEM});
+}
+static void call_fourier_grad(Stream *stream, OpBuffer *b, const void *shape) {
+    (void)shape;
+    fourier_grad(stream, (Fourier){.x = b[0].device,
+                                   .dy = b[1].device,
+                                   .dx = b[2].device,
+                                   .samples = IMAGES,
+                                   .item = ITEM});
+}
+
+static void test_fourier(void) {
+    float *x = ops_numbers(FOURIER_N, 7), *dy = ops_numbers(5 * FOURIER_N, 8);
+    float *y = ops_memory(5 * FOURIER_N, 4), *dx = ops_memory(FOURIER_N, 4);
+    OpBuffer forward[] = {{x, FOURIER_N, OP_IN, NULL, OP_F32},
+                          {y, 5 * FOURIER_N, OP_OUT, NULL, OP_F32}};
+    OpBuffer back[] = {{x, FOURIER_N, OP_IN, NULL, OP_F32},
+                       {dy, 5 * FOURIER_N, OP_IN, NULL, OP_F32},
+                       {dx, FOURIER_N, OP_OUT, NULL, OP_F32}};
+    EXPECT_EQ(ops_run("fourier_forward", call_fourier, NULL, forward, 2), 0);
+    EXPECT_EQ(ops_run("fourier_grad", call_fourier_grad, NULL, back, 3), 0);
+    for (int64_t i = 0; i < FOURIER_N; ++i) {
+        int64_t at = i / ITEM * 5 * ITEM + i % ITEM;
+        double w = 128 * M_PI, a = w * (double)x[i];
+        EXPECT(y[at] == x[i]);
+        EXPECT_NEAR(y[at + ITEM], sin(a), 1e-7);
+        EXPECT_NEAR(y[at + 2 * ITEM], cos(a), 1e-7);
+        EXPECT_NEAR(y[at + 3 * ITEM], sin(2 * a), 1e-7);
+        EXPECT_NEAR(y[at + 4 * ITEM], cos(2 * a), 1e-7);
+        double by = (double)dy[at] +
+                    w * ((double)dy[at + ITEM] * cos(a) - (double)dy[at + 2 * ITEM] * sin(a) +
+                         2 * (double)dy[at + 3 * ITEM] * cos(2 * a) -
+                         2 * (double)dy[at + 4 * ITEM] * sin(2 * a));
+        EXPECT_NEAR(dx[i], by, 1e-4);
+    }
+    free(x), free(dy), free(y), free(dx);
+}
+
 int main(void) {
     RUN(test_tables);
     RUN(test_runs);
+    RUN(test_gradient_of_runs);
+    RUN(test_fourier);
     RUN(test_patches);
     RUN(test_patch_order_by_hand);
     return test_report();

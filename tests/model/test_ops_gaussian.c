@@ -231,26 +231,26 @@ static void test_gaussian_advance(void) {
 // ---- gaussian: loss and bound -----------------------------------------------------------------
 
 static void call_loss(Stream *stream, OpBuffer *b, const void *shape) {
-    (void)shape;
+    const int64_t *item = shape;
     gaussian_loss(stream, (Gaussian){.out = b[0].device,
                                      .target = b[1].device,
                                      .level = b[2].device,
                                      .dout = b[3].device,
                                      .loss = b[4].device,
                                      .samples = SAMPLES,
-                                     .item = ITEM});
+                                     .item = *item});
 }
 
-static void test_gaussian_loss(void) {
-    enum { N = SAMPLES * ITEM };
+static void loss_case(int64_t item) {
+    int64_t N = SAMPLES * item;
     float *out = ops_numbers(N, 6), *target = ops_numbers(N, 7), *dout = ops_memory(N, 4);
     double *expected = ops_memory(N, sizeof *expected);
     double expected_loss[SAMPLES] = {0};
     float loss[SAMPLES], alone[SAMPLES];
     for (int64_t i = 0; i < N; ++i) {
-        double weight = (double)levels()[i / ITEM].weight, d = (double)out[i] - (double)target[i];
+        double weight = (double)levels()[i / item].weight, d = (double)out[i] - (double)target[i];
         expected[i] = 2 * weight * d;
-        expected_loss[i / ITEM] += weight * d * d;
+        expected_loss[i / item] += weight * d * d;
     }
     for (int with_gradient = 1; with_gradient >= 0; --with_gradient) {
         OpBuffer b[] = {{out, N, OP_IN, NULL, OP_F32},
@@ -258,12 +258,146 @@ static void test_gaussian_loss(void) {
                         {levels(), LEVEL_WORDS, OP_IN, NULL, OP_F32},
                         {with_gradient ? dout : NULL, N, OP_OUT, NULL, OP_F32},
                         {with_gradient ? loss : alone, SAMPLES, OP_OUT, NULL, OP_F32}};
-        EXPECT_EQ(ops_run("gaussian_loss", call_loss, NULL, b, 5), 0);
+        EXPECT_EQ(ops_run("gaussian_loss", call_loss, &item, b, 5), 0);
     }
     EXPECT_ALL_NEAR(loss, expected_loss, SAMPLES, 1e-6);
     EXPECT_ALL_NEAR(dout, expected, N, 1e-6);
     EXPECT(!differ(loss, alone, SAMPLES));
     free(out), free(target), free(dout), free(expected);
+}
+
+// Also where a GPU takes a sample in pieces, and four numbers at once.
+static void test_gaussian_loss(void) {
+    static const int64_t items[] = {1, 37, ITEM, 5000};
+    for (int i = 0; i < 4; ++i) loss_case(items[i]);
+}
+
+enum { PAIR_ITEM = 2071, PAIR_N = SAMPLES * PAIR_ITEM };
+
+static void call_hat(Stream *stream, OpBuffer *b, const void *shape) {
+    const bool *huber = shape;
+    Gaussian args = {.x_t = b[0].device,
+                     .out = b[1].device,
+                     .level = b[2].device,
+                     .target = b[3].device,
+                     .dout = b[4].device,
+                     .loss = b[5].device,
+                     .samples = SAMPLES,
+                     .item = PAIR_ITEM,
+                     .std = 0.3f};
+    if (*huber)
+        gaussian_huber(stream, args);
+    else
+        gaussian_hat(stream, args);
+}
+
+static void test_gaussian_hat_and_huber(void) {
+    enum { N = PAIR_N };
+    float *x_t = ops_numbers(N, 11), *out = ops_numbers(N, 12), *target = ops_memory(N, 4);
+    float *dout = ops_memory(N, 4), loss[SAMPLES];
+    double *gap = ops_memory(N, sizeof *gap), square[SAMPLES] = {0}, expected_loss[SAMPLES];
+    bool huber = false;
+    OpBuffer b[] = {{x_t, N, OP_IN, NULL, OP_F32},
+                    {out, N, OP_IN, NULL, OP_F32},
+                    {levels(), LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                    {target, N, OP_OUT, NULL, OP_F32},
+                    {NULL, N, OP_OUT, NULL, OP_F32},
+                    {NULL, SAMPLES, OP_OUT, NULL, OP_F32}};
+    EXPECT_EQ(ops_run("gaussian_hat", call_hat, &huber, b, 6), 0);
+    for (int64_t i = 0; i < N; ++i) {
+        GaussianLevel l = levels()[i / PAIR_ITEM];
+        double hat = (double)l.hat_x * (double)x_t[i] + (double)l.hat_out * (double)out[i];
+        EXPECT_NEAR(target[i], hat, 2e-7);
+        target[i] = 0.1f * (float)(i % 7);
+        gap[i] = hat - (double)target[i];
+        square[i / PAIR_ITEM] += gap[i] * gap[i];
+    }
+    for (int64_t i = 0; i < N; ++i) {
+        GaussianLevel l = levels()[i / PAIR_ITEM];
+        double c = (double)0.3f, root = sqrt(square[i / PAIR_ITEM] + c * c);
+        expected_loss[i / PAIR_ITEM] = (double)l.weight * (root - c);
+        gap[i] *= (double)l.weight * (double)l.hat_out / root;
+    }
+    huber = true;
+    b[3].kind = OP_IN, b[4].host = dout, b[5].host = loss;
+    EXPECT_EQ(ops_run("gaussian_huber", call_hat, &huber, b, 6), 0);
+    EXPECT_ALL_NEAR(loss, expected_loss, SAMPLES, 3e-7 * expected_loss[SAMPLES - 1]);
+    EXPECT_ALL_NEAR(dout, gap, N, 1e-8);
+    b[4].host = NULL;
+    EXPECT_EQ(ops_run("gaussian_huber", call_hat, &huber, b, 6), 0);
+    EXPECT_ALL_NEAR(loss, expected_loss, SAMPLES, 3e-7 * expected_loss[SAMPLES - 1]);
+    free(x_t), free(out), free(target), free(dout), free(gap);
+}
+
+// ---- a schedule that is learned ---------------------------------------------------------------
+
+enum { FEATURES = 37, PARAMETERS = 5, SLOPES = 3 * PARAMETERS + FEATURES };
+
+static void call_schedule(Stream *stream, OpBuffer *b, const void *shape) {
+    const bool *accumulate = shape;
+    schedule_grad(stream, (ScheduleGrad){.dx = b[0].device,
+                                         .out = b[1].device,
+                                         .target = b[2].device,
+                                         .x_t = b[3].device,
+                                         .x_0 = b[4].device,
+                                         .dtime = b[5].device,
+                                         .loss = b[6].device,
+                                         .level = b[7].device,
+                                         .slopes = b[8].device,
+                                         .room = b[9].device,
+                                         .grads = b[10].device,
+                                         .samples = SAMPLES,
+                                         .item = PAIR_ITEM,
+                                         .features = FEATURES,
+                                         .parameters = PARAMETERS,
+                                         .by_x = 0.25f,
+                                         .accumulate = *accumulate});
+}
+
+// The formula of model/ops.h; the second sample was left out.
+static void schedule_reference(float *const x[5], const float *dtime, const double *slopes,
+                               double grads[PARAMETERS]) {
+    for (int s = 0; s < SAMPLES; s += 2) {
+        double keep = (double)levels()[s].keep, noise = (double)levels()[s].noise, square = 0;
+        double weight = (double)levels()[s].weight, by_g = 0;
+        const double *row = slopes + (int64_t)s * SLOPES;
+        for (int64_t i = s * PAIR_ITEM; i < (s + 1) * PAIR_ITEM; ++i) {
+            double gap = (double)x[1][i] - (double)x[2][i];
+            double eps = (double)x[2][i] + 0.25 * (double)x[3][i];
+            by_g += ((double)x[0][i] + 2 * weight * 0.25 * gap) * keep * noise *
+                    (keep * eps - noise * (double)x[4][i]) / 2;
+            square += gap * gap;
+        }
+        for (int k = 0; k < FEATURES; ++k)
+            by_g += (double)dtime[s * FEATURES + k] * row[3 * PARAMETERS + k];
+        for (int k = 0; k < PARAMETERS; ++k)
+            grads[k] += by_g * row[k] + square * row[PARAMETERS + k] + row[2 * PARAMETERS + k];
+    }
+}
+
+static void test_schedule_grad(void) {
+    float *x[5], *dtime = ops_numbers(SAMPLES * FEATURES, 26), loss[SAMPLES] = {1, 0, 2};
+    double slopes[SAMPLES * SLOPES], room[PARAMETERS];
+    for (int i = 0; i < 5; ++i) x[i] = ops_numbers(PAIR_N, 21 + (uint64_t)i);
+    for (int i = 0; i < SAMPLES * SLOPES; ++i) slopes[i] = cos(i);
+    for (int accumulate = 0; accumulate < 2; ++accumulate) {
+        float grads[PARAMETERS] = {1, 2, 3, 4, 5};
+        double expected[PARAMETERS] = {0};
+        for (int k = 0; k < PARAMETERS && accumulate; ++k) expected[k] = (double)grads[k];
+        schedule_reference(x, dtime, slopes, expected);
+        bool adds = accumulate == 1;
+        OpBuffer b[11] = {[5] = {dtime, SAMPLES * FEATURES, OP_IN, NULL, OP_F32},
+                          [6] = {loss, SAMPLES, OP_IN, NULL, OP_F32},
+                          [7] = {levels(), LEVEL_WORDS, OP_IN, NULL, OP_F32},
+                          [8] = {slopes, 2 * SAMPLES * SLOPES, OP_IN, NULL, OP_F64},
+                          [9] = {room, 2 * PARAMETERS, OP_OUT, NULL, OP_F64},
+                          [10] = {grads, PARAMETERS, adds ? OP_INOUT : OP_OUT, NULL, OP_F32}};
+        for (int i = 0; i < 5; ++i) b[i] = (OpBuffer){x[i], PAIR_N, OP_IN, NULL, OP_F32};
+        EXPECT_EQ(ops_run("schedule_grad", call_schedule, &adds, b, 11), 0);
+        EXPECT_ALL_NEAR(grads, expected, PARAMETERS, 1e-4);
+    }
+    for (int i = 0; i < 5; ++i) free(x[i]);
+    free(dtime);
 }
 
 int main(void) {
@@ -273,5 +407,7 @@ int main(void) {
     RUN(test_logit);
     RUN(test_gaussian_advance);
     RUN(test_gaussian_loss);
+    RUN(test_gaussian_hat_and_huber);
+    RUN(test_schedule_grad);
     return test_report();
 }

@@ -87,7 +87,7 @@ static void test_sum_squares(void) {
     x[17] = 3e20f; // its square is no fp32 number
     double sum[11], expected[11] = {0};
     for (int64_t i = 0; i < shape.n; ++i) expected[i / 1000] += (double)x[i] * (double)x[i];
-    OpBuffer b[] = {{x, shape.n, OP_IN, NULL, OP_F32}, {sum, 22, OP_OUT, NULL, OP_F32}};
+    OpBuffer b[] = {{x, shape.n, OP_IN, NULL, OP_F32}, {sum, 22, OP_OUT, NULL, OP_F64}};
     EXPECT_EQ(ops_run("sum_squares", call_sum_squares, &shape, b, 2), 0);
     for (int i = 0; i < 11; ++i) EXPECT_NEAR(sum[i], expected[i], 1e-13 * expected[i]);
     x[5000] = INFINITY;

@@ -140,7 +140,7 @@ static void run_case(TermCase *c, const TermShape *shape) {
                     {levels(), SAMPLES * sizeof(GaussianLevel) / 4, OP_IN, NULL, OP_F32},
                     {c->dout, outs, shape->gradient ? OP_OUT : OP_IN, NULL, OP_F32},
                     {c->loss, SAMPLES, OP_OUT, NULL, OP_F32},
-                    {c->error, 2 * SAMPLES, shape->error ? OP_OUT : OP_IN, NULL, OP_F32}};
+                    {c->error, 2 * SAMPLES, shape->error ? OP_OUT : OP_IN, NULL, OP_F64}};
     EXPECT_EQ(ops_run("gaussian_terms", call_terms, shape, b, 8), 0);
 }
 
@@ -241,7 +241,7 @@ static void decode_all(float mean, float std, double nats[256]) {
                     {level, 256 * sizeof *level / 4, OP_IN, NULL, OP_F32},
                     {dout, 256, OP_IN, NULL, OP_F32},
                     {loss, 256, OP_OUT, NULL, OP_F32},
-                    {nats, 512, OP_OUT, NULL, OP_F32}};
+                    {nats, 512, OP_OUT, NULL, OP_F64}};
     EXPECT_EQ(ops_run("gaussian_terms", call_terms, &shape, b, 8), 0);
 }
 
