@@ -7,9 +7,9 @@
 KERNEL_FN int64_t embed_id(const Embed *a, int64_t r) {
     if (a->ids == NULL) return r;
     if (a->each == 0) return a->ids[r];
-    int64_t run = r / a->each, at = r % a->each;
-    if (a->other == NULL) return a->ids[run * a->stride + at];
-    return (run % 2 == 1 ? a->other : a->ids)[run / 2 * a->stride + at];
+    int64_t run = r / a->each, at = r % a->each, turns = a->other != NULL ? 2 : 1;
+    const int32_t *ids = run % turns == 1 ? a->other : a->ids;
+    return ids[run / turns * a->stride + at];
 }
 
 // Where number x of row `row` of all images stands among the tokens.

@@ -268,8 +268,8 @@ static void loss_case(int64_t item) {
 
 // Also where a GPU takes a sample in pieces, and four numbers at once.
 static void test_gaussian_loss(void) {
-    static const int64_t items[] = {1, 37, ITEM, 5000};
-    for (int i = 0; i < 4; ++i) loss_case(items[i]);
+    static const int64_t items[] = {1, 37, ITEM, 5000, 70001};
+    for (int i = 0; i < 5; ++i) loss_case(items[i]);
 }
 
 enum { PAIR_ITEM = 2071, PAIR_N = SAMPLES * PAIR_ITEM };
