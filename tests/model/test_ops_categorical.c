@@ -98,7 +98,7 @@ static void run_token_loss(TokenCase *c, int64_t item, int32_t classes, bool gra
                     {token_levels, TOKEN_LEVEL_WORDS, OP_IN, NULL, OP_F32},
                     {gradient ? c->dlogits : NULL, n * classes, OP_OUT, NULL, OP_F32},
                     {gradient ? c->loss : NULL, SAMPLES, OP_OUT, NULL, OP_F32},
-                    {c->error, 2 * SAMPLES, OP_OUT, NULL, OP_F32},
+                    {c->error, 2 * SAMPLES, OP_OUT, NULL, OP_F64},
                     base_buffer(classes)};
     EXPECT_EQ(ops_run("categorical_loss", call_token_loss, &shape, b, 8), 0);
 }
