@@ -6,18 +6,35 @@
 #include "base/mix.h"
 
 uint64_t sample_numbers[SAMPLES] = {0, 77, ((uint64_t)1 << 40) + 5};
+enum { DENSE_CLASSES_MOST = 40 };
 double *base;
-static double base_memory[CATEGORICAL_CLASSES_MOST];
+static double base_memory[SAMPLES * 3 * DENSE_CLASSES_MOST * DENSE_CLASSES_MOST];
+static int64_t base_rows; // of `classes` numbers
+
+static void fill_row(double *row, int32_t classes, int32_t never, int32_t shift) {
+    double sum = 0;
+    for (int k = 0; k < classes; ++k) sum += row[k] = k == never ? 0 : 1 + (k + shift) % 3;
+    for (int k = 0; k < classes; ++k) row[k] /= sum;
+}
 
 void set_base(int32_t classes) {
-    double sum = 0;
     base = base_memory;
-    for (int k = 0; k < classes; ++k) sum += base[k] = k == 1 ? 0 : 1 + k % 3;
-    for (int k = 0; k < classes; ++k) base[k] /= sum;
+    base_rows = 1;
+    fill_row(base, classes, 1, 0);
+}
+
+void set_dense(int32_t classes) {
+    base = base_memory;
+    base_rows = SAMPLES * 3 * (int64_t)classes;
+    for (int64_t r = 0; r < base_rows; ++r) {
+        double *row = base + r * classes;
+        fill_row(row, classes, -1, (int32_t)(r * r % 7));
+        for (int k = 0; k < classes; ++k) row[k] = 0.5 * row[k] + 0.5 * (k == r % classes);
+    }
 }
 
 OpBuffer base_buffer(int32_t classes) {
-    return (OpBuffer){base, base == NULL ? 0 : 2 * classes, OP_IN, NULL, OP_F32};
+    return (OpBuffer){base, base == NULL ? 0 : 2 * base_rows * classes, OP_IN, NULL, OP_F32};
 }
 
 int32_t base_reference(uint32_t bits, int32_t classes) {
@@ -62,6 +79,15 @@ void theta_reference(const CategoricalLevel *level, int x_t, const long double *
                      long double *theta) {
     long double total = 0, a = level->step_keep, kept = level->keep_before;
     for (int k = 0; k < classes; ++k) {
+        if (level->form == CATEGORICAL_DENSE) {
+            const double *step = base + 3 * level->at * classes * classes;
+            const double *before = step + classes * classes;
+            theta[k] = level->to == 0 ? p[k] : 0;
+            for (int j = 0; j < classes && level->to > 0; ++j)
+                theta[k] += step[k * classes + x_t] * p[j] * before[j * classes + k];
+            total += theta[k];
+            continue;
+        }
         long double rest = base == NULL ? 1.0L / classes : base[k];
         long double rest_t = base == NULL ? 1.0L / classes : base[x_t];
         theta[k] = (a * (k == x_t) + (1 - a) * rest_t) * (kept * p[k] + (1 - kept) * rest);

@@ -20,6 +20,8 @@ typedef struct {
 } TokenShape;
 
 void set_base(int32_t classes); // a distribution where class 1 never comes
+// Matrices of which none is like another; those of a level are those of sample `at`.
+void set_dense(int32_t classes);
 OpBuffer base_buffer(int32_t classes);
 int32_t base_reference(uint32_t bits, int32_t classes); // a draw from it
 int32_t *some_tokens(int64_t n, int32_t classes, uint64_t seed);

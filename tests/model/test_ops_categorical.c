@@ -183,6 +183,21 @@ static void test_categorical_loss_of_guesses_and_scores(void) {
     memcpy(token_levels, before, sizeof before);
 }
 
+// Any matrices; the last sample's step is the first, whose distribution is that of x_0.
+static void test_categorical_loss_of_matrices(void) {
+    enum { K = 11 };
+    CategoricalLevel before[SAMPLES];
+    memcpy(before, token_levels, sizeof before);
+    for (int s = 0; s < SAMPLES; ++s)
+        token_levels[s] = (CategoricalLevel){.weight = 1 + s, .aux = s * 0.2, .at = s, .to = 2 - s};
+    set_forms(CATEGORICAL_DENSE, CATEGORICAL_DENSE);
+    set_dense(K);
+    check_token_loss(5, K);
+    check_token_loss(40, K);
+    base = NULL;
+    memcpy(token_levels, before, sizeof before);
+}
+
 // Early, middle, first step; with a mask, and noise that is little, much, or none at all.
 static void test_categorical_loss_of_the_mixture(void) {
     CategoricalLevel before[SAMPLES];
@@ -281,6 +296,7 @@ static void test_categorical_loss_near_zero(void) {
 int main(void) {
     RUN(test_categorical_loss);
     RUN(test_categorical_loss_of_guesses_and_scores);
+    RUN(test_categorical_loss_of_matrices);
     RUN(test_categorical_loss_of_the_mixture);
     RUN(test_categorical_loss_of_masks_alone);
     RUN(test_categorical_loss_at_the_ends);

@@ -182,13 +182,16 @@ static void check_token_advance(const CategoricalLevel *level) {
     enum { N = SAMPLES * ITEM, K = 27 };
     TokenShape shape = {ITEM, K, rng_key(8, RNG_ANCESTRAL, 3), *level};
     CategoricalLevel row[SAMPLES] = {*level, *level, *level};
+    for (int i = 0; i < SAMPLES; ++i) row[i].at = i;
     TokenCase c = token_case(ITEM, K);
     for (int64_t i = 0; i < N; i += 3)
         if (level->form == CATEGORICAL_MIXTURE || level->mask > 0) c.x_t[i] = K;
     int32_t *expected = ops_memory(N, 4);
-    for (int64_t i = 0; i < N; ++i)
+    for (int64_t i = 0; i < N; ++i) {
+        shape.level = row[i / ITEM];
         expected[i] =
             draw_reference(&shape, c.logits + i * K, c.x_t[i], sample_numbers[i / ITEM], i % ITEM);
+    }
     OpBuffer b[] = {{c.logits, N * K, OP_IN, NULL, OP_F32},
                     {c.x_t, N, OP_INOUT, NULL, OP_F32},
                     {sample_numbers, 2 * SAMPLES, OP_IN, NULL, OP_F32},
@@ -224,6 +227,12 @@ static void test_categorical_advance(void) {
     check_token_advance(&level);
     level.form = CATEGORICAL_SCORE;
     check_token_advance(&level);
+    set_dense(27);
+    level = (CategoricalLevel){.form = CATEGORICAL_DENSE, .to = 1};
+    check_token_advance(&level);
+    level.to = 0;
+    check_token_advance(&level);
+    base = NULL;
 }
 
 int main(void) {
