@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/journal.h"
+#include "launch/watch/recorder.h"
 
 const char *drill_word(const char *name) {
     static _Thread_local char value[256];

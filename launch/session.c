@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/journal.h"
+#include "launch/watch/recorder.h"
 #include "base/thread.h"
 #include "launch/console.h"
 #include "launch/watch/control.h"
@@ -119,6 +119,7 @@ static Status open_ranks(const char *kind, Comm **out) {
 
 Status session_run(const char *comm_kind, const Session *session) {
     Comm *comm;
+    recorder_start();
     journal_enter(PHASE_START, 0);
     tell_pmi();
     TRY(open_ranks(comm_kind, &comm));

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "base/file.h"
-#include "base/journal.h"
+#include "launch/watch/recorder.h"
 
 // Moves this process's journal into its file; journals that dead ranks of the same run have left on
 // this host are collected first, and those of other runs that are weeks old are removed. A host

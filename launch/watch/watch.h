@@ -2,7 +2,7 @@
 // Nothing here talks to anybody: reports and probes come in, a verdict comes out.
 #pragma once
 
-#include "base/journal.h"
+#include "launch/watch/recorder.h"
 
 // What a rank tells of itself a few times a second.
 typedef struct {

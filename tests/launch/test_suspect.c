@@ -112,6 +112,7 @@ static void test_blackbox(void) {
     snprintf(run_dir, sizeof run_dir, "%s/run", test_folder("blackbox"));
     pid_t pid = fork();
     if (pid == 0) {
+        recorder_start();
         if (blackbox_open(run_dir, 1, 2, "here") != STATUS_OK) _exit(1);
         journal_enter(PHASE_DATA, 33);
         journal_wait("board");

@@ -1,5 +1,5 @@
 // The journal: what is read back, in memory and from a file, and what damage is refused.
-#include "base/journal.h"
+#include "launch/watch/recorder.h"
 
 #include "base/file.h"
 #include "tests/test.h"
@@ -103,6 +103,7 @@ static void test_file(void) {
 }
 
 int main(void) {
+    recorder_start();
     RUN(test_events);
     RUN(test_usual);
     RUN(test_ring);
