@@ -31,8 +31,8 @@ static int64_t groups_of(int64_t item, Grid grid) {
     return item > tokens ? (item + tokens - 1) / tokens : 1;
 }
 
-static __device__ TokenKernel warp_room(int32_t classes) {
-    TokenKernel k = {};
+static __device__ TokenRoom warp_room(int32_t classes) {
+    TokenRoom k = {};
     int n = classes + 1;
     k.rest = (double *)(kernel_room + REDUCE_BYTES);
     k.v_rest = k.rest + n;
@@ -48,9 +48,9 @@ static __device__ TokenKernel warp_room(int32_t classes) {
 }
 
 // Each warp fills in the same numbers.
-static __device__ TokenKernel sample_room(const Categorical &a, int64_t s) {
-    TokenKernel k = warp_room(a.classes);
-    kernel_fill(&k, &a, s);
+static __device__ TokenRoom sample_room(const Categorical &a, int64_t s) {
+    TokenRoom k = warp_room(a.classes);
+    token_sample(&k, &a, s);
     __syncthreads();
     return k;
 }
@@ -65,11 +65,9 @@ static __device__ TokenKernel sample_room(const Categorical &a, int64_t s) {
 static __global__ void token_loss_kernel(Tokens t) {
     const Categorical &a = t.a;
     int64_t s = t.first + blockIdx.x / t.groups;
-    TokenKernel k = sample_room(a, s);
+    TokenRoom k = sample_room(a, s);
     EACH_TOKEN(e, s * a.item, (s + 1) * a.item, blockIdx.x % t.groups, t.groups) {
-        float *dlogits = a.dlogits == NULL ? NULL : a.dlogits + e * a.classes;
-        double extra,
-            part = token_loss(&k, a.logits + e * a.classes, a.x_0[e], a.x_t[e], &extra, dlogits);
+        double extra, part = token_loss(&k, &a, e, &extra);
         double *parts = t.parts + 2 * (e - t.first * a.item);
         if (TOKEN_LANE == 0) parts[0] = part, parts[1] = extra;
     }
@@ -109,8 +107,8 @@ extern "C" void cuda_categorical_loss(Stream *stream, const Categorical *args) {
 }
 
 static __global__ void class_loss_kernel(ClassLoss a) {
-    TokenKernel k = warp_room(a.classes);
-    for (int64_t s = blockIdx.x; s < a.samples; s += gridDim.x) token_class_loss(&k, &a, s);
+    TokenRoom k = warp_room(a.classes);
+    token_class_loss(&k, &a, blockIdx.x);
 }
 
 extern "C" void cuda_class_loss(Stream *stream, const ClassLoss *args) {
@@ -153,13 +151,8 @@ extern "C" void cuda_categorical_prior(Stream *stream, const Categorical *args) 
 static __global__ void advance_kernel(Tokens t) {
     const Categorical &a = t.a;
     int64_t s = blockIdx.x / t.groups;
-    TokenKernel k = sample_room(a, s);
-    EACH_TOKEN(e, a.begin, a.end, blockIdx.x % t.groups, t.groups) {
-        int64_t at = s * a.item + e;
-        double uniform = uniform_of(a.key, a.sample[s], e);
-        int32_t x = token_draw(&k, a.logits + at * a.classes, a.x_t[at], a.truncation, uniform);
-        if (TOKEN_LANE == 0) a.x_t[at] = x;
-    }
+    TokenRoom k = sample_room(a, s);
+    EACH_TOKEN(e, a.begin, a.end, blockIdx.x % t.groups, t.groups) token_advance(&k, &a, s, e);
 }
 
 extern "C" void cuda_categorical_advance(Stream *stream, const Categorical *args) {
@@ -173,8 +166,8 @@ extern "C" void cuda_categorical_advance(Stream *stream, const Categorical *args
 
 static __global__ void refresh_kernel(Categorical a) {
     int64_t s = blockIdx.x, changed = 0;
-    TokenKernel k = warp_room(a.classes);
-    EACH_TOKEN(e, 0, refresh_done(&a, s) ? 0 : a.item, 0, 1)
+    TokenRoom k = warp_room(a.classes);
+    EACH_TOKEN(e, 0, a.item, 0, 1)
     changed |= token_refresh(&k, &a, s, e);
     changed = block_sum(changed); // and all have read what is noted
     if (threadIdx.x == 0) refresh_end(&a, s, changed > 0);
@@ -188,14 +181,14 @@ extern "C" void cuda_categorical_refresh(Stream *stream, const Categorical *args
 static __global__ void reveal_kernel(Categorical a) {
     int64_t s = blockIdx.x, masked = 0;
     double highest = 0.0, *highest_of = (double *)kernel_room + WARP; // behind those of block_sum
-    TokenKernel k = warp_room(a.classes);
-    EACH_TOKEN(e, 0, a.item, 0, 1) masked += token_race(&k, &a, s, e, &highest);
+    TokenRoom k = warp_room(a.classes);
+    EACH_TOKEN(e, 0, a.item, 0, 1) masked += reveal_time(&k, &a, s, e, &highest);
     if (TOKEN_LANE == 0) highest_of[threadIdx.x / WARP] = highest;
     masked = block_sum(TOKEN_LANE == 0 ? masked : 0);
     if (threadIdx.x >= WARP) return;
     for (unsigned i = 0; i < blockDim.x / WARP; ++i)
         highest = highest_of[i] > highest ? highest_of[i] : highest;
-    race_reveal(&k, &a, s, masked, highest);
+    sample_reveal(&k, &a, s, masked, highest);
 }
 
 extern "C" void cuda_categorical_reveal(Stream *stream, const Categorical *args) {

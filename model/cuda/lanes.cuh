@@ -5,12 +5,12 @@
 #include "model/cuda/launch.cuh"
 #include "model/math/f64.h"
 
-#define TOKEN_FN             static inline __device__
-#define TOKEN_ARRAY(T, name) T *name
-#define TOKEN_LANE           ((int)(threadIdx.x % WARP))
-#define TOKEN_LANES          ((int)WARP)
-#define token_sync           __syncwarp
-#define token_largest        warp_largest
+#define TOKEN_FN          static inline __device__
+#define TOKEN_ARRAY(name) *name
+#define TOKEN_LANE        ((int)(threadIdx.x % WARP))
+#define TOKEN_LANES       ((int)WARP)
+#define token_sync        __syncwarp
+#define token_largest     warp_largest
 
 // Lane l of f64_sum is here both l and l + 16, so that all lanes end with the sum.
 static inline __device__ double token_sum(const double *x, int n) {

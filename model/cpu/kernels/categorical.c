@@ -1,7 +1,23 @@
-// Kernels of categorical diffusion: token after token, one lane each.
+// Kernels of categorical diffusion: token after token.
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/noise.h"
-#include "model/math/one_lane.h"
+#include "model/math/f64.h"
+
+// One lane. Arrays begin where vectors do, and not all at the same place of a page.
+#define TOKEN_FN          static inline
+#define TOKEN_ARRAY(name) name[CATEGORICAL_CLASSES_MOST + 16]
+#define TOKEN_LANE        0
+#define TOKEN_LANES       1
+#define token_sync()      ((void)0)
+#define token_sum         f64_sum
+#define token_largest(x)  (x)
+
+static int token_likeliest(const double *p, int classes) {
+    int best = 0;
+    for (int c = 1; c < classes; ++c) best = p[c] > p[best] ? c : best;
+    return best;
+}
+
 #include "model/math/token_draw.h"
 
 void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
@@ -22,15 +38,12 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
 
 void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
     (void)stream;
-    int64_t row = args->classes;
+    TokenRoom room;
     for (int64_t s = 0; s < args->samples; ++s) {
-        TokenKernel kernel;
-        kernel_fill(&kernel, args, s);
+        token_sample(&room, args, s);
         double sum = 0.0, extras = 0.0, extra, weight = args->level[s].weight;
         for (int64_t e = s * args->item; e < (s + 1) * args->item; ++e) {
-            float *dlogits = args->dlogits == NULL ? NULL : args->dlogits + e * row;
-            sum += token_loss(&kernel, args->logits + e * row, args->x_0[e], args->x_t[e], &extra,
-                              dlogits);
+            sum += token_loss(&room, args, e, &extra);
             extras += extra;
         }
         double before = args->accumulate ? (double)args->loss[s] : 0.0;
@@ -41,20 +54,16 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
 
 void CPU_KERNEL(class_loss)(Stream *stream, const ClassLoss *args) {
     (void)stream;
-    TokenKernel kernel;
-    for (int64_t s = 0; s < args->samples; ++s) token_class_loss(&kernel, args, s);
+    TokenRoom room;
+    for (int64_t s = 0; s < args->samples; ++s) token_class_loss(&room, args, s);
 }
 
 void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
     (void)stream;
+    TokenRoom room;
     for (int64_t s = 0; s < args->samples; ++s) {
-        TokenKernel kernel;
-        kernel_fill(&kernel, args, s);
-        for (int64_t e = args->begin; e < args->end; ++e) {
-            int64_t at = s * args->item + e;
-            args->x_t[at] = token_draw(&kernel, args->logits + at * args->classes, args->x_t[at],
-                                       args->truncation, uniform_of(args->key, args->sample[s], e));
-        }
+        token_sample(&room, args, s);
+        for (int64_t e = args->begin; e < args->end; ++e) token_advance(&room, args, s, e);
     }
 }
 
@@ -72,25 +81,23 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const Categorical *args) {
 
 void CPU_KERNEL(categorical_refresh)(Stream *stream, const Categorical *args) {
     (void)stream;
-    TokenKernel kernel;
-    kernel.classes = args->classes;
+    TokenRoom room;
+    room.classes = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {
         bool changed = false;
-        for (int64_t e = 0; e < args->item && !refresh_done(args, s); ++e)
-            changed |= token_refresh(&kernel, args, s, e);
+        for (int64_t e = 0; e < args->item; ++e) changed |= token_refresh(&room, args, s, e);
         refresh_end(args, s, changed);
     }
 }
 
 void CPU_KERNEL(categorical_reveal)(Stream *stream, const Categorical *args) {
     (void)stream;
-    TokenKernel kernel;
-    kernel.classes = args->classes;
+    TokenRoom room;
+    room.classes = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {
         int64_t masked = 0;
         double highest = 0.0;
-        for (int64_t e = 0; e < args->item; ++e)
-            masked += token_race(&kernel, args, s, e, &highest);
-        race_reveal(&kernel, args, s, masked, highest);
+        for (int64_t e = 0; e < args->item; ++e) masked += reveal_time(&room, args, s, e, &highest);
+        sample_reveal(&room, args, s, masked, highest);
     }
 }
