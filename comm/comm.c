@@ -1,11 +1,15 @@
 // Which member runs, and what all members have in common.
 #include "comm/comm.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/journal.h"
 #include "comm/comm_impl.h"
 
 // Only what a launcher sets for each process. A batch shell's other SLURM_* are inherited by
@@ -40,6 +44,23 @@ Status comm_open(const char *kind, Comm **out) {
         TRY(local_open(out));
     comm_set_alarm_times(*out, 10, 30);
     return STATUS_OK;
+}
+
+Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out) {
+    bool automatic = strcmp(exchange, "auto") == 0;
+    const void *library;
+    *out = comm;
+    if (comm->world == 1 || strcmp(exchange, "host") == 0) return STATUS_OK;
+    if (automatic && device->identity[0] == '\0') return STATUS_OK;
+    Status status = comm_share_status(comm, library_find("nccl", "dye_comm", &library));
+    if (status == STATUS_OK) status = ((const CommLibrary *)library)->open(comm, device, out);
+    if (!automatic || (status != STATUS_NOT_FOUND && status != STATUS_BAD_CONFIG)) return status;
+    error_clear();
+    return STATUS_OK;
+}
+
+bool comm_reaches(const Comm *comm, const Device *device) {
+    return comm->on_device || device->on_host;
 }
 
 void comm_close(Comm *comm) {
@@ -153,4 +174,36 @@ void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context) {
 void comm_set_alarm_times(Comm *comm, double first, double again) {
     comm->alarm_first = first;
     comm->alarm_again = again;
+}
+
+// ---- waiting ------------------------------------------------------------------------------------
+
+// Short waits are answered at once; in long ones the core belongs to whoever has work. Naps stay
+// short because a long message advances only while both sides poll.
+static void rest(double waited) {
+    if (waited < 2e-4) {
+        sched_yield();
+        return;
+    }
+    struct timespec nap = {0, waited < 0.1 ? 20000 : 100000};
+    nanosleep(&nap, NULL);
+}
+
+Status comm_wait(Comm *comm, const Exchange *pending, const char *what) {
+    journal_wait(what);
+    double start = clock_now(), alarm_at = comm->alarm_first;
+    for (bool done = false;;) {
+        TRY(comm->ops->poll(comm, pending, &done));
+        if (done) break;
+        double waited = clock_now() - start;
+        if (comm->alarm != NULL && waited >= alarm_at) {
+            alarm_at = waited + comm->alarm_again;
+            int (*find)(Comm *, const Exchange *) = comm->ops->find_missing;
+            int count = find != NULL ? find(comm, pending) : 0;
+            comm->alarm(comm->alarm_context, what, waited, comm->missing, count);
+        }
+        rest(waited);
+    }
+    journal_proceed();
+    return STATUS_OK;
 }

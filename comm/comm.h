@@ -1,7 +1,8 @@
 // Many ranks as one object. MPI is called from the main thread only.
 //
 // Two members: `mpi` (Open MPI) and `local` (one process, for sanitizers and plain tools). What the
-// trainer says to other ranks goes through these few calls and through comm/reduce.h.
+// trainer says to other ranks goes through these few calls and through comm/reduce.h. A third one,
+// `nccl`, does nothing but exchange memory of GPUs.
 #pragma once
 
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include "base/status.h"
 
 typedef struct Comm Comm;
+typedef struct Device Device; // model/backend.h
 
 // Opens `mpi` when a launcher started this process (mpirun, srun) or `kind` says so, else `local`.
 // kind: "auto", "mpi", "local". Errors: COMM.
@@ -63,6 +65,15 @@ Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Mes
                            int receives, int tag, Exchange **out);
 // Completes it: data that was sent may be changed, data to receive is there.
 Status comm_exchange_wait(Comm *comm, Exchange *exchange);
+
+// A comm for exchanges alone, among the same ranks, of memory that lies in this device.
+//   exchange "host"  *out is `comm` itself: only a device that is on_host can do without copies
+//            "nccl"  GPU to GPU, through libdye_nccl.so (comm/cuda/); close *out before `comm`
+//            "auto"  nccl where each rank has a GPU of its own, and the library; else host
+// All ranks call it together, and all get the same status: BAD_CONFIG, NOT_FOUND, COMM.
+Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out);
+// Whether messages may be memory of this device.
+bool comm_reaches(const Comm *comm, const Device *device);
 
 // Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for
 // ("barrier", "exchange 12"); `missing` names the ranks whose messages, or whose readiness to take

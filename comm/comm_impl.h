@@ -3,6 +3,7 @@
 #pragma once
 
 #include "comm/comm.h"
+#include "model/backend.h"
 
 enum { HOST_BYTES = 64 };
 
@@ -16,6 +17,9 @@ typedef struct {
     Status (*exchange_start)(Comm *comm, const Message *send, int sends, const Message *receive,
                              int receives, int tag, Exchange **out);
     Status (*exchange_wait)(Comm *comm, Exchange *exchange);
+    // For comm_wait: whether what is waited for is there; whose half of it is not (NULL: unknown).
+    Status (*poll)(Comm *comm, const Exchange *pending, bool *done);
+    int (*find_missing)(Comm *comm, const Exchange *pending);
 } CommOps;
 
 // What every member's own struct begins with.
@@ -28,7 +32,19 @@ struct Comm {
     CommAlarm *alarm; // NULL: none
     void *alarm_context;
     double alarm_first, alarm_again; // seconds
+    int *missing;                    // [world] written by find_missing
+    bool on_device;
 };
+
+// Polls until `pending` is done, in the journal as `what`; rings the alarm.
+Status comm_wait(Comm *comm, const Exchange *pending, const char *what);
+
+// All that libdye_nccl.so exports: how comm_open_device opens `nccl`. Errors, the same on all
+// ranks: BAD_CONFIG (a device is no GPU, or another rank's too), COMM.
+typedef struct {
+    Status (*open)(Comm *ranks, const Device *device, Comm **out);
+} CommLibrary;
+extern const CommLibrary dye_comm __attribute__((visibility("default")));
 
 Status comm_mpi_open(Comm **out);
 // Ends the job through MPI if MPI runs in this process; returns otherwise.

@@ -3,14 +3,11 @@
 // Every wait polls a nonblocking operation. A blocking MPI call would spin without giving the core
 // away, and could not tell anybody that it waits: the poll yields, then naps, and rings the alarm.
 #include <mpi.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
-#include "base/journal.h"
 #include "comm/comm_impl.h"
 
 enum { PIECE_BYTES = 1 << 30 }; // MPI counts are int
@@ -27,7 +24,6 @@ typedef struct {
     Comm comm; // first
     int requests_most;
     Exchange exchange[EXCHANGES_MOST];
-    int *missing; // [world], for the alarm
 } CommMpi;
 
 static Status mpi_failure(int code, const char *what) {
@@ -46,50 +42,28 @@ static Status mpi_failure(int code, const char *what) {
 // ---- waiting ------------------------------------------------------------------------------------
 
 // Who has not done its half yet, in rank order.
-static int find_missing(CommMpi *mpi, const Exchange *pending) {
+static int mpi_find_missing(Comm *comm, const Exchange *pending) {
     if (pending->peer == NULL) return 0;
     int count = 0;
-    for (int rank = 0; rank < mpi->comm.world; ++rank) {
+    for (int rank = 0; rank < comm->world; ++rank) {
         for (int i = 0; i < pending->count; ++i) {
             int done = 0;
             if (pending->peer[i] != rank) continue;
             MPI_Request_get_status(pending->request[i], &done, MPI_STATUS_IGNORE);
             if (done) continue;
-            mpi->missing[count++] = rank;
+            comm->missing[count++] = rank;
             break;
         }
     }
     return count;
 }
 
-// Short waits are answered at once; in long ones the core belongs to whoever has work. Naps stay
-// short because a long message advances only while both sides poll.
-static void rest(double waited) {
-    if (waited < 2e-4) {
-        sched_yield();
-        return;
-    }
-    struct timespec nap = {0, waited < 0.1 ? 20000 : 100000};
-    nanosleep(&nap, NULL);
-}
-
-static Status wait_for(CommMpi *mpi, const Exchange *pending) {
-    journal_wait(pending->what);
-    double start = clock_now(), alarm_at = mpi->comm.alarm_first;
-    for (;;) {
-        int done = 0;
-        MPI_TRY(MPI_Testall(pending->count, pending->request, &done, MPI_STATUSES_IGNORE),
-                pending->what);
-        if (done) break;
-        double waited = clock_now() - start;
-        if (mpi->comm.alarm != NULL && waited >= alarm_at) {
-            alarm_at = waited + mpi->comm.alarm_again;
-            int count = find_missing(mpi, pending);
-            mpi->comm.alarm(mpi->comm.alarm_context, pending->what, waited, mpi->missing, count);
-        }
-        rest(waited);
-    }
-    journal_proceed();
+static Status mpi_poll(Comm *comm, const Exchange *pending, bool *done) {
+    int all = 0;
+    (void)comm;
+    MPI_TRY(MPI_Testall(pending->count, pending->request, &all, MPI_STATUSES_IGNORE),
+            pending->what);
+    *done = all;
     return STATUS_OK;
 }
 
@@ -98,7 +72,7 @@ static Status finish(Comm *comm, int started, MPI_Request *request, const char *
     MPI_TRY(started, what);
     Exchange pending = {.count = 1, .request = request};
     snprintf(pending.what, sizeof pending.what, "%s", what);
-    return wait_for((CommMpi *)comm, &pending);
+    return comm_wait(comm, &pending, what);
 }
 
 // ---- collectives --------------------------------------------------------------------------------
@@ -167,7 +141,7 @@ static Status mpi_exchange_start(Comm *comm, const Message *send, int sends, con
 
 static Status mpi_exchange_wait(Comm *comm, Exchange *exchange) {
     REQUIRE(exchange->busy);
-    TRY(wait_for((CommMpi *)comm, exchange));
+    TRY(comm_wait(comm, exchange, exchange->what));
     exchange->busy = false;
     return STATUS_OK;
 }
@@ -177,7 +151,7 @@ static Status mpi_exchange_wait(Comm *comm, Exchange *exchange) {
 static void mpi_free(CommMpi *mpi) {
     free(mpi->exchange[0].request);
     free(mpi->exchange[0].peer);
-    free(mpi->missing);
+    free(mpi->comm.missing);
     free(mpi->comm.hosts);
     free(mpi);
 }
@@ -201,6 +175,8 @@ static const CommOps mpi_ops = {
     .reduce = mpi_reduce,
     .exchange_start = mpi_exchange_start,
     .exchange_wait = mpi_exchange_wait,
+    .poll = mpi_poll,
+    .find_missing = mpi_find_missing,
 };
 
 // Started by a launcher that this MPI does not understand, N processes each believe to be alone.
@@ -262,10 +238,11 @@ static Status take_memory(CommMpi *mpi) {
     size_t requests = EXCHANGES_MOST * (size_t)mpi->requests_most;
     MPI_Request *request = mpi->exchange[0].request = calloc(requests, sizeof *request);
     int *peer = mpi->exchange[0].peer = calloc(requests, sizeof *peer);
-    mpi->missing = calloc(world, sizeof *mpi->missing);
+    mpi->comm.missing = calloc(world, sizeof *mpi->comm.missing);
     mpi->comm.hosts = calloc(world, HOST_BYTES);
-    bool good = request != NULL && peer != NULL && mpi->missing != NULL && mpi->comm.hosts != NULL;
-    FAIL_IF(!good, NO_MEMORY, "no memory to talk to %d ranks", mpi->comm.world);
+    bool good = request != NULL && peer != NULL && mpi->comm.missing != NULL;
+    FAIL_IF(!good || mpi->comm.hosts == NULL, NO_MEMORY, "no memory to talk to %d ranks",
+            mpi->comm.world);
     for (int i = 0; i < EXCHANGES_MOST; ++i) {
         mpi->exchange[i].request = request + (size_t)i * (size_t)mpi->requests_most;
         mpi->exchange[i].peer = peer + (size_t)i * (size_t)mpi->requests_most;

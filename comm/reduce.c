@@ -1,9 +1,12 @@
 // The Reducer: slices of cover sums travel to the owners of their parts, who finish the tree.
 //
-// Over MPI everything passes through host memory. A bucket on its way (a *flight*) has a block to
-// send from and a block to receive into; flights are few, so memory does not grow with the model.
-// Where the device's memory is the host's, messages leave from where the numbers are, weights
-// arrive where they belong, and sums of others are added from the block that they came into.
+// A bucket on its way (a *flight*) has a block to send from and a block to receive into; flights
+// are few, so memory does not grow with the model. *Direct* exchanges reach the device's memory:
+// messages leave from where the numbers are, weights arrive where they belong, and sums of others
+// are added from the block that they came into. Others are *staged*: blocks are host memory.
+// Before an exchange starts the host waits for the stream, and before anything is added or an
+// agreement passes over MPI for the exchange, so streams need no events between them, and MPI and
+// NCCL are never under way together. To compute while buckets travel would need both.
 #include "comm/reduce.h"
 
 #include <stdlib.h>
@@ -12,10 +15,10 @@
 
 // What must be known about one rank's side of a reduction, in floats.
 typedef struct {
-    int64_t send, receive; // host memory of one flight
-    int64_t scratch;       // device memory: the other ranks' slices of one share
+    int64_t send, receive; // of one flight
+    int64_t scratch;       // device memory of staged ones: the others' slices of one share
     int nodes;             // of the covers of all ranks
-    bool on_host;          // of the device
+    bool direct;
 } Layout;
 
 typedef struct {
@@ -33,7 +36,7 @@ typedef struct {
 } Addition;
 
 struct Reducer {
-    Comm *comm;
+    Comm *comm, *exchange; // of this device's memory, maybe the same
     Device *device;
     const Ownership *ownership;
     int rank, world;
@@ -45,8 +48,9 @@ struct Reducer {
     Message *send, *receive; // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
-    void *host;     // backing of all arrays and flights
-    float *scratch; // device
+    size_t bytes;        // of both blocks:
+    float *scratch;      // device
+    void *host, *blocks; // backing of all arrays and staged flights; device: of all else
 };
 
 typedef struct {
@@ -77,9 +81,9 @@ static int64_t largest(int64_t a, int64_t b) {
 }
 
 // The same two blocks also serve the gathering of weights: own share out, the others' in.
-static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool on_host) {
+static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool direct) {
     TreeNode cover[TREE_COVER_MOST];
-    Layout layout = {.on_host = on_host};
+    Layout layout = {.direct = direct};
     for (int r = 0; r < ownership->world; ++r)
         layout.nodes += rank_cover(ownership, grains, r, cover);
     int own = rank_cover(ownership, grains, rank, cover);
@@ -91,36 +95,36 @@ static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool
             if (r != rank) others += range.end - range.begin;
         }
         int64_t slices = (layout.nodes - own) * share;
-        if (!on_host) layout.scratch = largest(layout.scratch, slices);
-        if (!on_host || own > 1) layout.send = largest(layout.send, largest(own * others, share));
-        layout.receive = largest(layout.receive, on_host ? slices : largest(slices, others));
+        if (!direct) layout.scratch = largest(layout.scratch, slices);
+        if (!direct || own > 1) layout.send = largest(layout.send, largest(own * others, share));
+        layout.receive = largest(layout.receive, direct ? slices : largest(slices, others));
     }
     return layout;
 }
 
-static void place(Reducer *reducer, Bump *host) {
+static void place(Reducer *reducer, Bump *host, Bump *device) {
     int world = reducer->ownership->world;
+    Bump *blocks = reducer->layout.direct ? device : host;
     reducer->first_node = bump_take(host, world + 1, sizeof *reducer->first_node);
     reducer->addition = bump_take(host, reducer->layout.nodes, sizeof *reducer->addition);
     reducer->started = bump_take(host, reducer->ownership->buckets, sizeof *reducer->started);
     reducer->send = bump_take(host, world, sizeof *reducer->send);
     reducer->receive = bump_take(host, world, sizeof *reducer->receive);
+    reducer->scratch = bump_floats(device, reducer->layout.scratch);
     for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
-        reducer->flight[i].send = bump_floats(host, reducer->layout.send);
-        reducer->flight[i].receive = bump_floats(host, reducer->layout.receive);
+        reducer->flight[i].send = bump_floats(blocks, reducer->layout.send);
+        reducer->flight[i].receive = bump_floats(blocks, reducer->layout.receive);
     }
 }
 
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool on_host) {
+void reducer_bytes(const Ownership *ownership, int grains, int rank, bool direct, size_t *host,
+                   size_t *device) {
     Reducer reducer = {.ownership = ownership,
-                       .layout = plan_layout(ownership, grains, rank, on_host)};
-    Bump host = {0};
-    place(&reducer, &host);
-    return sizeof reducer + host.used;
-}
-
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool on_host) {
-    return (size_t)plan_layout(ownership, grains, rank, on_host).scratch * sizeof(float);
+                       .layout = plan_layout(ownership, grains, rank, direct)};
+    Bump on_host = {0}, on_device = {0};
+    place(&reducer, &on_host, &on_device);
+    *host = sizeof reducer + on_host.used;
+    *device = on_device.used;
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -166,23 +170,23 @@ done:
     return status;
 }
 
-static Status take_memory(Reducer *reducer) {
-    Bump measure = {0};
-    place(reducer, &measure);
-    reducer->host = calloc(1, measure.used);
+static Status open_alone(Reducer *reducer, int grains) {
+    const Ownership *ownership = reducer->ownership;
+    bool direct = comm_reaches(reducer->exchange, reducer->device);
+    size_t host, device;
+    reducer_bytes(ownership, grains, reducer->rank, direct, &host, &device);
+    reducer->layout = plan_layout(ownership, grains, reducer->rank, direct);
+    reducer->bytes = host + device;
+    reducer->host = calloc(1, host);
     FAIL_IF(reducer->host == NULL, NO_MEMORY,
-            "no memory to exchange gradients: %zu MiB are needed for it on each rank",
-            measure.used >> 20);
-    place(reducer, &(Bump){reducer->host, 0});
-    if (reducer->layout.scratch == 0) return STATUS_OK;
-    void *scratch;
-    TRY(device_alloc(reducer->device, (size_t)reducer->layout.scratch * sizeof(float), &scratch));
-    reducer->scratch = scratch;
-    return STATUS_OK;
+            "no memory to exchange gradients: %zu MiB are needed for it on each rank", host >> 20);
+    if (device > 0) TRY(device_alloc(reducer->device, device, &reducer->blocks));
+    place(reducer, &(Bump){reducer->host, 0}, &(Bump){reducer->blocks, 0});
+    return plan_additions(reducer, grains);
 }
 
-Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int grains,
-                    Reducer **out) {
+Status reducer_open(Comm *comm, Device *device, const char *exchange, const Ownership *ownership,
+                    int grains, Reducer **out) {
     int world = comm_world(comm);
     REQUIRE(ownership->world == world);
     FAIL_IF(world > grains, BAD_CONFIG,
@@ -191,15 +195,15 @@ Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int 
             world, grains, grains);
     Reducer *reducer = calloc(1, sizeof *reducer);
     FAIL_IF(reducer == NULL, NO_MEMORY, "no memory to exchange gradients");
-    reducer->comm = comm;
-    reducer->device = device;
-    reducer->ownership = ownership;
-    reducer->rank = comm_rank(comm);
-    reducer->world = world;
-    reducer->layout = plan_layout(ownership, grains, reducer->rank, device->on_host);
+    *reducer = (Reducer){.comm = comm,
+                         .exchange = comm,
+                         .device = device,
+                         .ownership = ownership,
+                         .rank = comm_rank(comm),
+                         .world = world};
     Status status;
-    TRY_OR(fail, status, take_memory(reducer));
-    TRY_OR(fail, status, plan_additions(reducer, grains));
+    TRY_OR(fail, status, comm_open_device(comm, device, exchange, &reducer->exchange));
+    TRY_OR(fail, status, comm_share_status(comm, open_alone(reducer, grains)));
     *out = reducer;
     return STATUS_OK;
 fail:
@@ -207,9 +211,15 @@ fail:
     return status;
 }
 
+const char *reducer_describe(const Reducer *reducer, size_t *bytes) {
+    *bytes = reducer->bytes;
+    return comm_description(reducer->exchange);
+}
+
 void reducer_close(Reducer *reducer) {
     if (reducer == NULL) return;
-    if (reducer->scratch != NULL) device_release(reducer->device, reducer->scratch);
+    if (reducer->exchange != reducer->comm) comm_close(reducer->exchange);
+    if (reducer->blocks != NULL) device_release(reducer->device, reducer->blocks);
     free(reducer->host);
     free(reducer);
 }
@@ -226,7 +236,7 @@ static int64_t length(Range range) {
 
 // Whether slices are sent from where they are: those of several nodes must lie side by side.
 static bool sends_in_place(const Reducer *reducer) {
-    return reducer->layout.on_host && cover_count(reducer, reducer->rank) == 1;
+    return reducer->layout.direct && cover_count(reducer, reducer->rank) == 1;
 }
 
 // Lists what goes to and comes from each other rank, one behind the other in the flight's blocks:
@@ -237,7 +247,7 @@ static int list_messages(Reducer *reducer, const Flight *flight, float *weights)
     const Ownership *ownership = reducer->ownership;
     Range mine = share_range(ownership, flight->bucket, reducer->rank);
     int covers = cover_count(reducer, reducer->rank), count = 0;
-    bool direct = weights != NULL && reducer->layout.on_host;
+    bool there = weights != NULL && reducer->layout.direct;
     bool in_place = weights == NULL && sends_in_place(reducer);
     float *out = flight->send, *in = flight->receive;
     for (int r = 0; r < reducer->world; ++r) {
@@ -246,27 +256,31 @@ static int list_messages(Reducer *reducer, const Flight *flight, float *weights)
         int64_t sent = weights != NULL ? length(mine) : length(theirs) * covers;
         int64_t received =
             weights != NULL ? length(theirs) : length(mine) * cover_count(reducer, r);
-        float *from = direct     ? weights + mine.begin
+        float *from = there      ? weights + mine.begin
                       : in_place ? flight->cover[0] + theirs.begin
                                  : out;
-        float *to = direct ? weights + theirs.begin : in;
+        float *to = there ? weights + theirs.begin : in;
         reducer->send[count] = (Message){r, from, (size_t)sent * sizeof *from};
         reducer->receive[count++] = (Message){r, to, (size_t)received * sizeof *to};
         if (weights == NULL && !in_place) out += sent;
-        if (!direct) in += received;
+        if (!there) in += received;
     }
     return count;
 }
 
-static void download_slices(Reducer *reducer, const Flight *flight, Stream *stream) {
+static void copy_slices(Reducer *reducer, const Flight *flight, Stream *stream) {
     float *at = flight->send;
     if (sends_in_place(reducer)) return;
     for (int r = 0; r < reducer->world; ++r) {
         Range range = share_range(reducer->ownership, flight->bucket, r);
         if (r == reducer->rank || length(range) == 0) continue;
-        for (int k = 0; k < cover_count(reducer, reducer->rank); ++k, at += length(range))
-            stream_download(stream, at, flight->cover[k] + range.begin,
-                            (size_t)length(range) * sizeof *at);
+        for (int k = 0; k < cover_count(reducer, reducer->rank); ++k, at += length(range)) {
+            float *from = flight->cover[k] + range.begin;
+            if (reducer->layout.direct)
+                axpby(stream, (Elementwise){.x = from, .y = at, .n = length(range), .a = 1});
+            else
+                stream_download(stream, at, from, (size_t)length(range) * sizeof *at);
+        }
     }
 }
 
@@ -275,15 +289,15 @@ static float *node_sum(const Reducer *reducer, const Flight *flight, Range mine,
     int own = reducer->first_node[reducer->rank], covers = cover_count(reducer, reducer->rank);
     if (node >= own && node < own + covers) return flight->cover[node - own] + mine.begin;
     int place = node < own ? node : node - covers;
-    return (reducer->layout.on_host ? flight->receive : reducer->scratch) + place * length(mine);
+    return (reducer->layout.direct ? flight->receive : reducer->scratch) + place * length(mine);
 }
 
 static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
-    TRY(comm_exchange_wait(reducer->comm, flight->exchange));
+    TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
     Range mine = share_range(reducer->ownership, flight->bucket, reducer->rank);
     if (length(mine) > 0) {
         int others = reducer->layout.nodes - cover_count(reducer, reducer->rank);
-        if (!reducer->layout.on_host)
+        if (!reducer->layout.direct)
             stream_upload(stream, reducer->scratch, flight->receive,
                           (size_t)(others * length(mine)) * sizeof(float));
         for (int i = 0; i < reducer->additions; ++i) {
@@ -326,10 +340,10 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     flight->order = reducer->starts++;
     flight->cover = cover;
     Stream *stream = device_stream(reducer->device, 0);
-    download_slices(reducer, flight, stream);
+    copy_slices(reducer, flight, stream);
     int count = list_messages(reducer, flight, NULL);
     TRY(stream_wait(stream));
-    TRY(comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
+    TRY(comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
                             bucket % EXCHANGE_TAGS, &flight->exchange));
     flight->busy = true;
     return STATUS_OK;
@@ -351,19 +365,19 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
 static Status start_gather(Reducer *reducer, Flight *flight, int bucket, float *weights,
                            Stream *stream) {
     Range mine = share_range(reducer->ownership, bucket, reducer->rank);
-    if (length(mine) > 0 && !reducer->layout.on_host)
+    if (length(mine) > 0 && !reducer->layout.direct)
         stream_download(stream, flight->send, weights + mine.begin,
                         (size_t)length(mine) * sizeof *weights);
     TRY(stream_wait(stream));
     flight->bucket = bucket;
     int count = list_messages(reducer, flight, weights);
-    return comm_exchange_start(reducer->comm, reducer->send, count, reducer->receive, count,
+    return comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
                                bucket % EXCHANGE_TAGS, &flight->exchange);
 }
 
 static Status finish_gather(Reducer *reducer, Flight *flight, float *weights, Stream *stream) {
-    TRY(comm_exchange_wait(reducer->comm, flight->exchange));
-    if (reducer->layout.on_host) return STATUS_OK;
+    TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
+    if (reducer->layout.direct) return STATUS_OK;
     const float *at = flight->receive;
     for (int r = 0; r < reducer->world; ++r) {
         Range range = share_range(reducer->ownership, flight->bucket, r);

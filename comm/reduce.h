@@ -75,14 +75,17 @@ void ownership_share(const Ownership *ownership, int bucket, int rank, int *begi
 
 typedef struct Reducer Reducer;
 
-// All memory that it ever needs is taken here (reducer_host_bytes and reducer_device_bytes tell how
-// much, for a device that is `on_host` or not). `ownership` is borrowed, `grains` = V. Errors:
-// BAD_CONFIG (W > V), NO_MEMORY.
-Status reducer_open(Comm *comm, Device *device, const Ownership *ownership, int grains,
-                    Reducer **out);
+// All memory that it ever needs is taken here (reducer_bytes tells how much, for an exchange that
+// reaches the device's memory or not). `exchange`: see comm_open_device. `ownership` is borrowed,
+// `grains` = V. All ranks call it together and get the same status: BAD_CONFIG (W > V, or of the
+// exchange), NO_MEMORY, NOT_FOUND, COMM. All close it together, too.
+Status reducer_open(Comm *comm, Device *device, const char *exchange, const Ownership *ownership,
+                    int grains, Reducer **out);
 void reducer_close(Reducer *reducer); // NULL is fine
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool on_host);
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool on_host);
+void reducer_bytes(const Ownership *ownership, int grains, int rank, bool direct, size_t *host,
+                   size_t *device);
+// What gradients travel by, and the memory that was taken for it: for the log.
+const char *reducer_describe(const Reducer *reducer, size_t *bytes);
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
 // k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until

@@ -124,9 +124,7 @@ static Status start(void *context, Comm *comm) {
     RunContext run = {
         .comm = comm,
         .fetch = share_fetch(command->share),
-        .device = {.backend = settings->device.backend,
-                   .streams = command->cores.threads,
-                   .core = command->cores.pinned ? command->cores.core : NULL},
+        .device = cores_device(&command->cores, &settings->device),
         .start_seconds = command->started,
         .config_text = command->config_text,
         .facts = command->facts,

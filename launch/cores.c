@@ -99,8 +99,15 @@ Status cores_choose(Comm *comm, const ComputeConfig *device, Cores *out) {
     for (int i = 0; i < out->threads && out->pinned; ++i) out->core[i] = core[begin + i];
     describe(out, allowed, sharers, allowed * comm_local_world(comm));
     if (strcmp(device->backend, "cpu") == 0) return STATUS_OK;
-    *out = (Cores){.threads = threads > 0 ? threads : 1};
+    *out = (Cores){.threads = threads > 0 ? threads : 1, .gpu = mine.local_rank};
     snprintf(out->description, sizeof out->description, "%d stream%s of a GPU", out->threads,
              out->threads == 1 ? "" : "s");
     return STATUS_OK;
+}
+
+DeviceConfig cores_device(const Cores *cores, const ComputeConfig *device) {
+    return (DeviceConfig){.backend = device->backend,
+                          .streams = cores->threads,
+                          .core = cores->pinned ? cores->core : NULL,
+                          .gpu = cores->gpu};
 }

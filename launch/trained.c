@@ -80,9 +80,7 @@ static Status open_model(const TrainedConfig *config, void (*warn)(const char *l
                            .process = &settings->process,
                            .data = dataset_info(out->data),
                            .length = settings->data.length,
-                           .device = {.backend = settings->device.backend,
-                                      .streams = out->cores.threads,
-                                      .core = out->cores.pinned ? out->cores.core : NULL},
+                           .device = cores_device(&out->cores, &settings->device),
                            .capacity = config->capacity,
                            .backward = config->backward};
     TRY(engine_open(&engine, &out->engine));

@@ -28,54 +28,53 @@ void backend_register(const Backend *backend) {
 
 // ---- libraries ----------------------------------------------------------------------------------
 
-// What keeps libdye_NAME.so from being used, if it is there; "" where it is not.
-static char library_failure[256];
-
-static const Backend *library_open(const char *folder, const char *below, const char *name) {
+// NULL: there is none in this folder, or (`failure`) none that can be used here.
+static void *library_symbol(const char *folder, const char *name, const char *symbol,
+                            char failure[256]) {
     char path[1024];
-    int length = snprintf(path, sizeof path, "%s%s/libdye_%s.so", folder, below, name);
+    int length = snprintf(path, sizeof path, "%s/libdye_%s.so", folder, name);
     if (length >= (int)sizeof path || access(path, R_OK) != 0) return NULL;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL); // stays: streams may live to the very end
-    const Backend *backend = library != NULL ? dlsym(library, "dye_backend") : NULL;
-    if (backend == NULL) snprintf(library_failure, sizeof library_failure, "%s", dlerror());
-    return backend;
+    void *found = library != NULL ? dlsym(library, symbol) : NULL;
+    if (found == NULL) snprintf(failure, 256, "%s", dlerror());
+    return found;
 }
 
-static const Backend *library_find(const char *name) {
+Status library_find(const char *name, const char *symbol, const void **out) {
     const char *given = getenv("DYE_BACKENDS");
-    char program[1024];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    library_failure[0] = 0;
-    if (strchr(name, '/') != NULL) return NULL;
-    if (given != NULL) return library_open(given, "", name);
-    if (length < 0) return NULL;
-    program[length] = 0;
-    *strrchr(program, '/') = 0;
-    const Backend *backend = library_open(program, "", name);
-    return backend != NULL ? backend : library_open(program, "/../lib/dye", name);
+    char program[1000], failure[256] = "";
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 16);
+    program[length > 0 ? length : 0] = 0;
+    *(length > 0 ? strrchr(program, '/') : program) = 0;
+    *out = library_symbol(given != NULL ? given : program, name, symbol, failure);
+    strcat(program, "/../lib/dye");
+    if (*out == NULL && given == NULL) *out = library_symbol(program, name, symbol, failure);
+    FAIL_IF(failure[0] != 0, NOT_FOUND, "libdye_%s.so cannot be used here: %s", name, failure);
+    FAIL_IF(*out == NULL, NOT_FOUND,
+            "libdye_%s.so is not installed: it is built where CMake finds the CUDA toolkit (nvcc,"
+            " cuBLASLt, NCCL)",
+            name);
+    return STATUS_OK;
 }
 
 static Status fail_unknown(const char *name) {
-    FAIL_IF(library_failure[0] != 0, NOT_FOUND, "the backend \"%s\" cannot be used here: %s", name,
-            library_failure);
-    FAIL_IF(
-        strcmp(name, "cuda") == 0, BAD_CONFIG,
-        "libdye_cuda.so is not installed: it is built where CMake finds the CUDA toolkit (nvcc)");
     char names[128] = "";
     size_t used = 0;
     for (int i = 0; i < known_count && used < sizeof names; ++i)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
                                  known[i]->name);
-    FAIL(BAD_CONFIG, "there is no backend \"%s\" in this build; choose one of: %s", name, names);
+    FAIL(BAD_CONFIG, "there is no backend \"%s\" in this build; choose one of: %s, cuda", name,
+         names);
 }
 
 Status device_open(const DeviceConfig *config, Device **out) {
     *out = NULL;
     const Backend *backend = backend_find(config->backend);
     if (backend == NULL) {
-        backend = library_find(config->backend);
-        if (backend == NULL) return fail_unknown(config->backend);
-        backend_register(backend);
+        if (strcmp(config->backend, "cuda") != 0) return fail_unknown(config->backend);
+        const void *found;
+        TRY(library_find("cuda", "dye_backend", &found));
+        backend_register(backend = found);
     }
     FAIL_IF(config->streams < 1, BAD_CONFIG, "a device needs at least one stream, not %d",
             config->streams);

@@ -25,7 +25,7 @@ typedef struct {
     size_t scratch_bytes; // per stream, for operations that need room (network_scratch_bytes)
     size_t wide_bytes;    // the same of a device that executes a whole operation at once
     const char *isa;      // CPU, for tests: "v2", "v3" or "v4" (x86-64 levels); NULL: the best here
-    int gpu;              // CUDA: which of those that this process sees
+    int gpu;              // CUDA: which of those that this process sees, modulo their number
     bool timed;           // CUDA: fill Stream.seconds, which costs time itself; CPU: always does
 } DeviceConfig;
 
@@ -55,6 +55,8 @@ struct Device {
     // Runs are comparable bit for bit only where this is the same, up to a semicolon: what follows
     // it decides no bits.
     char description[160];
+    char identity[64]; // a GPU's unique id; "": it is none
+    int gpu;           // its number in this process
 };
 struct Stream {
     const Backend *backend;
@@ -66,10 +68,12 @@ struct Stream {
 // All that libdye_NAME.so exports, for a backend that is a library of its own.
 extern const Backend dye_backend __attribute__((visibility("default")));
 
-// Opens the backend that config->backend names; one that is not in the program itself is looked for
-// as libdye_NAME.so in the folder DYE_BACKENDS (environment), beside the program, and in
-// ../lib/dye. Errors: BAD_CONFIG (unknown, or not installed), NO_MEMORY, NOT_FOUND (a library or a
-// device that it needs).
+// A symbol of libdye_NAME.so, which is looked for in the folder DYE_BACKENDS (environment), or,
+// where that is not set, beside the program and in ../lib/dye. It stays open. Errors: NOT_FOUND.
+Status library_find(const char *name, const char *symbol, const void **out);
+
+// Opens the backend that config->backend names; "cuda" is a library of its own. Errors: BAD_CONFIG
+// (unknown), NO_MEMORY, NOT_FOUND (a library or a device that it needs).
 Status device_open(const DeviceConfig *config, Device **out);
 void device_close(Device *device); // NULL is fine
 // For tests: makes a further backend known by its name.

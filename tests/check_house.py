@@ -34,6 +34,7 @@ VENDOR_HOMES = {
     "jpeglib.h": ["data/pack/image_file.c"],
     "archive.h": ["data/pack/container.c"],
     "mpi.h": ["comm/comm_mpi.c"],
+    "nccl.h": ["comm/cuda/comm_nccl.c"],
     "zlib.h": ["data/"],
     "zmq.h": ["launch/watch/wire.c", "launch/share/share_server.c", "launch/share/share_client.c"],
     "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],

@@ -5,6 +5,11 @@ set(DYE_RANKS 1 2 3 4 8)
 set(DYE_RANKS_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
                           ASAN_OPTIONS=detect_leaks=0)
 
+# GPUs of the emulated backends, where they are built: one for each rank.
+if(TARGET dye_nccl_emulated)
+  list(APPEND DYE_RANKS_ENVIRONMENT DYE_BACKENDS=${CMAKE_BINARY_DIR}/emulated DYE_EMULATED_GPUS=8)
+endif()
+
 function(dye_ranks_properties name ranks)
   set_tests_properties(${name} PROPERTIES LABELS mpi TIMEOUT 60 PROCESSORS ${ranks}
                                           ENVIRONMENT "${DYE_RANKS_ENVIRONMENT}")

@@ -118,7 +118,7 @@ Status state_open(Trainer *t) {
     t->print_step = -1;
     Comm *comm = t->context.comm;
     Engine *engine = &t->engine;
-    int grains = t->settings.train.grains, rank = comm_rank(comm);
+    int rank = comm_rank(comm);
     Bump device = {0}, host = {0};
     ownership_init(&t->ownership, &engine->params, comm_world(comm),
                    (size_t)t->settings.optim.bucket);
@@ -131,12 +131,19 @@ Status state_open(Trainer *t) {
             host.used);
     place(t, &(Bump){t->device_memory, 0}, &(Bump){t->host_memory, 0});
     list_ranges(t);
-    TRY(reducer_open(comm, engine->device, &t->ownership, grains, &t->reducer));
-    plan_add(&t->plan, "exchange",
-             reducer_host_bytes(&t->ownership, grains, rank, engine->device->on_host) +
-                 reducer_device_bytes(&t->ownership, grains, rank, engine->device->on_host));
+    return STATUS_OK;
+}
+
+Status state_connect(Trainer *t) {
+    TRY(reducer_open(t->context.comm, t->engine.device, t->settings.device.exchange, &t->ownership,
+                     t->settings.train.grains, &t->reducer));
+    size_t bytes;
+    const char *way = reducer_describe(t->reducer, &bytes);
+    json_object_set_new(t->context.facts, "exchange", json_string(way));
+    if (t->engine.device->identity[0] != '\0') report_say(t, "gradients travel by %s", way);
+    plan_add(&t->plan, "exchange", bytes);
     plan_add(&t->plan, "read-ahead", loader_bytes(t->loader));
-    engine_plan(engine, &t->plan);
+    engine_plan(&t->engine, &t->plan);
     return STATUS_OK;
 }
 

@@ -162,13 +162,19 @@ static void say_start(Trainer *t, bool found, double opened, double loaded) {
                found ? "checkpoint" : "initial weights", loaded - opened);
 }
 
-static Status open_all(Trainer *t) {
-    TRY(check_world(&t->settings, comm_world(t->context.comm)));
-    TRY(on_rank_0(t, prepare_folder));
+// What a rank may fail in alone.
+static Status open_own(Trainer *t) {
     TRY(open_data(t));
     TRY(open_engine(t));
     TRY(open_loader(t, 0));
-    TRY(state_open(t));
+    return state_open(t);
+}
+
+static Status open_all(Trainer *t) {
+    TRY(check_world(&t->settings, comm_world(t->context.comm)));
+    TRY(on_rank_0(t, prepare_folder));
+    TRY(comm_share_status(t->context.comm, open_own(t)));
+    TRY(state_connect(t));
     double opened = clock_now();
     bool found;
     journal_enter(PHASE_LOAD, 0);

@@ -129,7 +129,8 @@ static inline bool is_of_disk(Status status) {
 int due_actions(const Trainer *t, double seconds_left, double step_seconds);
 
 // ---- state.c ----
-Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
+Status state_open(Trainer *t);    // memory of weights, optimizer, gradients; the plan
+Status state_connect(Trainer *t); // all ranks, once each has opened its state: the reducer
 void state_close(Trainer *t);
 Status state_draw(Trainer *t); // step 0: initial weights and averages
 // All ranks, once a step: fills fingerprint, tensor_print, and compares the replicas (astray).

@@ -35,7 +35,8 @@ static Status rig_open(Bench *bench, Rig *rig) {
         rig->cover[i] = (float *)rig->memory + i * engine->params.size;
     rig->words = calloc((size_t)rig->word_count, sizeof *rig->words);
     FAIL_IF(rig->words == NULL, NO_MEMORY, "no memory for %d words to sum", rig->word_count);
-    return reducer_open(bench->comm, engine->device, &rig->ownership, grains, &rig->reducer);
+    return reducer_open(bench->comm, engine->device, bench->settings.device.exchange,
+                        &rig->ownership, grains, &rig->reducer);
 }
 
 static void rig_close(Rig *rig) {

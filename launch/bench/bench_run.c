@@ -177,9 +177,7 @@ static Status open_trainer(Bench *bench) {
     bench->facts = version_facts();
     RunContext run = {
         .comm = bench->comm,
-        .device = {.backend = settings->device.backend,
-                   .streams = bench->cores.threads,
-                   .core = bench->cores.pinned ? bench->cores.core : NULL},
+        .device = cores_device(&bench->cores, &settings->device),
         .start_seconds = bench->started,
         .config_text = bench->config_text,
         .facts = bench->facts,

@@ -29,7 +29,8 @@ static Status time_engine(const Bench *bench, double *seconds) {
                            .length = s->data.length,
                            .device = {.backend = s->device.backend,
                                       .streams = bench->engine->lanes,
-                                      .core = bench->cores.pinned ? bench->cores.core : NULL},
+                                      .core = bench->cores.pinned ? bench->cores.core : NULL,
+                                      .gpu = bench->cores.gpu},
                            .capacity = s->train.batch / s->train.grains,
                            .backward = true};
     double began = clock_now();

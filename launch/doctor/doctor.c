@@ -127,9 +127,24 @@ static bool share_gpu(const RankFacts *a, const RankFacts *b) {
     return a->gpu[0] != '\0' && strcmp(a->gpu, b->gpu) == 0 && strcmp(a->host, b->host) == 0;
 }
 
-static void judge_gpus(Ward *ward) {
-    char text[RANKS_BYTES];
+// Ranks take the GPUs of their host in turn, so that more ranks than GPUs use all of them.
+static int count_gpus(const Ward *ward, const char *host, int *ranks_there) {
     int count = 0;
+    *ranks_there = 0;
+    for (int a = 0; a < ward->world; ++a) {
+        int before = 0;
+        if (strcmp(ward->host[a], host) != 0) continue;
+        while (before < a && !share_gpu(&ward->rank[a], &ward->rank[before])) ++before;
+        count += before == a && ward->rank[a].gpu[0] != '\0';
+        ++*ranks_there;
+    }
+    return count;
+}
+
+static void judge_gpus(Ward *ward) {
+    const RunSettings *settings = ward->seen->settings;
+    char text[RANKS_BYTES];
+    int count = 0, there;
     for (int a = 0; a < ward->world; ++a) {
         count += ward->rank[a].gpu[0] != '\0';
         int clashes = 0;
@@ -138,10 +153,17 @@ static void judge_gpus(Ward *ward) {
             clashes += ward->odd[b];
         }
         if (clashes < 2) continue;
-        finding_add(ward->findings, FINDING_FAIL, "GPU",
-                    "%s share the GPU %s: give each rank its own (mpirun --map-by ppr:N:node with N"
-                    " GPUs on a host; srun --gpus-per-task=1), or start fewer ranks",
-                    ranks(ward, text), ward->rank[a].gpu);
+        int gpus = count_gpus(ward, ward->host[a], &there);
+        if (settings != NULL && settings->device.share_gpu)
+            finding_add(ward->findings, FINDING_OK, "GPU", "%d ranks of %s share %d", there,
+                        ward->host[a], gpus);
+        else
+            finding_add(ward->findings, FINDING_FAIL, "GPU",
+                        "%s share the GPU %s: give each rank its own (mpirun --map-by ppr:N:node"
+                        " with N GPUs on a host; srun --gpus-per-task=1), or start fewer ranks, of"
+                        " which %s has %d for %d GPU%s; device.share_gpu=true lets them share",
+                        ranks(ward, text), ward->rank[a].gpu, ward->host[a], there, gpus,
+                        gpus == 1 ? "" : "s");
         return;
     }
     if (count > 0)

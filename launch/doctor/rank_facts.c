@@ -87,16 +87,18 @@ static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts 
     const RunSettings *settings = setup->settings;
     // Mistakes that the trainer knows better.
     if (info->kind == KIND_TEXT && settings->data.length < 1) return STATUS_OK;
-    EngineConfig config = {.network = &settings->model,
-                           .process = &settings->process,
-                           .data = info,
-                           .length = settings->data.length,
-                           .device = {.backend = settings->device.backend, .streams = 1},
-                           .capacity = 1};
+    EngineConfig config = {
+        .network = &settings->model,
+        .process = &settings->process,
+        .data = info,
+        .length = settings->data.length,
+        .device = {.backend = settings->device.backend, .streams = 1, .gpu = setup->cores->gpu},
+        .capacity = 1};
     Engine engine = {0};
     Status status = engine_open(&config, &engine);
     if (status == STATUS_OK) {
         read_device(engine.device, &out->trait[TRAIT_DEVICE]);
+        memcpy(out->gpu, engine.device->identity, sizeof out->gpu);
         out->parameters = engine.params.size;
         out->step_flops = 3 * network_forward_flops(engine.network) * (double)settings->train.batch;
         out->memory_needed = estimate_memory(setup, &engine);
@@ -245,7 +247,6 @@ void rank_facts_collect(const Setup *setup, RankFacts *out) {
     out->local_rank = comm_local_rank(setup->comm);
     out->local_world = comm_local_world(setup->comm);
     out->threads = setup->cores->threads;
-    if (gpu != NULL) snprintf(out->gpu, sizeof out->gpu, "%.*s", FACT_BYTES - 1, gpu);
     program_describe(&program);
     out->trait[TRAIT_PROGRAM].key = program.hash;
     memcpy(out->trait[TRAIT_PROGRAM].text, program.text, sizeof program.text);
@@ -253,5 +254,6 @@ void rank_facts_collect(const Setup *setup, RankFacts *out) {
     read_words(setup, &out->trait[TRAIT_WORDS]);
     read_libraries(setup->comm, &out->trait[TRAIT_LIBRARIES]);
     read_model(setup, out);
+    if (gpu != NULL) snprintf(out->gpu, sizeof out->gpu, "%.*s", FACT_BYTES - 1, gpu);
     read_host(out);
 }

@@ -42,7 +42,7 @@ typedef struct {
 
 typedef struct {
     Device base;
-    int gpu, processors;
+    int processors;
     CudaStream *streams;
     Stream **pointers;
 } CudaDevice;
@@ -88,9 +88,8 @@ void cuda_note(Stream *stream, cudaError_t error, const char *what) {
 // ---- memory and copies --------------------------------------------------------------------------
 
 static Status cuda_alloc(Device *device, size_t bytes, void **out) {
-    CudaDevice *cuda = (CudaDevice *)device;
     *out = NULL;
-    CUDA_TRY(cudaSetDevice(cuda->gpu), "the choice of a GPU");
+    CUDA_TRY(cudaSetDevice(device->gpu), "the choice of a GPU");
     cudaError_t error = cudaMalloc(out, bytes > 0 ? bytes : 1);
     if (error == cudaErrorMemoryAllocation) {
         size_t free_bytes = 0, all = 0;
@@ -99,7 +98,7 @@ static Status cuda_alloc(Device *device, size_t bytes, void **out) {
         FAIL(NO_MEMORY,
              "GPU %d has no room for %zu MB: %zu of %zu MB are free; make grains smaller (more"
              " train.grains), or see `dye plan`",
-             cuda->gpu, bytes / 1000000, free_bytes / 1000000, all / 1000000);
+             device->gpu, bytes / 1000000, free_bytes / 1000000, all / 1000000);
     }
     CUDA_TRY(error, "memory of the GPU");
     CUDA_TRY(cudaMemset(*out, 0, bytes), "memory of the GPU");
@@ -261,20 +260,31 @@ static Status stream_open(CudaDevice *device, int index, const DeviceConfig *con
     return STATUS_OK;
 }
 
+// As nvidia-smi writes it.
+static void write_identity(const cudaUUID_t *uuid, char *out, size_t bytes) {
+    size_t used = (size_t)snprintf(out, bytes, "GPU");
+    for (int i = 0; i < 16; ++i) {
+        bool dash = i == 0 || (i >= 4 && i <= 10 && i % 2 == 0);
+        used += (size_t)snprintf(out + used, bytes - used, "%s%02x", dash ? "-" : "",
+                                 (unsigned char)uuid->bytes[i]);
+    }
+}
+
 static Status choose_gpu(CudaDevice *device, int gpu) {
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     FAIL_IF(error != cudaSuccess || count == 0, NOT_FOUND,
             "there is no GPU that CUDA can use here (%s); `nvidia-smi` shows what the driver sees",
             error != cudaSuccess ? cudaGetErrorString(error) : "the driver lists none");
-    FAIL_IF(gpu >= count, BAD_CONFIG, "GPU %d is asked for, and this process sees %d", gpu, count);
+    gpu %= count;
     CUDA_TRY(cudaSetDevice(gpu), "the choice of a GPU");
     struct cudaDeviceProp properties;
     CUDA_TRY(cudaGetDeviceProperties(&properties, gpu), "properties of the GPU");
     FAIL_IF(properties.major < 8, BAD_CONFIG,
             "GPU %d is a %s of compute capability %d.%d; Dye needs 8.0 (A100) or later", gpu,
             properties.name, properties.major, properties.minor);
-    device->gpu = gpu;
+    device->base.gpu = gpu;
+    write_identity(&properties.uuid, device->base.identity, sizeof device->base.identity);
     device->processors = properties.multiProcessorCount;
     char products[64];
     matmul_describe(products, sizeof products);

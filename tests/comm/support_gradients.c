@@ -48,9 +48,19 @@ static Status rig_open(Rig *rig) {
                            .parts = config->parts};
     ownership_init(&rig->ownership, &rig->params, comm_world(rig->comm),
                    (size_t)(config->bucket_parts * config->part_size) * sizeof(float));
-    TRY(fake_device_open(2, &rig->device));
-    rig->device->on_host = config->on_host;
-    TRY(reducer_open(rig->comm, rig->device, &rig->ownership, config->grains, &rig->reducer));
+    const char *exchange = config->exchange != NULL ? config->exchange : "host";
+    if (config->exchange != NULL) {
+        DeviceConfig gpu = {.backend = "cuda", .streams = 2, .gpu = comm_local_rank(rig->comm)};
+        TRY(device_open(&gpu, &rig->device));
+    } else {
+        TRY(fake_device_open(2, &rig->device));
+        rig->device->on_host = config->on_host;
+    }
+    TRY(reducer_open(rig->comm, rig->device, exchange, &rig->ownership, config->grains,
+                     &rig->reducer));
+    size_t bytes_used;
+    bool by_nccl = strncmp(reducer_describe(rig->reducer, &bytes_used), "NCCL", 4) == 0;
+    REQUIRE(by_nccl == (strcmp(exchange, "nccl") == 0 && comm_world(rig->comm) > 1));
     int begin, end;
     grain_share(config->grains, comm_world(rig->comm), comm_rank(rig->comm), &begin, &end);
     rig->buffers = tree_sum_slots(config->grains, begin, end);
@@ -69,7 +79,10 @@ static void rig_close(Rig *rig) {
     for (int i = 0; i < rig->buffers; ++i) device_release(rig->device, rig->buffer[i]);
     device_release(rig->device, rig->weights);
     reducer_close(rig->reducer);
-    fake_device_close(rig->device);
+    if (rig->config->exchange != NULL)
+        device_close(rig->device);
+    else
+        fake_device_close(rig->device);
 }
 
 // Sums this rank's grains; cover[] are the buffers that hold its cover.

@@ -6,8 +6,9 @@
 // What to run: how many parts of how many elements (the last one ragged), grains, rounds.
 typedef struct {
     int parts, part_size, bucket_parts, grains, rounds;
-    bool at_once; // start all buckets, then wait backwards; else one ahead
-    bool on_host; // of the device
+    bool at_once;         // start all buckets, then wait backwards; else one ahead
+    bool on_host;         // of the device
+    const char *exchange; // of the GPU's; NULL: the late device (support_fake_backend.h), over MPI
 } GradientCase;
 
 // Reduces and gathers: *wrong counts elements that differ from the definition in any bit, *hash is

@@ -27,21 +27,25 @@ static void test_alone(void) {
 static void test_memory(void) {
     Params params = {.size = 15930, .part_size = 1000, .parts = 16};
     Ownership ownership;
+    size_t host, device, flight = 6000 * sizeof(float);
     ownership_init(&ownership, &params, 1, 4000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), 0);
-    EXPECT(reducer_host_bytes(&ownership, 8, 0, false) < 1024);
+    reducer_bytes(&ownership, 8, 0, false, &host, &device);
+    EXPECT_EQ(device, 0);
+    EXPECT(host < 1024);
     // 4 ranks, 8 grains: one cover sum each; buckets of 4 parts, of which this rank owns one.
     ownership_init(&ownership, &params, 4, 4000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), 3000 * sizeof(float));
-    size_t flight = 6000 * sizeof(float), host = reducer_host_bytes(&ownership, 8, 0, false);
+    reducer_bytes(&ownership, 8, 0, false, &host, &device);
+    EXPECT(device >= 3000 * sizeof(float) && device < 3000 * sizeof(float) + 64);
     EXPECT(host >= REDUCER_FLIGHTS * flight && host < REDUCER_FLIGHTS * flight + 2048);
-    // In the host's memory only the others' slices need room.
-    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, true), 0);
-    size_t shared = reducer_host_bytes(&ownership, 8, 0, true);
-    EXPECT(shared >= REDUCER_FLIGHTS * flight / 2 && shared < REDUCER_FLIGHTS * flight / 2 + 2048);
+    // Direct ones need room on the device alone, and only for the others' slices.
+    reducer_bytes(&ownership, 8, 0, true, &host, &device);
+    EXPECT(device >= REDUCER_FLIGHTS * flight / 2 && device < REDUCER_FLIGHTS * flight / 2 + 1024);
+    EXPECT(host < 2048);
     // 6 grains: shares 1, 2, 1, 2 with covers of 1, 2, 1, 1 sums ([1,3) is no node; [4,6) is one).
-    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 1, false), 3000 * sizeof(float));
-    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 0, false), 4000 * sizeof(float));
+    reducer_bytes(&ownership, 6, 1, false, &host, &device);
+    EXPECT(device >= 3000 * sizeof(float) && device < 3000 * sizeof(float) + 64);
+    reducer_bytes(&ownership, 6, 0, false, &host, &device);
+    EXPECT(device >= 4000 * sizeof(float) && device < 4000 * sizeof(float) + 64);
 }
 
 static void test_too_many_ranks(void) {
@@ -53,7 +57,7 @@ static void test_too_many_ranks(void) {
     Params params = {.size = 10, .part_size = 10, .parts = 1};
     Ownership ownership;
     ownership_init(&ownership, &params, 1, 40);
-    EXPECT_FAIL(reducer_open(comm, device, &ownership, 0, &reducer), BAD_CONFIG,
+    EXPECT_FAIL(reducer_open(comm, device, "auto", &ownership, 0, &reducer), BAD_CONFIG,
                 "1 ranks cannot share 0 grains");
     reducer_close(NULL);
     fake_device_close(device);
