@@ -38,29 +38,22 @@ Status comm_open(const char *kind, Comm **out) {
     bool automatic = strcmp(kind, "auto") == 0;
     FAIL_IF(!mpi && !automatic && strcmp(kind, "local") != 0, COMM,
             "unknown way to talk to other ranks '%s': use auto, mpi or local", kind);
-    if (mpi || (automatic && launcher_present()))
-        TRY(comm_mpi_open(out));
-    else
-        TRY(local_open(out));
+    TRY(mpi || (automatic && launcher_present()) ? comm_mpi_open(out) : local_open(out));
     comm_set_alarm_times(*out, 10, 30);
     return STATUS_OK;
 }
 
 Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out) {
-    bool automatic = strcmp(exchange, "auto") == 0;
+    bool automatic = strcmp(exchange, "auto") == 0, is_gpu = device->identity[0] != '\0';
     const void *library;
     *out = comm;
-    if (comm->world == 1 || strcmp(exchange, "host") == 0) return STATUS_OK;
-    if (automatic && device->identity[0] == '\0') return STATUS_OK;
+    if (comm->world == 1 || strcmp(exchange, "host") == 0 || (automatic && !is_gpu))
+        return STATUS_OK;
     Status status = comm_share_status(comm, library_find("nccl", "dye_comm", &library));
     if (status == STATUS_OK) status = ((const CommLibrary *)library)->open(comm, device, out);
     if (!automatic || (status != STATUS_NOT_FOUND && status != STATUS_BAD_CONFIG)) return status;
     error_clear();
     return STATUS_OK;
-}
-
-bool comm_reaches(const Comm *comm, const Device *device) {
-    return comm->on_device || device->on_host;
 }
 
 void comm_close(Comm *comm) {
@@ -181,12 +174,11 @@ void comm_set_alarm_times(Comm *comm, double first, double again) {
 // Short waits are answered at once; in long ones the core belongs to whoever has work. Naps stay
 // short because a long message advances only while both sides poll.
 static void rest(double waited) {
-    if (waited < 2e-4) {
-        sched_yield();
-        return;
-    }
     struct timespec nap = {0, waited < 0.1 ? 20000 : 100000};
-    nanosleep(&nap, NULL);
+    if (waited < 2e-4)
+        sched_yield();
+    else
+        nanosleep(&nap, NULL);
 }
 
 Status comm_wait(Comm *comm, const Exchange *pending, const char *what) {

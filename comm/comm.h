@@ -66,14 +66,14 @@ Status comm_exchange_start(Comm *comm, const Message *send, int sends, const Mes
 // Completes it: data that was sent may be changed, data to receive is there.
 Status comm_exchange_wait(Comm *comm, Exchange *exchange);
 
-// A comm for exchanges alone, among the same ranks, of memory that lies in this device.
-//   exchange "host"  *out is `comm` itself: only a device that is on_host can do without copies
-//            "nccl"  GPU to GPU, through libdye_nccl.so (comm/cuda/); close *out before `comm`
+// A comm for exchanges alone, among the same ranks, of memory of this device.
+//   exchange "host"  *out is `comm` itself: messages are host memory, of an on_host device its own
+//            "nccl"  another one, whose messages go from GPU to GPU, through libdye_nccl.so
+//                    (comm/cuda/); to be closed before `comm`
 //            "auto"  nccl where each rank has a GPU of its own, and the library; else host
+// A rank alone needs none and gets `comm`.
 // All ranks call it together, and all get the same status: BAD_CONFIG, NOT_FOUND, COMM.
 Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out);
-// Whether messages may be memory of this device.
-bool comm_reaches(const Comm *comm, const Device *device);
 
 // Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for
 // ("barrier", "exchange 12"); `missing` names the ranks whose messages, or whose readiness to take

@@ -33,7 +33,6 @@ struct Comm {
     void *alarm_context;
     double alarm_first, alarm_again; // seconds
     int *missing;                    // [world] written by find_missing
-    bool on_device;
 };
 
 // Polls until `pending` is done, in the journal as `what`; rings the alarm.

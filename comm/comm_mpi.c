@@ -46,14 +46,11 @@ static int mpi_find_missing(Comm *comm, const Exchange *pending) {
     if (pending->peer == NULL) return 0;
     int count = 0;
     for (int rank = 0; rank < comm->world; ++rank) {
-        for (int i = 0; i < pending->count; ++i) {
-            int done = 0;
-            if (pending->peer[i] != rank) continue;
-            MPI_Request_get_status(pending->request[i], &done, MPI_STATUS_IGNORE);
-            if (done) continue;
-            comm->missing[count++] = rank;
-            break;
-        }
+        int done = 1;
+        for (int i = 0; i < pending->count && done; ++i)
+            if (pending->peer[i] == rank)
+                MPI_Request_get_status(pending->request[i], &done, MPI_STATUS_IGNORE);
+        if (!done) comm->missing[count++] = rank;
     }
     return count;
 }

@@ -4,9 +4,9 @@
 // are few, so memory does not grow with the model. *Direct* exchanges reach the device's memory:
 // messages leave from where the numbers are, weights arrive where they belong, and sums of others
 // are added from the block that they came into. Others are *staged*: blocks are host memory.
-// Before an exchange starts the host waits for the stream, and before anything is added or an
-// agreement passes over MPI for the exchange, so streams need no events between them, and MPI and
-// NCCL are never under way together. To compute while buckets travel would need both.
+//
+// The host waits for the stream before an exchange starts, and for the exchange before anything is
+// added, so that streams need no events between them. To compute while buckets travel would.
 #include "comm/reduce.h"
 
 #include <stdlib.h>
@@ -30,19 +30,14 @@ typedef struct {
     float *send, *receive;
 } Flight;
 
-// One addition, y = x + y, among the sums of all ranks' nodes.
-typedef struct {
-    int x, y;
-} Addition;
-
 struct Reducer {
     Comm *comm, *exchange; // of this device's memory, maybe the same
     Device *device;
     const Ownership *ownership;
     int rank, world;
     Layout layout;
-    int *first_node;    // [world + 1]: rank r's nodes are first_node[r] .. first_node[r+1]-1
-    Addition *addition; // [additions] the tree above all covers
+    int *first_node;     // [world + 1]: rank r's nodes are first_node[r] .. first_node[r+1]-1
+    TreeMerge *addition; // [additions] the tree above all covers: to = from + to
     int additions;
     bool *started;           // [buckets] and not waited for
     Message *send, *receive; // [world] arguments of an exchange
@@ -56,6 +51,10 @@ struct Reducer {
 typedef struct {
     int64_t begin, end; // elements
 } Range;
+
+static int64_t length(Range range) {
+    return range.end - range.begin;
+}
 
 // Elements of a rank's parts in a bucket; empty: begin == end.
 static Range share_range(const Ownership *ownership, int bucket, int rank) {
@@ -88,12 +87,9 @@ static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool
         layout.nodes += rank_cover(ownership, grains, r, cover);
     int own = rank_cover(ownership, grains, rank, cover);
     for (int bucket = 0; bucket < ownership->buckets && ownership->world > 1; ++bucket) {
-        Range mine = share_range(ownership, bucket, rank);
-        int64_t share = mine.end - mine.begin, others = 0;
-        for (int r = 0; r < ownership->world; ++r) {
-            Range range = share_range(ownership, bucket, r);
-            if (r != rank) others += range.end - range.begin;
-        }
+        int64_t share = length(share_range(ownership, bucket, rank)), others = -share;
+        for (int r = 0; r < ownership->world; ++r)
+            others += length(share_range(ownership, bucket, r));
         int64_t slices = (layout.nodes - own) * share;
         if (!direct) layout.scratch = largest(layout.scratch, slices);
         if (!direct || own > 1) layout.send = largest(layout.send, largest(own * others, share));
@@ -138,10 +134,10 @@ static void steer_additions(Reducer *reducer, const TreeMerge *merge) {
         int left = merge[i].to == moved_from ? own : merge[i].to;
         int right = merge[i].from == moved_from ? own : merge[i].from;
         if (right == own) {
-            reducer->addition[i] = (Addition){.x = left, .y = own};
+            reducer->addition[i] = (TreeMerge){.from = left, .to = own};
             moved_from = left;
         } else {
-            reducer->addition[i] = (Addition){.x = right, .y = left};
+            reducer->addition[i] = (TreeMerge){.from = right, .to = left};
         }
     }
 }
@@ -172,7 +168,7 @@ done:
 
 static Status open_alone(Reducer *reducer, int grains) {
     const Ownership *ownership = reducer->ownership;
-    bool direct = comm_reaches(reducer->exchange, reducer->device);
+    bool direct = reducer->device->on_host || reducer->exchange != reducer->comm;
     size_t host, device;
     reducer_bytes(ownership, grains, reducer->rank, direct, &host, &device);
     reducer->layout = plan_layout(ownership, grains, reducer->rank, direct);
@@ -228,10 +224,6 @@ void reducer_close(Reducer *reducer) {
 
 static int cover_count(const Reducer *reducer, int rank) {
     return reducer->first_node[rank + 1] - reducer->first_node[rank];
-}
-
-static int64_t length(Range range) {
-    return range.end - range.begin;
 }
 
 // Whether slices are sent from where they are: those of several nodes must lie side by side.
@@ -301,9 +293,9 @@ static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
             stream_upload(stream, reducer->scratch, flight->receive,
                           (size_t)(others * length(mine)) * sizeof(float));
         for (int i = 0; i < reducer->additions; ++i) {
-            Addition add = reducer->addition[i];
-            axpby(stream, (Elementwise){.x = node_sum(reducer, flight, mine, add.x),
-                                        .y = node_sum(reducer, flight, mine, add.y),
+            TreeMerge add = reducer->addition[i];
+            axpby(stream, (Elementwise){.x = node_sum(reducer, flight, mine, add.from),
+                                        .y = node_sum(reducer, flight, mine, add.to),
                                         .n = length(mine),
                                         .a = 1,
                                         .b = 1});
@@ -328,6 +320,22 @@ static Status free_flight(Reducer *reducer, Flight **out) {
     return STATUS_OK;
 }
 
+// Of cover sums, or of weights if these are given.
+static Status start_flight(Reducer *reducer, Flight *flight, int bucket, float *weights,
+                           Stream *stream) {
+    flight->bucket = bucket;
+    Range mine = share_range(reducer->ownership, bucket, reducer->rank);
+    if (weights == NULL)
+        copy_slices(reducer, flight, stream);
+    else if (!reducer->layout.direct)
+        stream_download(stream, flight->send, weights + mine.begin,
+                        (size_t)length(mine) * sizeof *weights);
+    int count = list_messages(reducer, flight, weights);
+    TRY(stream_wait(stream));
+    return comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
+                               bucket % EXCHANGE_TAGS, &flight->exchange);
+}
+
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
     REQUIRE(!reducer->started[bucket]);
@@ -336,15 +344,9 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     if (reducer->world == 1) return STATUS_OK; // the only cover sum is the root
     Flight *flight;
     TRY(free_flight(reducer, &flight));
-    flight->bucket = bucket;
     flight->order = reducer->starts++;
     flight->cover = cover;
-    Stream *stream = device_stream(reducer->device, 0);
-    copy_slices(reducer, flight, stream);
-    int count = list_messages(reducer, flight, NULL);
-    TRY(stream_wait(stream));
-    TRY(comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
-                            bucket % EXCHANGE_TAGS, &flight->exchange));
+    TRY(start_flight(reducer, flight, bucket, NULL, device_stream(reducer->device, 0)));
     flight->busy = true;
     return STATUS_OK;
 }
@@ -361,19 +363,6 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
 }
 
 // ---- weights ------------------------------------------------------------------------------------
-
-static Status start_gather(Reducer *reducer, Flight *flight, int bucket, float *weights,
-                           Stream *stream) {
-    Range mine = share_range(reducer->ownership, bucket, reducer->rank);
-    if (length(mine) > 0 && !reducer->layout.direct)
-        stream_download(stream, flight->send, weights + mine.begin,
-                        (size_t)length(mine) * sizeof *weights);
-    TRY(stream_wait(stream));
-    flight->bucket = bucket;
-    int count = list_messages(reducer, flight, weights);
-    return comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
-                               bucket % EXCHANGE_TAGS, &flight->exchange);
-}
 
 static Status finish_gather(Reducer *reducer, Flight *flight, float *weights, Stream *stream) {
     TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
@@ -396,7 +385,7 @@ Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) 
         Flight *flight = &reducer->flight[bucket % REDUCER_FLIGHTS];
         bool started = bucket >= REDUCER_FLIGHTS && bucket - REDUCER_FLIGHTS < buckets;
         if (started) TRY(finish_gather(reducer, flight, weights, stream));
-        if (bucket < buckets) TRY(start_gather(reducer, flight, bucket, weights, stream));
+        if (bucket < buckets) TRY(start_flight(reducer, flight, bucket, weights, stream));
     }
     return STATUS_OK;
 }

@@ -91,7 +91,8 @@ const char *reducer_describe(const Reducer *reducer, size_t *bytes);
 // k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until
 // reducer_wait. Buckets may be started in any order, the same on all ranks, each waited for before
 // it is started again. REDUCER_FLIGHTS of them travel at a time: starting one more first completes
-// the oldest. Uses stream 0 of the device.
+// the oldest. Uses stream 0 of the device. While buckets of GPUs are on their way nothing else is
+// said to other ranks: MPI and NCCL are never under way together.
 enum { REDUCER_FLIGHTS = 4 };
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers);
 // Completes it: afterwards this rank's parts of cover[0] hold the full sum, its parts of the other

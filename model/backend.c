@@ -57,21 +57,13 @@ Status library_find(const char *name, const char *symbol, const void **out) {
     return STATUS_OK;
 }
 
-static Status fail_unknown(const char *name) {
-    char names[128] = "";
-    size_t used = 0;
-    for (int i = 0; i < known_count && used < sizeof names; ++i)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
-                                 known[i]->name);
-    FAIL(BAD_CONFIG, "there is no backend \"%s\" in this build; choose one of: %s, cuda", name,
-         names);
-}
-
 Status device_open(const DeviceConfig *config, Device **out) {
     *out = NULL;
     const Backend *backend = backend_find(config->backend);
     if (backend == NULL) {
-        if (strcmp(config->backend, "cuda") != 0) return fail_unknown(config->backend);
+        FAIL_IF(strcmp(config->backend, "cuda") != 0, BAD_CONFIG,
+                "there is no backend \"%s\" in this build; choose one of: cpu, cuda",
+                config->backend);
         const void *found;
         TRY(library_find("cuda", "dye_backend", &found));
         backend_register(backend = found);

@@ -233,7 +233,6 @@ static Status nccl_open(Comm *ranks, const Device *device, Comm **out) {
     FAIL_IF(nccl == NULL, NO_MEMORY, "no memory for NCCL");
     nccl->comm = *ranks;
     nccl->comm.ops = &nccl_ops;
-    nccl->comm.on_device = true;
     (void)ncclGetVersion(&version);
     const char *world = strchr(ranks->description, ',');
     snprintf(nccl->comm.description, sizeof nccl->comm.description, "NCCL %d.%d.%d%s",
