@@ -71,8 +71,8 @@ Status comm_exchange_wait(Comm *comm, Exchange *exchange);
 //            "nccl"  another one, whose messages go from GPU to GPU, through libdye_nccl.so
 //                    (comm/cuda/); to be closed before `comm`
 //            "auto"  nccl where each rank has a GPU of its own, and the library; else host
-// A rank alone needs none and gets `comm`.
-// All ranks call it together, and all get the same status: BAD_CONFIG, NOT_FOUND, COMM.
+// A rank alone gets `comm`. All call it together and get the same status: BAD_CONFIG (GPUs that are
+// none or shared, no library), NOT_FOUND (something that the library needs), COMM.
 Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out);
 
 // Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for

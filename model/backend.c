@@ -50,7 +50,7 @@ Status library_find(const char *name, const char *symbol, const void **out) {
     strcat(program, "/../lib/dye");
     if (*out == NULL && given == NULL) *out = library_symbol(program, name, symbol, failure);
     FAIL_IF(failure[0] != 0, NOT_FOUND, "libdye_%s.so cannot be used here: %s", name, failure);
-    FAIL_IF(*out == NULL, NOT_FOUND,
+    FAIL_IF(*out == NULL, BAD_CONFIG,
             "libdye_%s.so is not installed: it is built where CMake finds the CUDA toolkit (nvcc,"
             " cuBLASLt, NCCL)",
             name);

@@ -69,11 +69,12 @@ struct Stream {
 extern const Backend dye_backend __attribute__((visibility("default")));
 
 // A symbol of libdye_NAME.so, which is looked for in the folder DYE_BACKENDS (environment), or,
-// where that is not set, beside the program and in ../lib/dye. It stays open. Errors: NOT_FOUND.
+// where that is not set, beside the program and in ../lib/dye. It stays open. Errors: BAD_CONFIG
+// (not installed), NOT_FOUND (something that it needs).
 Status library_find(const char *name, const char *symbol, const void **out);
 
 // Opens the backend that config->backend names; "cuda" is a library of its own. Errors: BAD_CONFIG
-// (unknown), NO_MEMORY, NOT_FOUND (a library or a device that it needs).
+// (unknown, or not installed), NO_MEMORY, NOT_FOUND (a library or a device that it needs).
 Status device_open(const DeviceConfig *config, Device **out);
 void device_close(Device *device); // NULL is fine
 // For tests: makes a further backend known by its name.
