@@ -83,19 +83,19 @@ static Status nccl_poll(Comm *comm, const Exchange *pending, bool *done) {
 static Status queue_messages(CommNccl *nccl, const Message *send, int sends, const Message *receive,
                              int receives, const char *what) {
     NCCL_TRY(nccl, ncclGroupStart(), what);
-    for (int i = 0; i < receives; ++i)
-        if (receive[i].bytes > 0)
-            NCCL_TRY(nccl,
-                     ncclRecv(receive[i].data, receive[i].bytes, ncclUint8, receive[i].peer,
-                              nccl->nccl, nccl->stream),
-                     what);
-    for (int i = 0; i < sends; ++i)
-        if (send[i].bytes > 0)
-            NCCL_TRY(nccl,
-                     ncclSend(send[i].data, send[i].bytes, ncclUint8, send[i].peer, nccl->nccl,
-                              nccl->stream),
-                     what);
-    NCCL_TRY(nccl, ncclGroupEnd(), what);
+    ncclResult_t result = ncclSuccess;
+    for (int i = 0; i < receives + sends && result == ncclSuccess; ++i) {
+        const Message *message = i < receives ? &receive[i] : &send[i - receives];
+        size_t bytes = message->bytes;
+        int peer = message->peer;
+        if (bytes > 0 && i < receives)
+            result = ncclRecv(message->data, bytes, ncclUint8, peer, nccl->nccl, nccl->stream);
+        else if (bytes > 0)
+            result = ncclSend(message->data, bytes, ncclUint8, peer, nccl->nccl, nccl->stream);
+    }
+    ncclResult_t end = ncclGroupEnd();
+    NCCL_TRY(nccl, result, what);
+    NCCL_TRY(nccl, end, what);
     return STATUS_OK;
 }
 

@@ -160,8 +160,8 @@ static void judge_gpus(Ward *ward) {
         else
             finding_add(ward->findings, FINDING_FAIL, "GPU",
                         "%s share the GPU %s: give each rank its own (mpirun --map-by ppr:N:node"
-                        " with N GPUs on a host; srun --gpus-per-task=1), or start fewer ranks, of"
-                        " which %s has %d for %d GPU%s; device.share_gpu=true lets them share",
+                        " with N GPUs on a host; srun --gpus-per-task=1), start fewer ranks (%s has"
+                        " %d for %d GPU%s), or let them share by device.share_gpu=true",
                         ranks(ward, text), ward->rank[a].gpu, ward->host[a], there, gpus,
                         gpus == 1 ? "" : "s");
         return;

@@ -162,7 +162,7 @@ static void test_gpus(void) {
     EXPECT_OK(judge()); // the same id on two hosts is no clash
     facts[6].gpu[4] = '1';
     EXPECT_FAIL(judge(), BAD_CONFIG, "ranks 5-6 on n2 share the GPU GPU-1: give each rank its own");
-    EXPECT(strstr(error_get()->text, "n2 has 4 for 3 GPUs; device.share_gpu=true") != NULL);
+    EXPECT(strstr(error_get()->text, "(n2 has 4 for 3 GPUs), or let them share") != NULL);
     settings.device.share_gpu = true;
     EXPECT_OK(judge());
     settings.device.share_gpu = false;
