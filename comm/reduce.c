@@ -43,7 +43,6 @@ struct Reducer {
     Message *send, *receive; // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
-    size_t bytes;        // of both blocks:
     float *scratch;      // device
     void *host, *blocks; // backing of all arrays and staged flights; device: of all else
 };
@@ -113,14 +112,24 @@ static void place(Reducer *reducer, Bump *host, Bump *device) {
     }
 }
 
-void reducer_bytes(const Ownership *ownership, int grains, int rank, bool direct, size_t *host,
-                   size_t *device) {
+static void measure(const Ownership *ownership, int grains, int rank, bool direct, Bump *host,
+                    Bump *device) {
     Reducer reducer = {.ownership = ownership,
                        .layout = plan_layout(ownership, grains, rank, direct)};
-    Bump on_host = {0}, on_device = {0};
-    place(&reducer, &on_host, &on_device);
-    *host = sizeof reducer + on_host.used;
-    *device = on_device.used;
+    *host = *device = (Bump){0};
+    place(&reducer, host, device);
+}
+
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool direct) {
+    Bump host, device;
+    measure(ownership, grains, rank, direct, &host, &device);
+    return sizeof(Reducer) + host.used;
+}
+
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool direct) {
+    Bump host, device;
+    measure(ownership, grains, rank, direct, &host, &device);
+    return device.used;
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -167,16 +176,15 @@ done:
 }
 
 static Status open_alone(Reducer *reducer, int grains) {
-    const Ownership *ownership = reducer->ownership;
     bool direct = reducer->device->on_host || reducer->exchange != reducer->comm;
-    size_t host, device;
-    reducer_bytes(ownership, grains, reducer->rank, direct, &host, &device);
-    reducer->layout = plan_layout(ownership, grains, reducer->rank, direct);
-    reducer->bytes = host + device;
-    reducer->host = calloc(1, host);
+    Bump host = {0}, device = {0};
+    reducer->layout = plan_layout(reducer->ownership, grains, reducer->rank, direct);
+    place(reducer, &host, &device);
+    reducer->host = calloc(1, host.used);
     FAIL_IF(reducer->host == NULL, NO_MEMORY,
-            "no memory to exchange gradients: %zu MiB are needed for it on each rank", host >> 20);
-    if (device > 0) TRY(device_alloc(reducer->device, device, &reducer->blocks));
+            "no memory to exchange gradients: %zu MiB are needed for it on each rank",
+            host.used >> 20);
+    if (device.used > 0) TRY(device_alloc(reducer->device, device.used, &reducer->blocks));
     place(reducer, &(Bump){reducer->host, 0}, &(Bump){reducer->blocks, 0});
     return plan_additions(reducer, grains);
 }
@@ -207,8 +215,8 @@ fail:
     return status;
 }
 
-const char *reducer_describe(const Reducer *reducer, size_t *bytes) {
-    *bytes = reducer->bytes;
+const char *reducer_describe(const Reducer *reducer, bool *direct) {
+    *direct = reducer->layout.direct;
     return comm_description(reducer->exchange);
 }
 

@@ -75,17 +75,18 @@ void ownership_share(const Ownership *ownership, int bucket, int rank, int *begi
 
 typedef struct Reducer Reducer;
 
-// All memory that it ever needs is taken here (reducer_bytes tells how much, for an exchange that
-// reaches the device's memory or not). `exchange`: see comm_open_device. `ownership` is borrowed,
-// `grains` = V. All ranks call it together and get the same status: BAD_CONFIG (W > V, or of the
-// exchange), NO_MEMORY, NOT_FOUND, COMM. All close it together, too.
+// All memory that it ever needs is taken here (reducer_host_bytes and reducer_device_bytes tell how
+// much: `direct` is an exchange of the device's own memory, on_host or by NCCL). `exchange`: see
+// comm_open_device. `ownership` is borrowed, `grains` = V. All ranks call it together and get the
+// same status: BAD_CONFIG (W > V, or of the exchange), NO_MEMORY, NOT_FOUND, COMM. All close it
+// together, too.
 Status reducer_open(Comm *comm, Device *device, const char *exchange, const Ownership *ownership,
                     int grains, Reducer **out);
 void reducer_close(Reducer *reducer); // NULL is fine
-void reducer_bytes(const Ownership *ownership, int grains, int rank, bool direct, size_t *host,
-                   size_t *device);
-// What gradients travel by, and the memory that was taken for it: for the log.
-const char *reducer_describe(const Reducer *reducer, size_t *bytes);
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool direct);
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool direct);
+// What gradients travel by, for the log.
+const char *reducer_describe(const Reducer *reducer, bool *direct);
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
 // k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until

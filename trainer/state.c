@@ -135,13 +135,15 @@ Status state_open(Trainer *t) {
 }
 
 Status state_connect(Trainer *t) {
+    int grains = t->settings.train.grains, rank = comm_rank(t->context.comm);
     TRY(reducer_open(t->context.comm, t->engine.device, t->settings.device.exchange, &t->ownership,
-                     t->settings.train.grains, &t->reducer));
-    size_t bytes;
-    const char *way = reducer_describe(t->reducer, &bytes);
-    json_object_set_new(t->context.facts, "exchange", json_string(way));
+                     grains, &t->reducer));
+    bool direct;
+    const char *way = reducer_describe(t->reducer, &direct);
     if (t->engine.device->identity[0] != '\0') report_say(t, "gradients travel by %s", way);
-    plan_add(&t->plan, "exchange", bytes);
+    plan_add(&t->plan, "exchange",
+             reducer_host_bytes(&t->ownership, grains, rank, direct) +
+                 reducer_device_bytes(&t->ownership, grains, rank, direct));
     plan_add(&t->plan, "read-ahead", loader_bytes(t->loader));
     engine_plan(&t->engine, &t->plan);
     return STATUS_OK;

@@ -58,8 +58,9 @@ static Status rig_open(Rig *rig) {
     }
     TRY(reducer_open(rig->comm, rig->device, exchange, &rig->ownership, config->grains,
                      &rig->reducer));
-    size_t bytes_used;
-    bool by_nccl = strncmp(reducer_describe(rig->reducer, &bytes_used), "NCCL", 4) == 0;
+    bool direct;
+    bool by_nccl = strncmp(reducer_describe(rig->reducer, &direct), "NCCL", 4) == 0;
+    REQUIRE(direct == (by_nccl || rig->device->on_host));
     REQUIRE(by_nccl == (strcmp(exchange, "nccl") == 0 && comm_world(rig->comm) > 1));
     int begin, end;
     grain_share(config->grains, comm_world(rig->comm), comm_rank(rig->comm), &begin, &end);

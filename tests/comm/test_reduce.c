@@ -23,29 +23,29 @@ static void test_alone(void) {
     comm_close(comm);
 }
 
+static size_t aligned(size_t floats) {
+    return (floats * sizeof(float) + 63) / 64 * 64;
+}
+
 // Memory of one rank of many, as the planner prints it before anything starts.
 static void test_memory(void) {
     Params params = {.size = 15930, .part_size = 1000, .parts = 16};
     Ownership ownership;
-    size_t host, device, flight = 6000 * sizeof(float);
     ownership_init(&ownership, &params, 1, 4000 * sizeof(float));
-    reducer_bytes(&ownership, 8, 0, false, &host, &device);
-    EXPECT_EQ(device, 0);
-    EXPECT(host < 1024);
+    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), 0);
+    EXPECT(reducer_host_bytes(&ownership, 8, 0, false) < 1024);
     // 4 ranks, 8 grains: one cover sum each; buckets of 4 parts, of which this rank owns one.
     ownership_init(&ownership, &params, 4, 4000 * sizeof(float));
-    reducer_bytes(&ownership, 8, 0, false, &host, &device);
-    EXPECT(device >= 3000 * sizeof(float) && device < 3000 * sizeof(float) + 64);
+    EXPECT_EQ(reducer_device_bytes(&ownership, 8, 0, false), aligned(3000));
+    size_t flight = 6000 * sizeof(float), host = reducer_host_bytes(&ownership, 8, 0, false);
     EXPECT(host >= REDUCER_FLIGHTS * flight && host < REDUCER_FLIGHTS * flight + 2048);
     // Direct ones need room on the device alone, and only for the others' slices.
-    reducer_bytes(&ownership, 8, 0, true, &host, &device);
+    EXPECT(reducer_host_bytes(&ownership, 8, 0, true) < 2048);
+    size_t device = reducer_device_bytes(&ownership, 8, 0, true);
     EXPECT(device >= REDUCER_FLIGHTS * flight / 2 && device < REDUCER_FLIGHTS * flight / 2 + 1024);
-    EXPECT(host < 2048);
     // 6 grains: shares 1, 2, 1, 2 with covers of 1, 2, 1, 1 sums ([1,3) is no node; [4,6) is one).
-    reducer_bytes(&ownership, 6, 1, false, &host, &device);
-    EXPECT(device >= 3000 * sizeof(float) && device < 3000 * sizeof(float) + 64);
-    reducer_bytes(&ownership, 6, 0, false, &host, &device);
-    EXPECT(device >= 4000 * sizeof(float) && device < 4000 * sizeof(float) + 64);
+    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 1, false), aligned(3000));
+    EXPECT_EQ(reducer_device_bytes(&ownership, 6, 0, false), aligned(4000));
 }
 
 static void test_too_many_ranks(void) {
