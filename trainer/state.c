@@ -140,7 +140,10 @@ Status state_connect(Trainer *t) {
                      grains, &t->reducer));
     bool direct;
     const char *way = reducer_describe(t->reducer, &direct);
-    if (t->engine.device->identity[0] != '\0') report_say(t, "gradients travel by %s", way);
+    bool gpu = t->engine.device->identity[0] != '\0', alone = comm_world(t->context.comm) == 1;
+    if (gpu)
+        report_say(t, "computes on %s%s%s", t->engine.device->description,
+                   alone ? "" : "; gradients travel by ", alone ? "" : way);
     plan_add(&t->plan, "exchange",
              reducer_host_bytes(&t->ownership, grains, rank, direct) +
                  reducer_device_bytes(&t->ownership, grains, rank, direct));
