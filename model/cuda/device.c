@@ -102,6 +102,7 @@ static Status cuda_alloc(Device *device, size_t bytes, void **out) {
     }
     CUDA_TRY(error, "memory of the GPU");
     CUDA_TRY(cudaMemset(*out, 0, bytes), "memory of the GPU");
+    CUDA_TRY(cudaDeviceSynchronize(), "memory of the GPU"); // our streams do not wait for that one
     return STATUS_OK;
 }
 

@@ -42,8 +42,8 @@ for precision in fp32 bf16; do
     same_bits pictures-$precision "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
         model.patch=7 model.precision=$precision
 done
-tr -dc 'a-z ' <"$root/LICENSE" >"$work/letters"
-run 0 0 pack "$work/letters" --form letters27 -o "$work/text"
+tr -dc 'a-z ' <"$root/LICENSE" >"$work/letters.txt"
+run 0 0 pack "$work/letters.txt" --form letters27 -o "$work/text"
 same_bits letters "$root/configs/kjv.yaml" data.path="$work/text" data.length=32
 
 run 0 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${gpu[@]}" model.patch=7 \
