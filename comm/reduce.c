@@ -215,8 +215,7 @@ fail:
     return status;
 }
 
-const char *reducer_describe(const Reducer *reducer, bool *direct) {
-    *direct = reducer->layout.direct;
+const char *reducer_describe(const Reducer *reducer) {
     return comm_description(reducer->exchange);
 }
 

@@ -85,8 +85,7 @@ Status reducer_open(Comm *comm, Device *device, const char *exchange, const Owne
 void reducer_close(Reducer *reducer); // NULL is fine
 size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool direct);
 size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool direct);
-// What gradients travel by, for the log.
-const char *reducer_describe(const Reducer *reducer, bool *direct);
+const char *reducer_describe(const Reducer *reducer); // what gradients travel by
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
 // k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until

@@ -14,8 +14,8 @@
 #include "launch/session.h"
 #include "launch/signals.h"
 
-#define USAGE                                                                                       \
-    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE], " \
+#define USAGE                                                                                                 \
+    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--timed] [--json FILE], " \
     "or with the folder of a data set instead of CONFIG.yaml"
 
 static const BenchPhase phases[] = {
@@ -69,6 +69,7 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
     static const struct option options[] = {{"only", required_argument, NULL, 'o'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {"json", required_argument, NULL, 'j'},
+                                            {"timed", no_argument, NULL, 't'},
                                             {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -78,6 +79,7 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
             TRY(choose_list(optarg, command));
             break;
         case 's': TRY(option_f64("--seconds", optarg, 0, 86400, &command->seconds)); break;
+        case 't': command->bench.timed = true; break;
         case 'j': command->json_path = optarg; break;
         default: FAIL(BAD_USAGE, USAGE);
         }

@@ -1,16 +1,21 @@
 // dye train: configuration, ranks, cores, signals; then the trainer.
 #include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "data/loader.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/watch/control.h"
 #include "launch/cores.h"
 #include "launch/drill.h"
 #include "launch/doctor/doctor.h"
+#include "launch/forecast.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
 #include "launch/view.h"
@@ -32,11 +37,13 @@ typedef struct {
     double started;
     RunSettings settings;
     char *config_text;
-    json_t *facts;
     Cores cores;
     Share *share;
+    Comm *comm;
+    const char *device, *exchange; // their descriptions
     Trainer *trainer;
 } TrainCommand;
+static TrainCommand *shown; // for what the trainer calls
 
 static Status parse(int argc, char **argv, TrainCommand *command) {
     static const struct option options[] = {{"fresh", no_argument, NULL, 'f'}, {0}};
@@ -78,6 +85,64 @@ static void note_checkpoint(const char *path) {
     signals_good_checkpoint(path);
 }
 
+// What the run is made of: of all that is in its folder, only the configuration is needed to go on.
+static Status write_records(const TrainCommand *command) {
+    const char *run_dir = command->settings.run.dir;
+    char path[PATH_BYTES];
+    TRY(path_format(path, "%s/config.yaml", run_dir));
+    TRY(file_write_atomic(path, command->config_text, strlen(command->config_text)));
+    TRY(path_format(path, "%s/run.json", run_dir));
+    json_t *facts = version_facts();
+    json_object_set_new(facts, "device", json_string(command->device));
+    json_object_set_new(facts, "exchange", json_string(command->exchange));
+    Status status = json_write(path, facts);
+    json_decref(facts);
+    if (status != STATUS_IO && status != STATUS_NOT_FOUND) return status;
+    console_warn(error_get()->text); // a disk that is full now may not be later
+    error_clear();
+    return STATUS_OK;
+}
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...) {
+    char line[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    console_say(line);
+}
+
+static void show_start(const RunStart *start) {
+    const RunSettings *s = &shown->settings;
+    const Params *params = &start->engine->params;
+    const DatasetInfo *info = dataset_info(start->data);
+    bool full = loader_order(s->data.order, info) == ORDER_FULL;
+    char text[512];
+    shown->device = start->engine->device->description;
+    shown->exchange = start->exchange;
+    if (comm_rank(shown->comm) != 0) return;
+    bool alone = comm_world(shown->comm) == 1;
+    if (start->engine->device->identity[0] != '\0')
+        say("computes on %s%s%s", shown->device, alone ? "" : "; gradients travel by ",
+            alone ? "" : start->exchange);
+    say("model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample", s->model.family,
+        (double)params->size / 1e6, params->parts,
+        3 * network_forward_flops(start->engine->network) / 1e9);
+    say("data: %s, %" PRId64 " samples, order %s", info->name,
+        loader_samples(start->data, s->data.length), full ? "full" : "in windows");
+    for (int host = 0; host < 2; ++host)
+        if (forecast_text(start->plan, host, text, sizeof text))
+            say("memory of a rank%s: %s", host ? "" : "'s GPU", text);
+    if (start->resumed)
+        say("resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")", s->run.dir,
+            start->step, start->fingerprint);
+    double mpi = comm_init_seconds(shown->comm);
+    say("start-up %.2f s = MPI_Init %.2f + program, data and model %.2f + %s %.2f",
+        clock_now() - shown->started, mpi, start->opened - shown->started - mpi,
+        start->resumed ? "checkpoint" : "initial weights", start->loaded - start->opened);
+}
+
 // So that samples can be drawn where the data are not. A disk that is full now may not be later.
 static void keep_indexes(const TrainCommand *command) {
     char folder[PATH_BYTES];
@@ -93,6 +158,8 @@ static Status start(void *context, Comm *comm) {
     TRY(signals_open(comm_rank(comm) == 0));
     TRY(read_config(command, comm));
     const RunSettings *settings = &command->settings;
+    shown = command;
+    command->comm = comm;
     console_set_plain_seconds(settings->log.plain_seconds);
     if (!command->fresh) {
         Status status = STATUS_OK;
@@ -113,7 +180,6 @@ static Status start(void *context, Comm *comm) {
     TRY(control_open(comm, settings));
     TRY(share_start(command->share));
     drill_open(comm_rank(comm));
-    command->facts = version_facts();
     if (comm_rank(comm) == 0) {
         char line[512];
         snprintf(line, sizeof line, "dye %s, %s; %s", version_text(), comm_description(comm),
@@ -125,11 +191,9 @@ static Status start(void *context, Comm *comm) {
         .comm = comm,
         .fetch = share_fetch(command->share),
         .device = cores_device(&command->cores, &settings->device),
-        .start_seconds = command->started,
-        .config_text = command->config_text,
-        .facts = command->facts,
         .fixed_hash = run_config_fixed_hash(settings),
         .fresh = command->fresh,
+        .started = show_start,
         .say = console_say,
         .warn = console_warn,
         .progress = show_progress,
@@ -144,7 +208,10 @@ static Status start(void *context, Comm *comm) {
         .drill = drill_choose(),
     };
     TRY(trainer_open(settings, &run, &command->trainer));
-    if (comm_rank(comm) == 0) keep_indexes(command);
+    if (comm_rank(comm) == 0) {
+        TRY(write_records(command));
+        keep_indexes(command);
+    }
     control_own_run();
     return STATUS_OK;
 }
@@ -170,8 +237,8 @@ static void finish(void *context) {
     share_close(command->share);
     process_metrics_close();
     process_lock_release();
-    json_decref(command->facts);
     free(command->config_text);
+    shown = NULL;
 }
 
 Status cmd_train(int argc, char **argv) {

@@ -20,6 +20,7 @@ Status cmd_export(int argc, char **argv);
 Status cmd_import(int argc, char **argv);
 Status cmd_bench(int argc, char **argv);
 Status cmd_compare(int argc, char **argv);
+Status cmd_plan(int argc, char **argv);
 Status cmd_doctor(int argc, char **argv);
 Status cmd_launch(int argc, char **argv);
 Status cmd_status(int argc, char **argv);

@@ -18,6 +18,9 @@ typedef struct Device Device;
 typedef struct Stream Stream;
 typedef struct Backend Backend;
 
+// Of each stream of a GPU, for its matrix library.
+enum { MATMUL_WORKSPACE_BYTES = 32 << 20 };
+
 typedef struct {
     const char *backend;  // "cpu", "cuda"; tests add "late"
     int streams;          // CPU: worker threads; each executes one grain at a time

@@ -13,7 +13,10 @@ if(PYTHON3)
   add_test(NAME house/scaling
            COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/controller_load.py
                    --check ${CMAKE_SOURCE_DIR}/docs/scaling.md)
-  set_tests_properties(house/rules house/rules-find house/scaling PROPERTIES TIMEOUT 60 LABELS house)
+  add_test(NAME house/scaling-gpu
+           COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/scale_gpu.py
+                   --check ${CMAKE_SOURCE_DIR}/docs/scaling.md)
+  set_tests_properties(house/rules house/rules-find house/scaling house/scaling-gpu PROPERTIES TIMEOUT 60 LABELS house)
 endif()
 if(CLANG_FORMAT)
   add_test(NAME house/format
@@ -59,6 +62,7 @@ set_property(TEST run/gpu APPEND PROPERTY ENVIRONMENT "DYE_BACKENDS=${CMAKE_BINA
 dye_run_test(tensorboard tensorboard.sh 120 "run;mpi")
 dye_run_test(tokens tokens.sh 240 "run;mpi")
 dye_run_test(bench bench.sh 240 "run;mpi")
+dye_run_test(plan plan.sh 60 "run;mpi")
 dye_run_test(doctor doctor.sh 240 "run;mpi")
 dye_run_test(launch launch.sh 240 "run;mpi")
 dye_run_test(watch watch.sh 400 "run;mpi")

@@ -7,25 +7,23 @@
 
 #include "data/loader.h"
 
+enum { WIDE_BYTES = 64 << 20 }; // until the network tells DeviceConfig.wide_bytes
+
 static NetworkShape shape_of(const EngineConfig *config) {
     const DatasetInfo *data = config->data;
-    NetworkShape shape = {.classes = data->classes, .latent = data->kind == KIND_LATENT};
-    shape.channels = shape.height = shape.width = 1;
-    const Column *column = &data->column[0];
-    switch (data->kind) {
-    case KIND_IMAGE:
-    case KIND_LATENT:
-        shape.channels = (int32_t)column->dim[0];
-        shape.height = (int32_t)column->dim[1];
-        shape.width = (int32_t)column->dim[2];
-        break;
-    case KIND_TEXT:
-    case KIND_TOKENS:
-        shape.tokens = true;
+    const int64_t *dim = data->column[0].dim;
+    NetworkShape shape = {.classes = data->classes, .channels = 1, .height = 1, .width = 1};
+    shape.latent = data->kind == KIND_LATENT;
+    shape.tokens = data->kind == KIND_TEXT || data->kind == KIND_TOKENS;
+    if (shape.tokens) {
         shape.length = (int32_t)loader_item(data, config->length);
         shape.vocabulary = data->symbols;
-        break;
-    case KIND_VECTOR: shape.channels = (int32_t)column->dim[0]; break;
+    } else {
+        shape.channels = (int32_t)dim[0];
+    }
+    if (data->kind == KIND_IMAGE || shape.latent) {
+        shape.height = (int32_t)dim[1];
+        shape.width = (int32_t)dim[2];
     }
     return shape;
 }
@@ -66,7 +64,7 @@ static size_t half_bytes(const Engine *engine) {
     return network_is_half(engine->network) ? (size_t)engine->params.size * sizeof(uint16_t) : 0;
 }
 
-Status engine_open(const EngineConfig *config, Engine *engine) {
+Status engine_describe(const EngineConfig *config, Engine *engine) {
     *engine = (Engine){
         .shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
     params_init(&engine->params);
@@ -77,7 +75,11 @@ Status engine_open(const EngineConfig *config, Engine *engine) {
     if (engine->shape.autoencoder)
         process_set_code(engine->process, network_code_places(engine->network),
                          config->network->codes);
+    return STATUS_OK;
+}
 
+Status engine_open(const EngineConfig *config, Engine *engine) {
+    TRY(engine_describe(config, engine));
     DeviceConfig device = config->device;
     device.scratch_bytes = network_scratch_bytes(engine->network);
     device.wide_bytes = network_wide_bytes(engine->network, engine->capacity);
@@ -118,25 +120,24 @@ void engine_close(Engine *engine) {
     memset(engine, 0, sizeof *engine);
 }
 
-void plan_add(Plan *plan, const char *purpose, size_t bytes) {
-    size_t used = strlen(plan->text);
-    if (bytes == 0) return;
-    snprintf(plan->text + used, sizeof plan->text - used, "%s%s %.1f", used > 0 ? " + " : "",
-             purpose, (double)bytes / 1e6);
-    plan->total += bytes;
+void plan_add(Plan *plan, const char *purpose, size_t device, size_t host) {
+    REQUIRE(plan->items < PLAN_ITEMS_MOST);
+    plan->item[plan->items].purpose = purpose;
+    plan->item[plan->items].device = plan->on_host ? 0 : device;
+    plan->item[plan->items++].host = plan->on_host ? device + host : host;
 }
 
 void engine_plan(const Engine *engine, Plan *plan) {
     const Network *network = engine->network;
-    size_t lanes = (size_t)engine->lanes;
-    plan_add(plan, "activations",
-             lanes * network_activation_bytes(network, engine->capacity, engine->backward));
-    plan_add(plan, "batches",
-             lanes * (process_pass_bytes(engine->process, network, engine->capacity) +
-                      process_pass_host_bytes(engine->process, engine->capacity)));
-    plan_add(plan, "scratch", lanes * network_scratch_bytes(network));
-    plan_add(plan, "positions", network_table_bytes(network));
-    plan_add(plan, "bf16 weights", half_bytes(engine));
+    int64_t capacity = engine->capacity;
+    size_t n = (size_t)engine->lanes, narrow = network_scratch_bytes(network);
+    plan_add(plan, "activations", n * network_activation_bytes(network, capacity, engine->backward),
+             0);
+    plan_add(plan, "batches", n * process_pass_bytes(engine->process, network, capacity),
+             n * process_pass_host_bytes(engine->process, capacity));
+    plan_add(plan, "scratch", n * (plan->on_host ? narrow : WIDE_BYTES), 0);
+    plan_add(plan, "positions", network_table_bytes(network), 0);
+    plan_add(plan, "bf16 weights", half_bytes(engine), 0);
 }
 
 Status engine_wait(const Engine *engine) {

@@ -6,12 +6,18 @@
 #include "model/network.h"
 #include "model/process.h"
 
-// All memory of a rank in named amounts, for people: "weights 12.1 + exchange 4.0 + ...".
+// All memory of a rank by purpose (a literal), in bytes. With a device that is on_host all of it is
+// the host's.
+enum { PLAN_ITEMS_MOST = 32 };
 typedef struct {
-    char text[512]; // MB each
-    size_t total;
+    struct {
+        const char *purpose;
+        size_t device, host;
+    } item[PLAN_ITEMS_MOST];
+    int items;
+    bool on_host;
 } Plan;
-void plan_add(Plan *plan, const char *purpose, size_t bytes); // nothing where bytes is 0
+void plan_add(Plan *plan, const char *purpose, size_t device, size_t host);
 
 typedef struct {
     const NetworkConfig *network;
@@ -46,13 +52,17 @@ typedef struct {
     int lanes;
 } Engine;
 
+// The model alone: shape, network, process and parameters, what can be told without a device.
+// Errors, closing: as engine_open.
+Status engine_describe(const EngineConfig *config, Engine *engine);
 // Opens everything but parameters' memory. Errors: BAD_CONFIG, NO_MEMORY. On failure, and for a
 // zeroed Engine, engine_close is fine.
 Status engine_open(const EngineConfig *config, Engine *engine);
 void engine_close(Engine *engine);
 
-void engine_plan(const Engine *engine, Plan *plan); // adds what engine_open took
-Status engine_wait(const Engine *engine);           // all streams
+// Adds what engine_open takes for `capacity`, `backward` and `lanes`; no device needs to be open.
+void engine_plan(const Engine *engine, Plan *plan);
+Status engine_wait(const Engine *engine); // all streams
 // Makes device memory the weights of the passes to come; called again whenever its numbers have
 // changed. All streams must be at rest.
 Status engine_use(Engine *engine, const float *weights);

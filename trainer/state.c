@@ -10,9 +10,9 @@
 
 // ---- memory -----------------------------------------------------------------------------------
 
-// A named piece of a block; the plan tells of it when it is measured.
+// A named piece of the device's block; the plan tells of it when it is measured.
 static void *take(Trainer *t, Bump *bump, const char *purpose, int64_t count, size_t bytes_each) {
-    if (bump->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each);
+    if (bump->base == NULL) plan_add(&t->plan, purpose, (size_t)count * bytes_each, 0);
     return bump_take(bump, count, bytes_each);
 }
 
@@ -51,7 +51,7 @@ static void place_passes(Trainer *t, Bump *host) {
 
 static void place_board(Trainer *t, Bump *host) {
     int grains = t->settings.train.grains, parts = t->engine.params.parts;
-    int world = comm_world(t->context.comm);
+    int world = t->ownership.world;
     t->totals.sorted = bump_take(host, world, sizeof(double));
     t->totals.time = bump_take(host, world * SLOW_CAUSES, sizeof(double));
     bool learns = process_learns_times(t->engine.process);
@@ -80,9 +80,9 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     t->host_norm = bump_take(host, norms, sizeof(double));
     t->host_print = bump_take(host, ranges, sizeof(uint64_t));
     t->tensor_print = bump_take(host, params->count, sizeof(uint64_t));
-    t->replica_print = bump_take(host, comm_world(t->context.comm), sizeof(uint64_t));
+    t->replica_print = bump_take(host, t->ownership.world, sizeof(uint64_t));
     t->host_part = bump_floats(host, params->part_size);
-    t->snapshot = take(t, host, "snapshot", STATE_KINDS * own, sizeof(float));
+    t->snapshot = bump_floats(host, STATE_KINDS * own);
     place_gradients(t, device, host);
     t->average = t->gradients; // between two steps nobody needs these
     place_passes(t, host);
@@ -114,41 +114,53 @@ static void list_ranges(Trainer *t) {
     }
 }
 
+int state_share(Trainer *t, int world, int rank, int streams) {
+    grain_share(t->settings.train.grains, world, rank, &t->grain_begin, &t->grain_end);
+    t->grain_samples = t->settings.train.batch / t->settings.train.grains;
+    int grains = t->grain_end - t->grain_begin;
+    return streams < grains ? streams : grains;
+}
+
+// Ownership and the plan, with sizes of the two blocks: no device needs to be open.
+static void plan_state(Trainer *t, int world, int rank, Bump *device, Bump *host) {
+    const Params *params = &t->engine.params;
+    int grains = t->settings.train.grains;
+    bool direct = t->plan.on_host || strcmp(t->settings.device.exchange, "host") != 0;
+    ownership_init(&t->ownership, params, world, (size_t)t->settings.optim.bucket);
+    for (int part = 0; part < params->parts; ++part)
+        t->own_parts += ownership_owner(&t->ownership, part) == rank;
+    place(t, device, host);
+    int64_t own = t->own_parts * params->part_size;
+    plan_add(&t->plan, "snapshot", 0, STATE_KINDS * (size_t)own * sizeof(float));
+    plan_add(&t->plan, "exchange", reducer_device_bytes(&t->ownership, grains, rank, direct),
+             reducer_host_bytes(&t->ownership, grains, rank, direct));
+    engine_plan(&t->engine, &t->plan);
+}
+
+void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
+                     int streams, bool on_host, Plan *out) {
+    Trainer t = {.settings = *settings, .engine = *model, .plan.on_host = on_host};
+    t.engine.lanes = state_share(&t, world, rank, streams);
+    t.engine.capacity = t.grain_samples;
+    t.engine.backward = true;
+    plan_state(&t, world, rank, &(Bump){0}, &(Bump){0});
+    *out = t.plan;
+}
+
 Status state_open(Trainer *t) {
     t->print_step = -1;
     Comm *comm = t->context.comm;
     Engine *engine = &t->engine;
-    int rank = comm_rank(comm);
     Bump device = {0}, host = {0};
-    ownership_init(&t->ownership, &engine->params, comm_world(comm),
-                   (size_t)t->settings.optim.bucket);
-    for (int part = 0; part < engine->params.parts; ++part)
-        t->own_parts += ownership_owner(&t->ownership, part) == rank;
-    place(t, &device, &host);
+    t->plan.on_host = engine->device->on_host;
+    plan_state(t, comm_world(comm), comm_rank(comm), &device, &host);
+    plan_add(&t->plan, "read-ahead", 0, loader_bytes(t->loader));
     TRY(device_alloc(engine->device, device.used, &t->device_memory));
     t->host_memory = calloc(1, host.used);
     FAIL_IF(t->host_memory == NULL, NO_MEMORY, "no memory for %zu bytes of step records",
             host.used);
     place(t, &(Bump){t->device_memory, 0}, &(Bump){t->host_memory, 0});
     list_ranges(t);
-    return STATUS_OK;
-}
-
-Status state_connect(Trainer *t) {
-    int grains = t->settings.train.grains, rank = comm_rank(t->context.comm);
-    TRY(reducer_open(t->context.comm, t->engine.device, t->settings.device.exchange, &t->ownership,
-                     grains, &t->reducer));
-    bool direct;
-    const char *way = reducer_describe(t->reducer, &direct);
-    bool gpu = t->engine.device->identity[0] != '\0', alone = comm_world(t->context.comm) == 1;
-    if (gpu)
-        report_say(t, "computes on %s%s%s", t->engine.device->description,
-                   alone ? "" : "; gradients travel by ", alone ? "" : way);
-    plan_add(&t->plan, "exchange",
-             reducer_host_bytes(&t->ownership, grains, rank, direct) +
-                 reducer_device_bytes(&t->ownership, grains, rank, direct));
-    plan_add(&t->plan, "read-ahead", loader_bytes(t->loader));
-    engine_plan(&t->engine, &t->plan);
     return STATUS_OK;
 }
 

@@ -61,17 +61,15 @@ static Status open_data(Trainer *t) {
 static Status open_engine(Trainer *t) {
     const RunSettings *s = &t->settings;
     Comm *comm = t->context.comm;
-    grain_share(s->train.grains, comm_world(comm), comm_rank(comm), &t->grain_begin, &t->grain_end);
-    t->grain_samples = s->train.batch / s->train.grains;
+    DeviceConfig device = t->context.device;
+    device.streams = state_share(t, comm_world(comm), comm_rank(comm), device.streams);
     EngineConfig config = {.network = &s->model,
                            .process = &s->process,
                            .data = dataset_info(t->data),
                            .length = s->data.length,
-                           .device = t->context.device,
+                           .device = device,
                            .capacity = t->grain_samples,
                            .backward = true};
-    int grains = t->grain_end - t->grain_begin;
-    if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
     bool draws = s->sample.every.steps > 0 || s->sample.every.seconds > 0;
     bool mute = t->engine.shape.autoencoder || process_is_classifier(t->engine.process);
@@ -117,22 +115,9 @@ static Status prepare_folder(Trainer *t) {
     return t->context.fresh ? checkpoint_remove_all(run_dir) : STATUS_OK;
 }
 
-static Status open_logs(Trainer *t) {
+// Rank 0 only, once the run is known to go on.
+static Status open_records(Trainer *t) {
     return t->context.records_open(t->settings.run.dir, t->step);
-}
-
-// Rank 0 only, once the run is known to go on: what it is made of, and logs cut back to the step.
-static Status write_records(Trainer *t) {
-    const char *run_dir = t->settings.run.dir;
-    char path[PATH_BYTES];
-    TRY(path_format(path, "%s/config.yaml", run_dir));
-    TRY(file_write_atomic(path, t->context.config_text, strlen(t->context.config_text)));
-    TRY(path_format(path, "%s/run.json", run_dir));
-    json_object_set_new(t->context.facts, "device", json_string(t->engine.device->description));
-    Status status = json_write(path, t->context.facts);
-    if (is_of_disk(status)) t->context.warn(error_get()->text); // nobody reads it to go on
-    if (!is_of_disk(status)) TRY(status);
-    return open_logs(t);
 }
 
 // A step that rank 0 alone takes: its failure becomes everybody's.
@@ -140,26 +125,6 @@ static Status on_rank_0(Trainer *t, Status (*step)(Trainer *t)) {
     int speaker;
     Status status = is_rank_0(t) ? step(t) : STATUS_OK;
     return comm_agree(t->context.comm, status, &speaker);
-}
-
-static void say_start(Trainer *t, bool found, double opened, double loaded) {
-    const Params *params = &t->engine.params;
-    report_say(t, "model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample",
-               t->settings.model.family, (double)params->size / 1e6, params->parts,
-               3 * network_forward_flops(t->engine.network) / 1e9);
-    report_say(t, "data: %s, %" PRId64 " samples, order %s", dataset_info(t->data)->name,
-               loader_samples(t->data, t->settings.data.length),
-               loader_order(t->settings.data.order, dataset_info(t->data)) == ORDER_FULL
-                   ? "full"
-                   : "in windows");
-    report_say(t, "memory of a rank: %s = %.1f MB", t->plan.text, (double)t->plan.total / 1e6);
-    if (found)
-        report_say(t, "resumed from %s/step-%09" PRId64 " (fingerprint %016" PRIx64 ")",
-                   t->settings.run.dir, t->step, t->fingerprint);
-    double now = clock_now(), mpi = comm_init_seconds(t->context.comm);
-    report_say(t, "start-up %.2f s = MPI_Init %.2f + program, data and model %.2f + %s %.2f",
-               now - t->context.start_seconds, mpi, opened - t->context.start_seconds - mpi,
-               found ? "checkpoint" : "initial weights", loaded - opened);
 }
 
 // What a rank may fail in alone.
@@ -171,19 +136,24 @@ static Status open_own(Trainer *t) {
 }
 
 static Status open_all(Trainer *t) {
-    TRY(check_world(&t->settings, comm_world(t->context.comm)));
+    Comm *comm = t->context.comm;
+    TRY(check_world(&t->settings, comm_world(comm)));
     TRY(on_rank_0(t, prepare_folder));
-    TRY(comm_share_status(t->context.comm, open_own(t)));
-    TRY(state_connect(t));
+    TRY(comm_share_status(comm, open_own(t)));
+    TRY(reducer_open(comm, t->engine.device, t->settings.device.exchange, &t->ownership,
+                     t->settings.train.grains, &t->reducer));
     double opened = clock_now();
     bool found;
     journal_enter(PHASE_LOAD, 0);
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
     if (t->step > 0 || t->left_out.count + t->lost.count > 0) TRY(open_loader(t, t->step));
-    TRY(on_rank_0(t, write_records));
-    say_start(t, found, opened, clock_now());
+    TRY(on_rank_0(t, open_records));
     t->last_save = t->last_eval = t->last_sample = clock_now();
+    RunStart start = {&t->engine,  &t->plan, t->data,        reducer_describe(t->reducer),
+                      found,       t->step,  t->fingerprint, opened,
+                      t->last_save};
+    t->context.started(&start);
     return STATUS_OK;
 }
 
@@ -214,14 +184,6 @@ void trainer_close(Trainer *t) {
 
 int64_t trainer_step(const Trainer *t) {
     return t->step;
-}
-
-const Engine *trainer_engine(const Trainer *t) {
-    return &t->engine;
-}
-
-const Plan *trainer_plan(const Trainer *t) {
-    return &t->plan;
 }
 
 // ---- running ----------------------------------------------------------------------------------
@@ -374,7 +336,7 @@ static Status go_back(Trainer *t) {
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
     TRY(open_loader(t, t->step));
-    TRY(on_rank_0(t, open_logs));
+    TRY(on_rank_0(t, open_records));
     report_reset(t);
     return STATUS_OK;
 }

@@ -141,6 +141,18 @@ typedef struct {
                    // this rank does not own
 } DrillPlace;
 
+// A run before its first step. What is pointed to is lent until trainer_close.
+typedef struct {
+    const Engine *engine;
+    const Plan *plan;
+    const Dataset *data;
+    const char *exchange; // what gradients travel by
+    bool resumed;         // from the checkpoint of `step`, of this fingerprint
+    int64_t step;
+    uint64_t fingerprint;
+    double opened, loaded; // clock_now() when memory was there, and weights
+} RunStart;
+
 // A run between two steps, all lent: what may be looked at with the first average of its weights.
 typedef struct {
     const RunSettings *settings;
@@ -155,15 +167,13 @@ typedef struct {
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
-    const DatasetFetch *fetch;      // for data that are not on this node; NULL: all are
-    DeviceConfig device;            // scratch_bytes is filled in here
-    double start_seconds;           // clock_now() at which this process began
-    const char *config_text;        // resolved YAML for RUN/config.yaml
-    json_t *facts;                  // versions, machine: stored in RUN/run.json
-    uint64_t fixed_hash;            // of the keys that may not change
-    bool fresh;                     // start over: older checkpoints are removed
-    void (*say)(const char *line);  // one line for people; set on all ranks, told by rank 0
-    void (*warn)(const char *line); // told by the rank that sees it
+    const DatasetFetch *fetch;              // for data that are not on this node; NULL: all are
+    DeviceConfig device;                    // scratch_bytes is filled in here
+    uint64_t fixed_hash;                    // of the keys that may not change
+    bool fresh;                             // start over: older checkpoints are removed
+    void (*started)(const RunStart *start); // before trainer_open returns
+    void (*say)(const char *line);          // one line for people; set on all ranks, told by rank 0
+    void (*warn)(const char *line);         // told by the rank that sees it
     void (*progress)(const MetricsRecord *record); // for the live line, each step; rank 0
     int (*signals)(double *seconds_left);          // pending actions of this rank, see below
     // Make this process the run folder's only writer, and see that it still is (BUSY: somebody
@@ -201,7 +211,9 @@ void trainer_close(Trainer *trainer);
 // refuses the last save, that of a stop, or one that is overdue, training pauses and tries again.
 Status trainer_run(Trainer *trainer);
 
+// What a run would take on one of `world` ranks, of a model that engine_describe made: before the
+// first step, without what is read ahead. `streams` of the device are given.
+void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
+                     int streams, bool on_host, Plan *out);
+
 int64_t trainer_step(const Trainer *trainer); // completed steps
-// Between runs, for whoever measures: the model on its device, and the memory of this rank.
-const Engine *trainer_engine(const Trainer *trainer);
-const Plan *trainer_plan(const Trainer *trainer);

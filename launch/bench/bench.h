@@ -38,16 +38,16 @@ typedef struct {
     double started; // of the process
     Trainer *trainer;
     const Engine *engine; // the trainer's
+    const Plan *plan;
     BenchStart start;
     size_t resident_before;      // bytes, before the trainer was opened
     struct Recording *recording; // of one grain: launch/bench/bench_replay.h
     double seconds;              // that a phase should take
+    bool timed;                  // operations of a GPU one by one, which takes time itself
     double step_seconds;         // median of the quiet steps so far
     double peak[2];              // fp32 and bf16: FLOP/s of a stream, all at once
     bool interrupted;            // somebody asked to stop: the same on all ranks
     BenchReport report;
-    char *config_text;
-    json_t *facts;
     char parent[512]; // made for the temporary folder; empty: it was there
 } Bench;
 

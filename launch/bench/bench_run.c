@@ -72,6 +72,12 @@ static void hear_saved(const char *path) {
     watch.saving = 0;
 }
 
+static RunStart run_start;
+
+static void hear_start(const RunStart *start) {
+    run_start = *start;
+}
+
 static void hear_line(const char *line) {
     (void)line;
 }
@@ -173,16 +179,14 @@ static void settle(RunSettings *s) {
 
 static Status open_trainer(Bench *bench) {
     const RunSettings *settings = &bench->settings;
-    TRY(run_config_format(settings, &bench->config_text));
-    bench->facts = version_facts();
+    DeviceConfig device = cores_device(&bench->cores, &settings->device);
+    device.timed = bench->timed;
     RunContext run = {
         .comm = bench->comm,
-        .device = cores_device(&bench->cores, &settings->device),
-        .start_seconds = bench->started,
-        .config_text = bench->config_text,
-        .facts = bench->facts,
+        .device = device,
         .fixed_hash = run_config_fixed_hash(settings),
         .fresh = true,
+        .started = hear_start,
         .say = hear_line,
         .warn = hear_line,
         .progress = hear_progress,
@@ -197,7 +201,8 @@ static Status open_trainer(Bench *bench) {
     bench->resident_before = resident_now();
     resident_forget();
     TRY(trainer_open(settings, &run, &bench->trainer));
-    bench->engine = trainer_engine(bench->trainer);
+    bench->engine = run_start.engine;
+    bench->plan = run_start.plan;
     bench->start.open = clock_now() - started;
     return STATUS_OK;
 }
@@ -235,7 +240,5 @@ void bench_close(Bench *bench) {
     recording_close(bench->recording);
     trainer_close(bench->trainer);
     process_metrics_close();
-    json_decref(bench->facts);
-    free(bench->config_text);
     bench_clean(bench);
 }

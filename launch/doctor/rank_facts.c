@@ -12,6 +12,7 @@
 #include "data/codec.h"
 #include "data/dataset_index.h"
 #include "launch/drill.h"
+#include "launch/forecast.h"
 #include "launch/run_config.h"
 #include "launch/version.h"
 
@@ -71,16 +72,13 @@ static void read_device(const Device *device, Trait *out) {
 
 // ---- the model, without its memory ------------------------------------------------------------
 
-// What state.c and engine.c take, roughly: weights, averages and moments of the own parts and their
-// copy for a save, gradients and their exchange, activations.
-static uint64_t estimate_memory(const Setup *setup, const Engine *engine) {
-    const TrainConfig *train = &setup->settings->train;
-    int world = comm_world(setup->comm), grains = (train->grains + world - 1) / world;
-    int streams = setup->cores->threads < grains ? setup->cores->threads : grains;
-    double numbers = (double)engine->params.size * (2 + 9.0 / world + 1.5 * streams);
-    size_t lane = network_activation_bytes(engine->network, train->batch / train->grains, true) +
-                  network_scratch_bytes(engine->network);
-    return (uint64_t)(numbers * sizeof(float)) + (uint64_t)streams * lane;
+static uint64_t foresee_memory(const Setup *setup, const Engine *engine) {
+    int world = comm_world(setup->comm);
+    Plan plan;
+    if (world > setup->settings->train.grains) return 0; // the trainer refuses
+    trainer_foresee(setup->settings, engine, world, comm_rank(setup->comm), setup->cores->threads,
+                    engine->device->on_host, &plan);
+    return plan_host_bytes(&plan);
 }
 
 static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts *out) {
@@ -101,7 +99,7 @@ static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts 
         memcpy(out->gpu, engine.device->identity, sizeof out->gpu);
         out->parameters = engine.params.size;
         out->step_flops = 3 * network_forward_flops(engine.network) * (double)settings->train.batch;
-        out->memory_needed = estimate_memory(setup, &engine);
+        out->memory_needed = foresee_memory(setup, &engine);
     }
     engine_close(&engine);
     return status;

@@ -1,5 +1,7 @@
 # libdye_cuda.so beside the program: device code for A100, H100/H200, B200, and PTX for what comes later.
-set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
+endif()
 set(CMAKE_CUDA_STANDARD 20)
 enable_language(CUDA)
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/model/cuda/*.c

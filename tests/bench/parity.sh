@@ -42,3 +42,17 @@ cat "$log"
 peer check --broken blocks.1.attn.qkv.weight "${dumps[@]:0:2}" && die "a wrong gradient passes"
 [ "$(grep -c 'parity FAILED' "$log")" -eq 2 ] || die "a wrong gradient is not what is told"
 checked "a gradient that is 5 % too large is told"
+
+# The peer of a GPU: it counts the operations that PyTorch counts, and Dye those that it counts.
+timeout 100 "$python" "$root/tests/bench/dit_gpu_peer.py" check >"$log" 2>&1 || die "the peer's count of operations"
+python3 "$root/tests/bench/gpu_data.py" latents "$work/latents.npz"
+run 0 0 pack "$work/latents.npz" --image latents --label labels -o "$work/latents"
+run 0 0 plan "$root/tests/bench/dit-gpu.yaml" data.path="$work/latents" --gpus 1 \
+    model.width=64 model.depth=2 model.heads=4
+counted=$(sed -n 's/^model: .* M parameters .*; \([0-9.]*\) GFLOP.*/\1/p' "$log")
+timeout 100 "$python" "$root/tests/bench/dit_gpu_peer.py" model=T B=4 dev=cpu steps=2 warmup=1 >"$log" 2>&1 ||
+    die "a step of the GPU's peer"
+theirs=$(sed -n 's/.*"gflop_per_sample": \([0-9.]*\).*/\1/p' "$log")
+awk "BEGIN { d = $counted - $theirs; exit !(d * d < 0.006 * 0.006) }" ||
+    die "GFLOP a sample: Dye counts $counted, the peer $theirs"
+checked "the GPU's peer makes a step of the same $counted GFLOP a sample"

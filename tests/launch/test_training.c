@@ -57,6 +57,10 @@ static int raise_signal(double *seconds_left) {
     return ++signals_asked == signals_after ? ACTION_STOP : 0;
 }
 
+static void hear_start(const RunStart *start) {
+    (void)start;
+}
+
 // A sample whose loss or gradient is made a number that is not finite, whenever it is trained on.
 static struct {
     bool is_on;
@@ -84,15 +88,12 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
     trainer = NULL;
     steps_beside = 0;
     EXPECT_OK(comm_open("local", &comm));
-    json_t *facts = json_object();
     RunContext context = {
         .comm = comm,
         .device = {.backend = settings->device.backend, .streams = settings->device.threads},
-        .start_seconds = clock_now(),
-        .config_text = "# made by a test\n",
-        .facts = facts,
         .fixed_hash = run_config_fixed_hash(settings),
         .fresh = fresh,
+        .started = hear_start,
         .say = hear,
         .warn = keep_warning,
         .progress = hear_progress,
@@ -121,7 +122,6 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
     trainer_close(trainer);
     process_metrics_close();
     process_lock_release();
-    json_decref(facts);
     comm_close(comm);
     return outcome;
 }
