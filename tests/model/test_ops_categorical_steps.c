@@ -31,6 +31,8 @@ static Step *step_new(RefreshKind kind) {
     Step *step = ops_memory(1, sizeof *step);
     step->logits = ops_numbers(N * K, 5);
     for (int i = 0; i < N * K; ++i) step->logits[i] *= 5;
+    for (int i = 0; i < N; i += 7) // equals
+        step->logits[i * K + 5] = step->logits[i * K + 3 + i % 2] = step->logits[i * K + 20] = 5;
     for (int i = 0; i < N; ++i) step->x[i] = kind >= REVEAL_DRAWN && i % 3 > 0 ? K : i % K;
     step->a = (Categorical){.samples = SAMPLES,
                             .item = ITEM,
@@ -143,6 +145,16 @@ static void test_categorical_refresh_of_a_fraction(void) {
     step_run(step, categorical_refresh);
     EXPECT(memcmp(step->x, step->before, ITEM * sizeof *step->x) == 0);
     EXPECT(memcmp(step->x + ITEM, step->before + ITEM, ITEM * sizeof *step->x) != 0);
+    step->a.share = 0.005; // a change of any token counts
+    for (step->a.key.step = 11; step->a.key.step < 17; ++step->a.key.step) {
+        for (int s = 0; s < SAMPLES; ++s) step->memory[s] = 0;
+        step_run(step, categorical_refresh);
+        for (int s = 0; s < SAMPLES; ++s) {
+            size_t at = (size_t)s * ITEM;
+            bool stays = memcmp(step->x + at, step->before + at, ITEM * sizeof *step->x) == 0;
+            EXPECT(step->memory[s] == (stays ? 1 : 0));
+        }
+    }
     step_free(step);
 }
 
