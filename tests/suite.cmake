@@ -56,7 +56,7 @@ dye_run_test(report report.sh 120 "run;mpi")
 dye_run_test(export export.sh 120 "run;mpi")
 dye_run_test(packaging packaging.sh 120 "run;mpi")
 dye_run_test(docs docs.sh 300 "run;mpi")
-dye_run_test(gpu gpu.sh 240 "run;mpi" --nccl)
+dye_run_test(gpu gpu_runs.sh 240 "run;mpi" --nccl)
 set_property(TEST run/gpu APPEND PROPERTY ENVIRONMENT "DYE_BACKENDS=${CMAKE_BINARY_DIR}/emulated"
              DYE_EMULATED_GPUS=4)
 dye_run_test(tensorboard tensorboard.sh 120 "run;mpi")

@@ -97,12 +97,22 @@ bool release(unsigned first, unsigned last, State at) {
     return true;
 }
 
+// Threads take their turns in an order that changes, so that a missing barrier shows.
+unsigned next_random() {
+    static unsigned long long state = 1;
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return (unsigned)(state >> 33);
+}
+
 void run_block() {
     for (unsigned i = 0; i < threads; ++i) fiber_start(&fiber[i]);
     for (;;) {
         unsigned done = 0;
         bool moved = false;
-        for (current = 0; current < threads; ++current) {
+        unsigned first = next_random() % threads;
+        bool backwards = next_random() % 2;
+        for (unsigned i = 0; i < threads; ++i) {
+            current = (first + (backwards ? threads - i : i)) % threads;
             if (fiber[current].state == READY) {
                 threadIdx = {current, 0, 0};
                 fiber_switch(&scheduler_saved, fiber[current].saved);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What only a GPU can tell: three calls of less than ten minutes each, on a machine without a network.
 #
-#   tests/on_gpu.sh check          builds; operations against the CPU's, whole runs on 1, 2 and 4 ranks
+#   tests/gpu.sh check          builds; operations against the CPU's, whole runs on 1, 2 and 4 ranks
 #                                  of one GPU, killed and resumed, NCCL between two of them; compute-sanitizer
-#   tests/on_gpu.sh bench [CASE]   dye bench, a step and the plan against it, of each case
-#   tests/on_gpu.sh peer [CASE]    Dye and PyTorch in turns (A B B A): the table of ratios
+#   tests/gpu.sh bench [CASE]   dye bench, a step and the plan against it, of each case
+#   tests/gpu.sh peer [CASE]    Dye and PyTorch in turns (A B B A): the table of ratios
 #
 # CASE is MODEL:BATCH[:pictures], MODEL being S, B, L or XL of patch 2 (default: S:32 B:128 XL:128 for bench, S:32
 # B:128 for peer); several are fine. The last line is "N passed, N failed, N skipped"; exit code 0: none failed;
@@ -26,7 +26,7 @@ emulated=0
 command=
 cases=()
 usage() {
-    echo "usage: tests/on_gpu.sh check|bench|peer [MODEL:BATCH[:pictures] ...] [--build FOLDER] [--seconds N]" >&2
+    echo "usage: tests/gpu.sh check|bench|peer [MODEL:BATCH[:pictures] ...] [--build FOLDER] [--seconds N]" >&2
     exit 2
 }
 while [ $# -gt 0 ]; do
@@ -60,7 +60,7 @@ bad() {
 }
 left_out() { skipped=$((skipped + 1)) && printf 'skip %4d s  %s\n' $SECONDS "$*"; }
 missing() {
-    echo "on_gpu: $*"
+    echo "gpu.sh: $*"
     exit 77
 }
 # within SECONDS COMMAND...: no longer than what is left in all either. Its output is the log.
@@ -79,7 +79,7 @@ if [ $emulated -eq 0 ]; then
     gpus=$(nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version --format=csv,noheader 2>/dev/null) ||
         gpus=
     [ -n "$gpus" ] || missing "no GPU here (nvidia-smi lists none)"
-    echo "on_gpu: $gpus"
+    echo "gpu.sh: $gpus"
 fi
 
 what_is_missing() {
@@ -263,12 +263,12 @@ check_sanitizers() {
 
 # Real data, if they are installed: pictures and letters, fp32 and bf16.
 check_whole_runs() {
-    DYE=$dye within 200 bash tests/run/gpu.sh
+    DYE=$dye within 200 bash tests/run/gpu_runs.sh
     case $? in
-    0) ok "tests/run/gpu.sh" ;;
-    77) left_out "tests/run/gpu.sh: $(grep '^skip' "$log")" ;;
-    124 | 125 | 137) left_out "tests/run/gpu.sh takes too long" ;;
-    *) bad "tests/run/gpu.sh" ;;
+    0) ok "tests/run/gpu_runs.sh" ;;
+    77) left_out "tests/run/gpu_runs.sh: $(grep '^skip' "$log")" ;;
+    124 | 125 | 137) left_out "tests/run/gpu_runs.sh takes too long" ;;
+    *) bad "tests/run/gpu_runs.sh" ;;
     esac
 }
 

@@ -3,7 +3,7 @@
 # and letters; what is said where there is none. DYE_BACKENDS names the folder of libdye_cuda.so: with an
 # emulated GPU all this runs on a CPU. Ranks share a GPU, and talk by the host's memory.
 #
-#   gpu.sh [--nccl]    also by NCCL, which wants a GPU for each rank
+#   gpu_runs.sh [--nccl]    also by NCCL, which wants a GPU for each rank
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [ -e "${DYE_BACKENDS:-$(dirname "$dye")}/libdye_cuda.so" ] || skip "libdye_cuda.so was not built here"
