@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/inference.h"
+
 // One round of all streams: cross entropies of rows [first, first + count), into loss.
 static Status rank_round(Engine *engine, const int32_t *drawn, int64_t first, int64_t count,
                          const double *time, float *loss) {
@@ -19,7 +21,7 @@ static Status rank_round(Engine *engine, const int32_t *drawn, int64_t first, in
                             .sample = pass->host_sample};
         // At the first time nothing is replaced.
         process_corrupt_at(engine->process, engine->network, lane->stream, pass, &batch, time, 0);
-        engine_forward(engine, i, batch.samples, pass->out);
+        inference_forward(engine, i, batch.samples, pass->out);
         process_loss(engine->process, lane->stream, pass, batch.samples, false);
         stream_download(lane->stream, loss + at, pass->loss, (size_t)batch.samples * sizeof *loss);
     }

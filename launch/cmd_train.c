@@ -25,6 +25,7 @@
 #include "launch/signals.h"
 #include "launch/tensorboard.h"
 #include "launch/version.h"
+#include "launch/stragglers.h"
 #include "trainer/trainer.h"
 
 typedef struct {
@@ -196,6 +197,7 @@ static Status start(void *context, Comm *comm) {
         .started = show_start,
         .say = console_say,
         .warn = console_warn,
+        .judge = stragglers_judge,
         .progress = show_progress,
         .signals = signals_pending,
         .folder_take = process_lock_take,

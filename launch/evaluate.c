@@ -9,6 +9,7 @@
 #include "launch/console.h"
 #include "comm/reduce.h"
 #include "data/loader.h"
+#include "launch/inference.h"
 
 // ---- a visit ----------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ static Status visit_loss(const Walk *walk, const WalkGroup *group, int busy, int
             process_next_pass(process, lane->stream, &lane->pass, samples);
         else
             walk_corrupt(walk, i, &group[i], visit, visit / passes);
-        engine_forward(walk->engine, i, samples, lane->pass.out);
+        inference_forward(walk->engine, i, samples, lane->pass.out);
         process_loss(process, lane->stream, &lane->pass, samples, false);
         stream_download(lane->stream, group[i].room, lane->pass.loss,
                         (size_t)samples * sizeof(float));

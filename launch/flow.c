@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/journal.h"
+#include "launch/inference.h"
 
 typedef struct {
     void *base, *sum, *dx; // device [capacity, item]: start of a step, sum of slopes, gradient
@@ -174,7 +175,7 @@ static Status run_step(Flow *flow, int busy, double time, double h) {
     for (int stage = 0; stage < 4; ++stage) {
         double moment = time + at[stage] * h;
         for (int i = 0; i < busy; ++i) {
-            engine_upload_time(flow->engine, i, flow->lane[i].batch.samples, moment);
+            inference_upload_time(flow->engine, i, flow->lane[i].batch.samples, moment);
             queue_network(flow, i);
         }
         TRY(engine_wait(flow->engine));

@@ -5,6 +5,7 @@
 
 #include "base/journal.h"
 #include "launch/console.h"
+#include "launch/inference.h"
 
 int32_t generate_label(const Engine *engine, int32_t label, uint64_t sample) {
     int32_t classes = engine->shape.classes;
@@ -24,14 +25,14 @@ static void queue_step(const Engine *engine, int lane_index, const GenerateReque
     Pass *pass = &lane->pass;
     int64_t samples = engine->capacity;
     float guidance = sampler_guidance(request->sampler, step);
-    engine_upload_time(engine, lane_index, samples, sampler_time(request->sampler, step));
+    inference_upload_time(engine, lane_index, samples, sampler_time(request->sampler, step));
     const Guide *guide = request->guide;
     bool guided = guidance != 1 && (engine->shape.classes > 0 || guide != NULL);
     upload_labels(lane, guided && guide == NULL ? lane->null_label : pass->host_label, samples);
-    if (guided && guide == NULL) engine_forward(engine, lane_index, samples, pass->dout);
+    if (guided && guide == NULL) inference_forward(engine, lane_index, samples, pass->dout);
     if (guided && guide != NULL) guide_forward(guide, engine, lane_index, samples, pass->dout);
     upload_labels(lane, pass->host_label, samples);
-    engine_forward(engine, lane_index, samples, pass->out);
+    inference_forward(engine, lane_index, samples, pass->out);
     if (guided) process_guide(engine->process, lane->stream, pass, pass->dout, samples, guidance);
     sampler_advance(request->sampler, lane->stream, pass, samples, step, request->seed);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "launch/flow.h"
+#include "launch/inference.h"
 
 // ---- the bound --------------------------------------------------------------------------------
 
@@ -12,7 +13,7 @@ static Status visit_bound(const Walk *walk, const WalkGroup *group, int busy, in
         EngineLane *lane = &walk->engine->lane[i];
         int64_t samples = group[i].batch.samples;
         walk_corrupt(walk, i, &group[i], visit, visit);
-        engine_forward(walk->engine, i, samples, lane->pass.out);
+        inference_forward(walk->engine, i, samples, lane->pass.out);
         process_bound_terms(walk->engine->process, lane->stream, &lane->pass, samples);
         stream_download(lane->stream, walk->value + walk_place(walk, &group[i], visit),
                         lane->pass.error, (size_t)samples * sizeof(double));

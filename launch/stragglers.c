@@ -2,6 +2,7 @@
 #include "launch/stragglers.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "launch/metrics.h"
@@ -17,6 +18,55 @@ static struct {
     char host[64]; // of the one that was told
     bool told[RANKS_MOST][SLOW_CAUSES];
 } watch;
+
+// ---- one record ---------------------------------------------------------------------------------
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef struct {
+    const double *times; // [world][SLOW_CAUSES] seconds of these steps
+    double *sorted;      // [world], which is the same throughout a process
+    int64_t steps;
+    int world;
+} RankTimes;
+
+// Seconds a step of a rank for one cause, or for all of them (SLOW_CAUSES).
+static double time_of(const RankTimes *t, int rank, int cause) {
+    const double *time = t->times + rank * SLOW_CAUSES;
+    double sum = cause < SLOW_CAUSES ? time[cause] : time[0] + time[1] + time[2];
+    return sum / (double)t->steps;
+}
+
+static double median_time(const RankTimes *t, int cause) {
+    for (int i = 0; i < t->world; ++i) t->sorted[i] = time_of(t, i, cause);
+    qsort(t->sorted, (size_t)t->world, sizeof *t->sorted, compare_doubles);
+    return t->sorted[(t->world - 1) / 2];
+}
+
+void stragglers_judge(const Comm *comm, const double *times, int64_t steps, MetricsRecord *record) {
+    static double *sorted; // kept: steps allocate nothing
+    if (sorted == NULL) sorted = malloc((size_t)record->world * sizeof *sorted);
+    RankTimes t = {times, sorted, steps, record->world};
+    int slowest = 0;
+    double most = -1;
+    if (sorted == NULL) return;
+    for (int i = 1; i < t.world; ++i)
+        if (time_of(&t, i, SLOW_CAUSES) > time_of(&t, slowest, SLOW_CAUSES)) slowest = i;
+    record->arrival_s = median_time(&t, SLOW_CAUSES);
+    record->compute_s = median_time(&t, SLOW_COMPUTE);
+    record->slowest_rank = slowest;
+    record->slowest_host = comm_host_of(comm, slowest);
+    record->slowest_excess_s = time_of(&t, slowest, SLOW_CAUSES) - record->arrival_s;
+    for (int i = 0; i < SLOW_CAUSES; ++i) {
+        double excess = time_of(&t, slowest, i) - median_time(&t, i);
+        if (excess > most) most = excess, record->slowest_cause = (SlowCause)i;
+    }
+}
+
+// ---- many ---------------------------------------------------------------------------------------
 
 static bool is_slow(const MetricsRecord *record) {
     double step = (double)record->samples / (double)record->step / record->samples_per_s;

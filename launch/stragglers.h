@@ -6,6 +6,10 @@
 
 enum { STRAGGLER_RECORDS = 3 };
 
+// For RunContext: the rank that arrives last at the reduction, by how much over the median rank,
+// and the cause of most of that.
+void stragglers_judge(const Comm *comm, const double *times, int64_t steps, MetricsRecord *record);
+
 // Reads each record of metrics.jsonl. Slow is a rank whose excess over the median rank is more than
 // 5 ms and a fifth of a step; it is told after STRAGGLER_RECORDS records in a row.
 void stragglers_watch(const MetricsRecord *record, void (*warn)(const char *message));

@@ -66,10 +66,6 @@ Status engine_wait(const Engine *engine); // all streams
 // Makes device memory the weights of the passes to come; called again whenever its numbers have
 // changed. All streams must be at rest.
 Status engine_use(Engine *engine, const float *weights);
-// Queues one time for all samples of a lane's pass; its host rows are untouched until stream_wait.
-void engine_upload_time(const Engine *engine, int lane, int64_t samples, double time);
-// Queues the network, without dropout, on what lane i's pass holds.
-void engine_forward(const Engine *engine, int lane, int64_t samples, float *out);
 // What a pass on lane i reads.
 NetworkMemory engine_memory(const Engine *engine, int lane);
 

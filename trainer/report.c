@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -19,48 +18,12 @@ void report_say(const Trainer *t, const char *format, ...) {
 }
 
 void report_reset(Trainer *t) {
-    double *time = t->totals.time, *sorted = t->totals.sorted;
+    double *time = t->totals.time;
     memset(time, 0, (size_t)comm_world(t->context.comm) * SLOW_CAUSES * sizeof *time);
-    t->totals = (StepTotals){.started = clock_now(), .time = time, .sorted = sorted};
+    t->totals = (StepTotals){.started = clock_now(), .time = time};
 }
 
 // ---- metrics and the live line ----------------------------------------------------------------
-
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Seconds a step of a rank for one cause, or for all of them (SLOW_CAUSES).
-static double time_of(const Trainer *t, int rank, int cause) {
-    const double *time = t->totals.time + rank * SLOW_CAUSES;
-    double sum = cause < SLOW_CAUSES ? time[cause] : time[0] + time[1] + time[2];
-    return sum / (double)t->totals.steps;
-}
-
-static double median_time(const Trainer *t, int cause) {
-    int world = comm_world(t->context.comm);
-    for (int i = 0; i < world; ++i) t->totals.sorted[i] = time_of(t, i, cause);
-    qsort(t->totals.sorted, (size_t)world, sizeof *t->totals.sorted, compare_doubles);
-    return t->totals.sorted[(world - 1) / 2];
-}
-
-// The rank that arrives last at the reduction, by how much over the median rank, and why.
-static void find_slowest(const Trainer *t, MetricsRecord *record) {
-    int slowest = 0;
-    double most = -1;
-    for (int i = 1; i < comm_world(t->context.comm); ++i)
-        if (time_of(t, i, SLOW_CAUSES) > time_of(t, slowest, SLOW_CAUSES)) slowest = i;
-    record->arrival_s = median_time(t, SLOW_CAUSES);
-    record->compute_s = median_time(t, SLOW_COMPUTE);
-    record->slowest_rank = slowest;
-    record->slowest_host = comm_host_of(t->context.comm, slowest);
-    record->slowest_excess_s = time_of(t, slowest, SLOW_CAUSES) - record->arrival_s;
-    for (int i = 0; i < SLOW_CAUSES; ++i) {
-        double excess = time_of(t, slowest, i) - median_time(t, i);
-        if (excess > most) most = excess, record->slowest_cause = (SlowCause)i;
-    }
-}
 
 static MetricsRecord make_record(const Trainer *t) {
     MetricsRecord record = {
@@ -81,7 +44,7 @@ static MetricsRecord make_record(const Trainer *t) {
     };
     double seconds = clock_now() - t->totals.started;
     record.samples_per_s = (double)(t->totals.steps * t->settings.train.batch) / seconds;
-    find_slowest(t, &record);
+    t->context.judge(t->context.comm, t->totals.time, t->totals.steps, &record);
     return record;
 }
 

@@ -52,7 +52,6 @@ static void place_passes(Trainer *t, Bump *host) {
 static void place_board(Trainer *t, Bump *host) {
     int grains = t->settings.train.grains, parts = t->engine.params.parts;
     int world = t->ownership.world;
-    t->totals.sorted = bump_take(host, world, sizeof(double));
     t->totals.time = bump_take(host, world * SLOW_CAUSES, sizeof(double));
     bool learns = process_learns_times(t->engine.process);
     int losses = learns ? (int)t->settings.train.batch : 0;

@@ -174,6 +174,8 @@ typedef struct {
     void (*started)(const RunStart *start); // before trainer_open returns
     void (*say)(const char *line);          // one line for people; set on all ranks, told by rank 0
     void (*warn)(const char *line);         // told by the rank that sees it
+    // Fills who was slowest, and why: times [world][SLOW_CAUSES] are seconds of so many steps.
+    void (*judge)(const Comm *comm, const double *times, int64_t steps, MetricsRecord *record);
     void (*progress)(const MetricsRecord *record); // for the live line, each step; rank 0
     int (*signals)(double *seconds_left);          // pending actions of this rank, see below
     // Make this process the run folder's only writer, and see that it still is (BUSY: somebody

@@ -47,7 +47,7 @@ enum {
 typedef struct {
     int64_t steps;
     double loss_sum, loss_items, grad_norm, started, data_wait;
-    double *time, *sorted; // [world][SLOW_CAUSES], [world]
+    double *time; // [world][SLOW_CAUSES]
 } StepTotals;
 
 struct Trainer {

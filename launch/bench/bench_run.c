@@ -1,4 +1,5 @@
 // The trainer that is measured, through what it tells of itself: the call for signals once a step.
+#include "launch/stragglers.h"
 #include "launch/bench/bench.h"
 
 #include <errno.h>
@@ -189,6 +190,7 @@ static Status open_trainer(Bench *bench) {
         .started = hear_start,
         .say = hear_line,
         .warn = hear_line,
+        .judge = stragglers_judge,
         .progress = hear_progress,
         .signals = hear_step,
         .good_checkpoint = hear_saved,

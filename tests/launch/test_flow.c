@@ -4,6 +4,7 @@
 #include "launch/flow.h"
 
 #include "launch/likelihood.h"
+#include "launch/inference.h"
 #include "tests/test.h"
 #include "tests/trainer/support_engine.h"
 
@@ -67,7 +68,7 @@ static void slope_at(SmallModel *model, double time, const double x[DIMS], doubl
     uint64_t sample = 0;
     GrainBatch batch = {5, 0, 1, at, &label, &sample};
     stream_upload(lane->stream, lane->pass.x_t, at, sizeof at);
-    engine_upload_time(engine, 0, 1, time);
+    inference_upload_time(engine, 0, 1, time);
     NetworkInput input;
     process_network_input(engine->process, &lane->pass, &batch, false, &input);
     NetworkMemory memory = engine_memory(engine, 0);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/pack/pack.h"
+#include "launch/stragglers.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
 #include "launch/view.h"
@@ -96,6 +97,7 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .started = hear_start,
         .say = hear,
         .warn = keep_warning,
+        .judge = stragglers_judge,
         .progress = hear_progress,
         .signals = raise_signal,
         .folder_take = process_lock_take,
