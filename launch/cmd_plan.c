@@ -92,8 +92,8 @@ static void print_rows(const Forecast *forecast, const ForecastRank *rank) {
     printf("%-24s %12s %12s\n", "purpose", forecast->on_host ? "" : "GPU MB", "host MB");
     for (int i = 0; i < plan->items; ++i)
         if (plan->item[i].device + plan->item[i].host > 0)
-            print_row(plan->item[i].purpose, (double)plan->item[i].device,
-                      (double)plan->item[i].host, "");
+            print_row(plan->item[i].purpose, (double)plan_item_bytes(plan, i, false),
+                      (double)plan_item_bytes(plan, i, true), "");
     print_row("planned", device, host, "");
     if (forecast->on_host) return;
     print_row("workspace of cuBLASLt", workspace, 0, "each stream has 33.6 MB");
@@ -156,8 +156,8 @@ static Status print_json(const PlanCommand *command, const Forecast *forecast,
     size_t device = plan_device_bytes(plan), outside = forecast_outside(forecast);
     json_t *on_device = json_object(), *on_host = json_object(), *memory = json_array();
     for (int i = 0; i < plan->items; ++i) {
-        put_bytes(on_device, plan->item[i].purpose, plan->item[i].device);
-        put_bytes(on_host, plan->item[i].purpose, plan->item[i].host);
+        put_bytes(on_device, plan->item[i].purpose, plan_item_bytes(plan, i, false));
+        put_bytes(on_host, plan->item[i].purpose, plan_item_bytes(plan, i, true));
     }
     for (int i = 0; i < GPUS && command->memory == 0 && !forecast->on_host; ++i)
         json_array_append_new(memory, fit_json(forecast, device + outside, gpus[i].bytes));

@@ -30,13 +30,13 @@ Status forecast_open(const RunSettings *settings, int world, bool on_host, Forec
     const DatasetInfo *info = dataset_info(out->data);
     FAIL_IF(info->kind == KIND_TEXT && data->length < 1, BAD_CONFIG,
             "data.length must be given for the text %s", data->path);
-    return engine_describe(&(EngineConfig){.network = &out->settings.model,
-                                           .process = &out->settings.process,
-                                           .data = info,
-                                           .length = data->length,
-                                           .capacity = 1,
-                                           .backward = true},
-                           &out->model);
+    return engine_open(&(EngineConfig){.network = &out->settings.model,
+                                       .process = &out->settings.process,
+                                       .data = info,
+                                       .length = data->length,
+                                       .capacity = 1,
+                                       .backward = true},
+                       &out->model);
 }
 
 void forecast_close(Forecast *forecast) {
@@ -50,15 +50,20 @@ size_t forecast_outside(const Forecast *forecast) {
     return forecast->on_host ? 0 : workspace + FORECAST_CONTEXT_BYTES;
 }
 
+size_t plan_item_bytes(const Plan *plan, int item, bool host) {
+    size_t device = plan->item[item].device;
+    return host ? plan->item[item].host + (plan->on_host ? device : 0) : plan->on_host ? 0 : device;
+}
+
 size_t plan_device_bytes(const Plan *plan) {
     size_t sum = 0;
-    for (int i = 0; i < plan->items; ++i) sum += plan->item[i].device;
+    for (int i = 0; i < plan->items; ++i) sum += plan_item_bytes(plan, i, false);
     return sum;
 }
 
 size_t plan_host_bytes(const Plan *plan) {
     size_t sum = 0;
-    for (int i = 0; i < plan->items; ++i) sum += plan->item[i].host;
+    for (int i = 0; i < plan->items; ++i) sum += plan_item_bytes(plan, i, true);
     return sum;
 }
 
@@ -74,7 +79,7 @@ static void plan_rank(const Forecast *forecast, int64_t grain, int rank, Forecas
     grain_share(settings.train.grains, forecast->world, rank, &begin, &end);
     *out = (ForecastRank){.rank = rank, .grains = end - begin, .streams = forecast->streams};
     if (out->streams > out->grains) out->streams = out->grains;
-    trainer_foresee(&settings, &forecast->model, forecast->world, rank, forecast->streams,
+    trainer_foresee(&settings, &forecast->model, forecast->world, rank, out->streams,
                     forecast->on_host, &out->plan);
 }
 
@@ -120,7 +125,7 @@ int64_t forecast_largest_grain(const Forecast *forecast, size_t bytes) {
 bool forecast_text(const Plan *plan, bool host, char *text, size_t bytes) {
     size_t used = 0, total = host ? plan_host_bytes(plan) : plan_device_bytes(plan);
     for (int i = 0; i < plan->items && used < bytes; ++i) {
-        size_t item = host ? plan->item[i].host : plan->item[i].device;
+        size_t item = plan_item_bytes(plan, i, host);
         if (item > 0)
             used += (size_t)snprintf(text + used, bytes - used, "%s%s %.1f", used > 0 ? " + " : "",
                                      plan->item[i].purpose, (double)item / 1e6);

@@ -40,7 +40,8 @@ int64_t forecast_next_grain(const Forecast *forecast, int64_t grain);
 // The largest grain whose plan, with what is outside it, fits into so many bytes; 0: none does.
 int64_t forecast_largest_grain(const Forecast *forecast, size_t bytes);
 
-size_t plan_device_bytes(const Plan *plan); // in all
+size_t plan_item_bytes(const Plan *plan, int item, bool host); // of the device, or of the host
+size_t plan_device_bytes(const Plan *plan);                    // in all
 size_t plan_host_bytes(const Plan *plan);
 // "weights 12.1 + exchange 4.0 = 16.1 MB" of the device, or of the host; false: nothing is there.
 bool forecast_text(const Plan *plan, bool host, char *text, size_t bytes);

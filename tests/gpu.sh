@@ -173,6 +173,7 @@ check_operations() {
 small=(model.width=64 model.depth=2 model.heads=4 train.batch=16 train.grains=8 train.steps=12 log.every=1
     log.fingerprint_every=1 eval.every=0 sample.every=0 checkpoint.every=4 optim.schedule=constant
     device.share_gpu=true device.exchange=host)
+[ $emulated -eq 0 ] || small+=(model.width=32 model.depth=1 model.heads=2 model.patch=8 train.batch=8)
 train() {
     local starter=()
     [ "$ranks" -eq 0 ] || starter=(mpirun --oversubscribe --bind-to none -n "$ranks")

@@ -7,8 +7,6 @@
 
 #include "data/loader.h"
 
-enum { WIDE_BYTES = 64 << 20 }; // until the network tells DeviceConfig.wide_bytes
-
 static NetworkShape shape_of(const EngineConfig *config) {
     const DatasetInfo *data = config->data;
     const int64_t *dim = data->column[0].dim;
@@ -18,9 +16,8 @@ static NetworkShape shape_of(const EngineConfig *config) {
     if (shape.tokens) {
         shape.length = (int32_t)loader_item(data, config->length);
         shape.vocabulary = data->symbols;
-    } else {
-        shape.channels = (int32_t)dim[0];
     }
+    if (!shape.tokens) shape.channels = (int32_t)dim[0];
     if (data->kind == KIND_IMAGE || shape.latent) {
         shape.height = (int32_t)dim[1];
         shape.width = (int32_t)dim[2];
@@ -64,7 +61,7 @@ static size_t half_bytes(const Engine *engine) {
     return network_is_half(engine->network) ? (size_t)engine->params.size * sizeof(uint16_t) : 0;
 }
 
-Status engine_describe(const EngineConfig *config, Engine *engine) {
+Status engine_open(const EngineConfig *config, Engine *engine) {
     *engine = (Engine){
         .shape = shape_of(config), .capacity = config->capacity, .backward = config->backward};
     params_init(&engine->params);
@@ -75,11 +72,8 @@ Status engine_describe(const EngineConfig *config, Engine *engine) {
     if (engine->shape.autoencoder)
         process_set_code(engine->process, network_code_places(engine->network),
                          config->network->codes);
-    return STATUS_OK;
-}
+    if (config->device.backend == NULL) return STATUS_OK;
 
-Status engine_open(const EngineConfig *config, Engine *engine) {
-    TRY(engine_describe(config, engine));
     DeviceConfig device = config->device;
     device.scratch_bytes = network_scratch_bytes(engine->network);
     device.wide_bytes = network_wide_bytes(engine->network, engine->capacity);
@@ -122,20 +116,19 @@ void engine_close(Engine *engine) {
 
 void plan_add(Plan *plan, const char *purpose, size_t device, size_t host) {
     REQUIRE(plan->items < PLAN_ITEMS_MOST);
-    plan->item[plan->items].purpose = purpose;
-    plan->item[plan->items].device = plan->on_host ? 0 : device;
-    plan->item[plan->items++].host = plan->on_host ? device + host : host;
+    plan->item[plan->items++] = (PlanItem){purpose, device, host};
 }
 
 void engine_plan(const Engine *engine, Plan *plan) {
     const Network *network = engine->network;
     int64_t capacity = engine->capacity;
-    size_t n = (size_t)engine->lanes, narrow = network_scratch_bytes(network);
+    size_t n = (size_t)engine->lanes, scratch = network_scratch_bytes(network);
+    if (!plan->on_host) scratch = network_wide_bytes(network, capacity);
     plan_add(plan, "activations", n * network_activation_bytes(network, capacity, engine->backward),
              0);
     plan_add(plan, "batches", n * process_pass_bytes(engine->process, network, capacity),
              n * process_pass_host_bytes(engine->process, capacity));
-    plan_add(plan, "scratch", n * (plan->on_host ? narrow : WIDE_BYTES), 0);
+    plan_add(plan, "scratch", n * scratch, 0);
     plan_add(plan, "positions", network_table_bytes(network), 0);
     plan_add(plan, "bf16 weights", half_bytes(engine), 0);
 }

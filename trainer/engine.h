@@ -6,14 +6,15 @@
 #include "model/network.h"
 #include "model/process.h"
 
-// All memory of a rank by purpose (a literal), in bytes. With a device that is on_host all of it is
+// All memory of a rank by purpose (a literal), in bytes. Where the device is on_host all of it is
 // the host's.
 enum { PLAN_ITEMS_MOST = 32 };
 typedef struct {
-    struct {
-        const char *purpose;
-        size_t device, host;
-    } item[PLAN_ITEMS_MOST];
+    const char *purpose;
+    size_t device, host;
+} PlanItem;
+typedef struct {
+    PlanItem item[PLAN_ITEMS_MOST];
     int items;
     bool on_host;
 } Plan;
@@ -52,11 +53,9 @@ typedef struct {
     int lanes;
 } Engine;
 
-// The model alone: shape, network, process and parameters, what can be told without a device.
-// Errors, closing: as engine_open.
-Status engine_describe(const EngineConfig *config, Engine *engine);
-// Opens everything but parameters' memory. Errors: BAD_CONFIG, NO_MEMORY. On failure, and for a
-// zeroed Engine, engine_close is fine.
+// Opens everything but parameters' memory; without config->device.backend what can be told of a
+// model alone: shape, network, process and parameters. Errors: BAD_CONFIG, NO_MEMORY. On failure,
+// and for a zeroed Engine, engine_close is fine.
 Status engine_open(const EngineConfig *config, Engine *engine);
 void engine_close(Engine *engine);
 

@@ -113,13 +113,6 @@ static void list_ranges(Trainer *t) {
     }
 }
 
-int state_share(Trainer *t, int world, int rank, int streams) {
-    grain_share(t->settings.train.grains, world, rank, &t->grain_begin, &t->grain_end);
-    t->grain_samples = t->settings.train.batch / t->settings.train.grains;
-    int grains = t->grain_end - t->grain_begin;
-    return streams < grains ? streams : grains;
-}
-
 // Ownership and the plan, with sizes of the two blocks: no device needs to be open.
 static void plan_state(Trainer *t, int world, int rank, Bump *device, Bump *host) {
     const Params *params = &t->engine.params;
@@ -139,8 +132,9 @@ static void plan_state(Trainer *t, int world, int rank, Bump *device, Bump *host
 void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
                      int streams, bool on_host, Plan *out) {
     Trainer t = {.settings = *settings, .engine = *model, .plan.on_host = on_host};
-    t.engine.lanes = state_share(&t, world, rank, streams);
-    t.engine.capacity = t.grain_samples;
+    grain_share(settings->train.grains, world, rank, &t.grain_begin, &t.grain_end);
+    t.grain_samples = t.engine.capacity = settings->train.batch / settings->train.grains;
+    t.engine.lanes = streams;
     t.engine.backward = true;
     plan_state(&t, world, rank, &(Bump){0}, &(Bump){0});
     *out = t.plan;
@@ -156,8 +150,7 @@ Status state_open(Trainer *t) {
     plan_add(&t->plan, "read-ahead", 0, loader_bytes(t->loader));
     TRY(device_alloc(engine->device, device.used, &t->device_memory));
     t->host_memory = calloc(1, host.used);
-    FAIL_IF(t->host_memory == NULL, NO_MEMORY, "no memory for %zu bytes of step records",
-            host.used);
+    FAIL_IF(t->host_memory == NULL, NO_MEMORY, "no memory for the records of a step");
     place(t, &(Bump){t->device_memory, 0}, &(Bump){t->host_memory, 0});
     list_ranges(t);
     return STATUS_OK;

@@ -61,15 +61,17 @@ static Status open_data(Trainer *t) {
 static Status open_engine(Trainer *t) {
     const RunSettings *s = &t->settings;
     Comm *comm = t->context.comm;
-    DeviceConfig device = t->context.device;
-    device.streams = state_share(t, comm_world(comm), comm_rank(comm), device.streams);
+    grain_share(s->train.grains, comm_world(comm), comm_rank(comm), &t->grain_begin, &t->grain_end);
+    t->grain_samples = s->train.batch / s->train.grains;
     EngineConfig config = {.network = &s->model,
                            .process = &s->process,
                            .data = dataset_info(t->data),
                            .length = s->data.length,
-                           .device = device,
+                           .device = t->context.device,
                            .capacity = t->grain_samples,
                            .backward = true};
+    int grains = t->grain_end - t->grain_begin;
+    if (config.device.streams > grains) config.device.streams = grains;
     TRY(engine_open(&config, &t->engine));
     bool draws = s->sample.every.steps > 0 || s->sample.every.seconds > 0;
     bool mute = t->engine.shape.autoencoder || process_is_classifier(t->engine.process);

@@ -213,8 +213,8 @@ void trainer_close(Trainer *trainer);
 // refuses the last save, that of a stop, or one that is overdue, training pauses and tries again.
 Status trainer_run(Trainer *trainer);
 
-// What a run would take on one of `world` ranks, of a model that engine_describe made: before the
-// first step, without what is read ahead. `streams` of the device are given.
+// What a run would take on one of `world` ranks, with a model that may have no device: before the
+// first step, without what is read ahead. Each of its `streams` has a grain.
 void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
                      int streams, bool on_host, Plan *out);
 

@@ -129,8 +129,6 @@ static inline bool is_of_disk(Status status) {
 int due_actions(const Trainer *t, double seconds_left, double step_seconds);
 
 // ---- state.c ----
-// This rank's grains; returns the streams, of `streams`, that have any.
-int state_share(Trainer *t, int world, int rank, int streams);
 Status state_open(Trainer *t); // memory of weights, optimizer, gradients; the plan
 void state_close(Trainer *t);
 Status state_draw(Trainer *t); // step 0: initial weights and averages

@@ -8,7 +8,7 @@ static void tell_plan(Bench *bench, double planned, double resident) {
     static const BenchColumn columns[] = {{"MB", 1}, {"% of plan", 1}, {"% of resident", 1}};
     report_table(bench, "planned for", columns, 3);
     for (int i = 0; i < plan->items; ++i) {
-        double bytes = (double)plan->item[i].host;
+        double bytes = (double)plan_item_bytes(plan, i, true);
         if (bytes == 0) continue;
         report_row(bench, plan->item[i].purpose,
                    (double[]){bytes / 1e6, 100 * bytes / planned, 100 * bytes / resident});

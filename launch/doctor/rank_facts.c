@@ -73,10 +73,12 @@ static void read_device(const Device *device, Trait *out) {
 // ---- the model, without its memory ------------------------------------------------------------
 
 static uint64_t foresee_memory(const Setup *setup, const Engine *engine) {
-    int world = comm_world(setup->comm);
+    int world = comm_world(setup->comm), begin, end, streams = setup->cores->threads;
     Plan plan;
     if (world > setup->settings->train.grains) return 0; // the trainer refuses
-    trainer_foresee(setup->settings, engine, world, comm_rank(setup->comm), setup->cores->threads,
+    grain_share(setup->settings->train.grains, world, comm_rank(setup->comm), &begin, &end);
+    if (streams > end - begin) streams = end - begin;
+    trainer_foresee(setup->settings, engine, world, comm_rank(setup->comm), streams,
                     engine->device->on_host, &plan);
     return plan_host_bytes(&plan);
 }

@@ -9,8 +9,9 @@
 #include <cublasLt.h>
 
 #include "base/mix.h"
+#include "model/backend.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, BUCKETS = 64, ALIGNMENT_MOST = 16 };
+enum { BUCKETS = 64, ALIGNMENT_MOST = 16 };
 
 // All that a plan depends on; numbers only, so that keys are compared and hashed as they lie.
 typedef struct {
@@ -41,7 +42,7 @@ Status matmul_room_open(MatmulRoom **out) {
     FAIL_IF(room == NULL, NO_MEMORY, "no memory for a stream's matrix products");
     FAIL_IF(cublasLtCreate(&room->handle) != CUBLAS_STATUS_SUCCESS, FAILED,
             "cuBLASLt does not start on this GPU");
-    FAIL_IF(cudaMalloc(&room->workspace, WORKSPACE_BYTES) != cudaSuccess, NO_MEMORY,
+    FAIL_IF(cudaMalloc(&room->workspace, MATMUL_WORKSPACE_BYTES) != cudaSuccess, NO_MEMORY,
             "the GPU has no memory for the workspace of cuBLASLt");
     return STATUS_OK;
 }
@@ -152,7 +153,7 @@ static bool plan_describe(Plan *plan, const Matmul *p) {
 
 // The first that the library proposes. Sums are not split: their order would depend on how.
 static bool plan_choose(MatmulRoom *room, Plan *plan) {
-    uint64_t workspace = WORKSPACE_BYTES;
+    uint64_t workspace = MATMUL_WORKSPACE_BYTES;
     uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
     uint32_t first = (uint32_t)plan->key.aligned_b, second = (uint32_t)plan->key.aligned_a;
     uint32_t result = (uint32_t)plan->key.aligned_c;
@@ -215,8 +216,8 @@ bool cuda_matmul(Stream *stream, const Matmul *product) {
         !pointed ? CUBLAS_STATUS_INVALID_VALUE
                  : cublasLtMatmul(room->handle, plan->product, &alpha, product->b, plan->b,
                                   product->a, plan->a, &beta, product->c, plan->c, product->c,
-                                  plan->c, &plan->algorithm, room->workspace, WORKSPACE_BYTES,
-                                  cuda_queue(stream));
+                                  plan->c, &plan->algorithm, room->workspace,
+                                  MATMUL_WORKSPACE_BYTES, cuda_queue(stream));
     if (status != CUBLAS_STATUS_SUCCESS)
         note_failure(stream, room, product, cublasLtGetStatusString(status));
     return true;
