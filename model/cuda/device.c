@@ -85,6 +85,15 @@ void cuda_note(Stream *stream, cudaError_t error, const char *what) {
     cuda->what = what;
 }
 
+bool cuda_failed(Stream *stream) {
+    return ((CudaStream *)stream)->error != cudaSuccess;
+}
+void *cuda_scratch_of(Stream *stream, size_t bytes) {
+    if (bytes > cuda_scratch_bytes(stream))
+        cuda_note(stream, cudaErrorMemoryAllocation, "intermediate results");
+    return cuda_scratch(stream);
+}
+
 // ---- memory and copies --------------------------------------------------------------------------
 
 static Status cuda_alloc(Device *device, size_t bytes, void **out) {

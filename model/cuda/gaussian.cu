@@ -176,7 +176,8 @@ template <class Args>
 static Pieces<Args> sum_pieces(Stream *stream, const Args *args, void (*piece)(Pieces<Args>),
                                void (*whole)(Pieces<Args>)) {
     int64_t pieces = (args->item + PIECE - 1) / PIECE, samples = args->samples;
-    double *sum = (double *)cuda_scratch(stream);
+    size_t numbers = (size_t)(samples * (SUMS_MOST * pieces + 2));
+    double *sum = (double *)cuda_scratch_of(stream, numbers * sizeof(double));
     Pieces<Args> p = {*args, pieces, sum, sum + SUMS_MOST * samples * pieces};
     int threads = BLOCK_THREADS;
     while (threads > WARP && args->item <= 2 * threads) threads /= 2; // none without elements

@@ -119,7 +119,8 @@ extern "C" void cuda_embed_grad(Stream *stream, const Embed *args) {
     int64_t rows = args->rows, entries = args->entries, width = args->width;
     int64_t runs = (rows + RUN_ROWS - 1) / RUN_ROWS;
     int64_t slices = (width + RUN_COLUMNS - 1) / RUN_COLUMNS;
-    float *found = (float *)cuda_scratch(stream);
+    size_t numbers = (size_t)((entries + runs) * width + entries + 2 * rows);
+    float *found = (float *)cuda_scratch_of(stream, numbers * sizeof(float));
     int32_t *begin = (int32_t *)(found + (entries + runs) * width);
     EmbedGrad g = {*args, runs, slices, found, begin, begin + entries, begin + entries + rows};
     size_t room = REDUCE_BYTES + BLOCK_THREADS * sizeof(float);

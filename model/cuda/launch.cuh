@@ -30,7 +30,7 @@ struct Grid {
 };
 
 template <class Args> void launch(Stream *stream, void (*kernel)(Args), Grid grid, Args args) {
-    if (grid.blocks == 0) return;
+    if (grid.blocks == 0 || cuda_failed(stream)) return;
     void *list[] = {&args};
     if (grid.shared > 48 * 1024) // more than every kernel may have must be asked for
         cuda_note(stream,

@@ -92,7 +92,8 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     product.half_in = product.half_out = half;
     if (half && args->bias != NULL) { // the library's bias is of the type of its result
         Elementwise bias = {};
-        bias.x = args->bias, bias.y = cuda_scratch(stream), bias.n = args->out;
+        bias.x = args->bias, bias.n = args->out;
+        bias.y = cuda_scratch_of(stream, (size_t)args->out * sizeof(uint16_t));
         cuda_halve(stream, &bias);
         product.bias = bias.y;
     }

@@ -22,6 +22,11 @@ int cuda_processors(Stream *stream); // multiprocessors of its device
 void *cuda_scratch(Stream *stream);
 size_t cuda_scratch_bytes(Stream *stream);
 
+// The same if it has so many bytes; else that is a failure of the stream.
+void *cuda_scratch_of(Stream *stream, size_t bytes);
+
+bool cuda_failed(Stream *stream); // before: nothing more is to be queued
+
 // Keeps the first failure of queued work, which stream_wait then returns. `what` stays as it is as
 // long as the stream is open.
 void cuda_note(Stream *stream, cudaError_t error, const char *what);
