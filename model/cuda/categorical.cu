@@ -5,7 +5,7 @@
 
 // Blocks have a sample each, or `groups` of them share one. Their shared memory, after
 // REDUCE_BYTES: what all tokens of a sample need, then each warp's room for one.
-enum { SAMPLE_ARRAYS = 3, TOKEN_ARRAYS = 5, ROOM_MOST = 110 * 1024 };
+enum { SAMPLE_ARRAYS = 3, TOKEN_ARRAYS = 5 };
 
 struct Tokens {
     Categorical a;
@@ -18,7 +18,7 @@ static size_t room_bytes(int32_t classes, int warps) {
     return REDUCE_BYTES + arrays * ((size_t)classes + 1) * sizeof(double);
 }
 
-// As many warps as have room twice in a multiprocessor.
+// As many warps as have room.
 static Grid token_grid(int64_t samples, int32_t classes) {
     int warps = BLOCK_THREADS / WARP;
     while (warps > 1 && room_bytes(classes, warps) > ROOM_MOST) warps /= 2;

@@ -20,6 +20,7 @@
 #include "model/math/f32.h"
 
 enum { WARP = 32, QUAD = 4, BLOCK_THREADS = 256, REDUCE_BYTES = 512 };
+enum { ROOM_MOST = 99 << 10 }; // what a block may have on every GPU from A100 on, GeForce included
 
 extern __shared__ __align__(16) unsigned char kernel_room[];
 

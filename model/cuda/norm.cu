@@ -137,16 +137,17 @@ static __global__ void norm_grad_sum_kernel(NormGrad n) {
 
 // Warps of a block: as many as have their sums side by side in shared memory.
 extern "C" void cuda_residual_norm_grad(Stream *stream, const ResidualNorm *args) {
-    size_t sums = SUMS * (size_t)args->width * sizeof(float), room = 110 * 1024;
+    size_t sums = SUMS * (size_t)args->width * sizeof(float);
     int warps = BLOCK_THREADS / WARP;
-    while (warps > 1 && (size_t)warps * sums > room) warps /= 2;
-    NormGrad n = {*args, (float *)cuda_scratch(stream), 0, ROWS_MOST};
+    while (warps > 1 && (size_t)warps * sums > ROOM_MOST) warps /= 2;
+    NormGrad n = {*args, NULL, 0, ROWS_MOST};
     do {
         n.groups = (args->tokens + n.rows - 1) / n.rows;
         n.rows *= 2;
     } while (n.groups > 1 &&
              (size_t)(args->samples * n.groups) * sums > cuda_scratch_bytes(stream));
     n.rows /= 2;
+    n.part = (float *)cuda_scratch_of(stream, (size_t)(args->samples * n.groups) * sums);
     launch(stream, norm_grad_kernel, {args->samples * n.groups, warps * WARP, (size_t)warps * sums},
            n);
     launch(stream, norm_grad_sum_kernel, grid_of(stream, args->samples * SUMS * args->width), n);

@@ -7,7 +7,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { WARP_LANES = 32, THREADS_MOST = 1024, STACK_BYTES = 256 << 10, ROOM_BYTES = 227 << 10 };
+#include <map>
+
+enum {
+    WARP_LANES = 32,
+    THREADS_MOST = 1024,
+    STACK_BYTES = 256 << 10,
+    ROOM_BYTES = 99 << 10,
+    ROOM_FREE = 48 << 10
+};
 
 EmulatedPlace threadIdx, blockIdx, blockDim, gridDim;
 __attribute__((aligned(256))) unsigned char kernel_room[ROOM_BYTES];
@@ -143,11 +151,22 @@ unsigned long long emulated_shuffle(unsigned long long mine, int from) {
     return theirs;
 }
 
+static std::map<const void *, size_t> room_of; // that was asked for
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute name, int value) {
+    if (name != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 || value > ROOM_BYTES)
+        return cudaErrorInvalidValue;
+    room_of[kernel] = (size_t)value;
+    return cudaSuccess;
+}
+
 void emulated_launch(dim3 grid, dim3 block, size_t shared, void (*call)(void *, void *),
                      void *kernel, void *args) {
     if (block.x == 0 || block.x > THREADS_MOST || block.x % WARP_LANES != 0 || grid.x == 0 ||
-        block.y * block.z * grid.y * grid.z != 1 || shared > ROOM_BYTES)
+        block.y * block.z * grid.y * grid.z != 1 || shared > ROOM_BYTES || grid.x > INT32_MAX)
         emulated_bug("a kernel is started with a shape that no GPU takes, or that is not tested");
+    if (shared > ROOM_FREE && room_of[kernel] < shared)
+        emulated_bug("a kernel has more shared memory than was asked for");
     body = call;
     body_kernel = kernel;
     body_args = args;

@@ -130,9 +130,6 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) 
 cudaError_t cudaGetLastError(void) {
     return cudaSuccess;
 }
-cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) {
-    return cudaSuccess;
-}
 const char *cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorNoDevice ? "no CUDA-capable device is detected" : "an error";
 }
