@@ -132,7 +132,7 @@ __device__ static inline void quad_put(void *to, bool half, int64_t at, int64_t 
 }
 
 // Whether quads of this array (NULL: of none) begin where a single load may.
-__device__ static inline bool quad_aligned(const void *at) {
+__host__ __device__ static inline bool quad_aligned(const void *at) {
     return (uintptr_t)at % sizeof(Quad) == 0;
 }
 

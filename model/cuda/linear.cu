@@ -104,7 +104,9 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     product.aux = NULL;
     if (acts) product.c = args->slope;
     product.end = END_BIAS;
-    bool biased = args->bias != NULL && cuda_matmul(stream, &product);
+    // Kernels of the library load four numbers of a bias at a time, and its choice of one does not
+    // always heed that these must be aligned.
+    bool biased = args->bias != NULL && quad_aligned(product.bias) && cuda_matmul(stream, &product);
     product.end = END_PLAIN;
     if (!biased && !cuda_matmul(stream, &product)) return;
     if (!acts && (biased || args->bias == NULL)) return;
