@@ -218,6 +218,8 @@ bool cuda_matmul(Stream *stream, const Matmul *product) {
                                   product->a, plan->a, &beta, product->c, plan->c, product->c,
                                   plan->c, &plan->algorithm, room->workspace,
                                   MATMUL_WORKSPACE_BYTES, cuda_queue(stream));
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED && product->end != END_PLAIN)
+        return plan->found = false; // what the library proposes is no promise
     if (status != CUBLAS_STATUS_SUCCESS)
         note_failure(stream, room, product, cublasLtGetStatusString(status));
     return true;
