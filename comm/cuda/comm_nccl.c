@@ -84,7 +84,8 @@ static Status queue_messages(CommNccl *nccl, const Message *send, int sends, con
                              int receives, const char *what) {
     NCCL_TRY(nccl, ncclGroupStart(), what);
     ncclResult_t result = ncclSuccess;
-    for (int i = 0; i < receives + sends && result == ncclSuccess; ++i) {
+    for (int i = 0; i < receives + sends && (result == ncclSuccess || result == ncclInProgress);
+         ++i) {
         const Message *message = i < receives ? &receive[i] : &send[i - receives];
         size_t bytes = message->bytes;
         int peer = message->peer;
@@ -156,7 +157,9 @@ static Status say_goodbye(CommNccl *nccl) {
 static void nccl_close(Comm *comm) {
     CommNccl *nccl = (CommNccl *)comm;
     ErrorRecord before = error_take(); // why it is closed: worth more than what fails now
-    if (nccl->nccl != NULL) (void)!say_goodbye(nccl);
+    bool busy = false; // then it is closed for a failure, and others may never take part
+    for (int i = 0; i < EXCHANGES_MOST; ++i) busy = busy || nccl->exchange[i].busy;
+    if (nccl->nccl != NULL && !busy) (void)!say_goodbye(nccl);
     (void)!error_restore(&before);
     nccl_free(nccl);
 }
