@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#else
+#define nvtxRangePushA(name) 0
+#define nvtxRangePop()       0
+#endif
+
 #include "model/backend.h"
 #include "model/cuda/matmul.h"
 #include "model/cuda/stream.h"
@@ -200,7 +207,9 @@ static Timing *timing_begin(CudaStream *cuda, int op) {
         CudaStream *cuda = (CudaStream *)stream;                                                   \
         if (cuda->error != cudaSuccess) return;                                                    \
         Timing *timing = timing_begin(cuda, OP_##name);                                            \
+        (void)nvtxRangePushA(#name); /* for Nsight; else it costs nothing */                       \
         cuda_##name(stream, args);                                                                 \
+        (void)nvtxRangePop();                                                                      \
         if (timing != NULL) cuda_note(stream, cudaEventRecord(timing->end, cuda->queue), #name);   \
         if (cuda->error != cudaSuccess) cuda->op = #name;                                          \
     }
