@@ -289,6 +289,28 @@ static void write_identity(const cudaUUID_t *uuid, char *out, size_t bytes) {
     }
 }
 
+static void describe(CudaDevice *device, const struct cudaDeviceProp *gpu) {
+    char products[64];
+    int driver = 0;
+    matmul_describe(products, sizeof products);
+    (void)cudaDriverGetVersion(&driver);
+    snprintf(device->base.description, sizeof device->base.description,
+             "cuda %.48s, sm_%d%d, %d SMs, %.32s; driver for CUDA %d.%d", gpu->name, gpu->major,
+             gpu->minor, gpu->multiProcessorCount, products, driver / 1000, driver % 1000 / 10);
+}
+
+// Words that let cuBLASLt round fp32 products to fewer bits, whatever it is asked for.
+static Status check_environment(void) {
+    static const char *const names[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+        const char *word = getenv(names[i]);
+        FAIL_IF(word != NULL && strcmp(word, "0") != 0, BAD_CONFIG,
+                "%s=%s in the environment changes the bits of fp32 products: unset it", names[i],
+                word);
+    }
+    return STATUS_OK;
+}
+
 static Status choose_gpu(CudaDevice *device, int gpu) {
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
@@ -305,10 +327,7 @@ static Status choose_gpu(CudaDevice *device, int gpu) {
     device->base.gpu = gpu;
     write_identity(&properties.uuid, device->base.identity, sizeof device->base.identity);
     device->processors = properties.multiProcessorCount;
-    char products[64];
-    matmul_describe(products, sizeof products);
-    snprintf(device->base.description, sizeof device->base.description, "cuda %.64s, sm_%d%d, %s",
-             properties.name, properties.major, properties.minor, products);
+    describe(device, &properties);
     return STATUS_OK;
 }
 
@@ -328,6 +347,7 @@ static Status cuda_open(const DeviceConfig *config, Device **out) {
     if (device->streams == NULL || device->pointers == NULL)
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
     device->base.stream = device->pointers;
+    TRY_OR(failed, status, check_environment());
     TRY_OR(failed, status, choose_gpu(device, config->gpu));
     for (int i = 0; i < config->streams; ++i)
         TRY_OR(failed, status, stream_open(device, i, config));

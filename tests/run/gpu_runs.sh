@@ -58,4 +58,7 @@ said "there is no GPU that CUDA can use here" "no GPU"
 DYE_BACKENDS=$work run 78 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
     "${gpu[@]}" run.dir="$work/none"
 said "libdye_cuda.so is not installed" "no library"
-checked "no GPU, no library: one clear error"
+NVIDIA_TF32_OVERRIDE=1 run 78 0 train "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" \
+    "${gpu[@]}" run.dir="$work/none"
+said "NVIDIA_TF32_OVERRIDE=1 in the environment changes the bits" "fewer bits behind our back"
+checked "no GPU, no library, fewer bits: one clear error"
