@@ -72,10 +72,29 @@ run 0 2 train "$work/usr/share/dye/configs/swiss-roll.yaml" data.path="$work/poi
 run 0 0 sample "$work/run" -n 2
 checked "what is installed trains"
 
+# A login node has neither driver nor toolkit.
+without_gpu_libraries() {
+    ! ldd "$1" | grep -E 'lib(cuda|cublas|nccl|nvidia)' >"$log" || die "$1 is linked to a GPU's library"
+}
+without_gpu_libraries "$dye"
+gpu_libraries=()
+for library in libdye_cuda.so libdye_nccl.so; do
+    [ -e "$build/$library" ] || continue
+    gpu_libraries+=("lib/dye/$library")
+    [ -s "$work/usr/lib/dye/$library" ] || die "$library is not installed"
+    run 0 0 --version
+    said "^$work/usr/(bin/../)?lib/dye/$library|^$library cannot be used here" "the library that is installed"
+    # Installing takes away the build's folders, not the toolkit's.
+    same "$(ldd "$work/usr/lib/dye/$library" | grep -c 'not found')" "$(ldd "$build/$library" | grep -c 'not found')" \
+        "libraries that $library lacks once it is installed"
+done
+checked "the program needs no GPU's library; installed: ${gpu_libraries[*]:-none}"
+
 command -v cpack >/dev/null && command -v dpkg-shlibdeps >/dev/null || { echo "skip the package: no cpack" && exit 0; }
 (cd "$work" && cpack --config "$build/CPackConfig.cmake" -B "$work/package" >"$log" 2>&1) || die "cpack"
 package=$(ls "$work"/package/dye_*.deb)
 dpkg-deb -f "$package" Depends >"$log"
+! grep -Ei 'cuda|cublas|nccl' "$log" || die "the package needs a GPU's packages"
 said "openmpi-bin" "mpirun among what the package needs"
 said "libzstd1" "a library among what it needs"
 dpkg-deb -x "$package" "$work/root"
@@ -83,4 +102,16 @@ dye=$work/root/usr/bin/dye
 run 0 0 --version
 said "^dye [0-9.]* " "the version of what is in the package"
 [ "$(du -k "$dye" | cut -f1)" -lt 20000 ] || die "the program in the package is not stripped"
+without_gpu_libraries "$dye"
+if [ ${#gpu_libraries[@]} -gt 0 ]; then
+    ! dpkg-deb -c "$package" | grep 'libdye_' || die "a GPU's library in the package without GPUs"
+    dpkg-deb -x "$work"/package/dye-cuda_*.deb "$work/root"
+    for library in "${gpu_libraries[@]}"; do
+        [ -s "$work/root/usr/$library" ] || die "dye-cuda lacks $library"
+    done
+    same "$(dpkg-deb -f "$work"/package/dye-cuda_*.deb Depends)" "dye (= $(dpkg-deb -f "$package" Version))" \
+        "what dye-cuda depends on"
+    run 0 0 --version
+    said "lib/dye/${gpu_libraries[0]##*/}|^${gpu_libraries[0]##*/} cannot be used here" "the library out of its package"
+fi
 checked "the Debian package: $(du -k "$package" | cut -f1) KiB"
