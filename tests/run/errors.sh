@@ -56,6 +56,22 @@ for library in zstd xxHash libyaml jansson libpng libjpeg-turbo zlib libarchive 
 done
 checked "the command line: help, version, mistakes"
 
+# A GPU's library that is there, with and without a GPU, and one that is none.
+if [ -e "$(dirname "$dye")/emulated/libdye_cuda.so" ]; then
+    emulated=$(cd "$(dirname "$dye")" && pwd)/emulated
+    DYE_BACKENDS=$emulated run 0 0 --version
+    said "^$emulated/libdye_cuda.so: cuda emulated GPU, sm_90" "a GPU"
+    DYE_BACKENDS=$emulated DYE_EMULATED_GPUS=0 run 0 0 --version
+    said "^$emulated/libdye_cuda.so: no GPU here: .*no CUDA-capable device" "no GPU"
+fi
+mkdir "$work/backends"
+echo damaged >"$work/backends/libdye_cuda.so"
+DYE_BACKENDS=$work/backends run 0 0 --version
+said "^libdye_cuda.so cannot be used here: .*too short" "a library that is damaged"
+DYE_BACKENDS=$work/empty run 0 0 --version
+! grep -q libdye_ "$log" || die "a library that is not there"
+checked "--version tells of GPU libraries, with or without a GPU"
+
 run 78 5 train "${small[@]}" train.grains=4
 said "at most 4" "more ranks than grains: the largest number is not told"
 run 78 1 train "${small[@]}" train.batch=63
