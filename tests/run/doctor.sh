@@ -81,6 +81,41 @@ unlike 0 -x DYE_DRILL=gpu=GPU-1 "$dye" "${doctor[@]}" : -x DYE_DRILL=gpu=GPU-2 "
 said "^ok    GPU .*each of 2 ranks has its own" "GPUs of their own"
 checked "one GPU for two ranks is refused"
 
+# ---- GPUs, emulated --------------------------------------------------------------------------------
+
+if [ -e "$(dirname "$dye")/emulated/libdye_cuda.so" ]; then
+    DYE_BACKENDS=$(cd "$(dirname "$dye")" && pwd)/emulated
+    export DYE_BACKENDS DYE_EMULATED_GPUS=0
+    run 0 0 doctor
+    run 0 2 "${doctor[@]}"
+    run 78 2 "${doctor[@]}" device.backend=cuda
+    said "there is no GPU that CUDA can use here" "no GPU though one is asked for"
+
+    # SLURM (--gpus-per-task=1) lets each rank see one GPU, by CUDA_VISIBLE_DEVICES; all then call it 0.
+    export DYE_EMULATED_GPUS=2
+    cuda=("${doctor[@]}" device.backend=cuda)
+    one=(-x DYE_EMULATED_VISIBLE=0 "$dye") other=(-x CUDA_VISIBLE_DEVICES=1 "$dye")
+    unlike 0 "${one[@]}" "${cuda[@]}" : "${other[@]}" "${cuda[@]}"
+    said "^ok    GPU .*each of 2 ranks has its own" "each rank sees its own GPU"
+    unlike 78 "${one[@]}" "${cuda[@]}" : "${one[@]}" "${cuda[@]}"
+    said "share the GPU GPU-.*01: give each rank its own" "both see the same"
+    DYE_EMULATED_VISIBLE=1,0 run 0 2 "${cuda[@]}"
+    said "^ok    GPU .*each of 2 ranks has its own" "each rank sees all"
+    DYE_EMULATED_GPUS=1 run 78 2 "${cuda[@]}"
+    said "share the GPU GPU-.*01: give each rank its own" "one GPU"
+    DYE_EMULATED_GPUS=1 run 0 2 "${cuda[@]}" device.share_gpu=true device.exchange=host
+    if [ -e "$DYE_BACKENDS/libdye_nccl.so" ]; then
+        train=(train "${small[@]}" run.dir="$work/slurm" train.steps=2 device.backend=cuda device.exchange=nccl)
+        unlike 0 "${one[@]}" "${train[@]}" : "${other[@]}" "${train[@]}"
+        train+=(device.share_gpu=true train.steps=4)
+        unlike 78 "${one[@]}" "${train[@]}" : "${one[@]}" "${train[@]}"
+        said "ranks 0 and 1 on .* share the GPU GPU-.*01, which NCCL cannot" "NCCL on one GPU"
+    fi
+    unset DYE_BACKENDS DYE_EMULATED_GPUS
+    untrained "a GPU for each rank"
+    checked "GPUs: none, each rank's own by number or by what it sees, one for two"
+fi
+
 # ---- the run folder --------------------------------------------------------------------------------
 
 echo >file

@@ -1,5 +1,6 @@
 // The CUDA runtime functions that model/cuda calls, on the CPU. Work is executed when it is queued.
-// DYE_EMULATED_GPUS is the number of GPUs (1).
+// DYE_EMULATED_GPUS is the number of GPUs (1). Of these a process sees those that
+// DYE_EMULATED_VISIBLE lists, in its order, like CUDA_VISIBLE_DEVICES for real ones.
 #include <cuda_runtime_api.h>
 
 #include <stdint.h>
@@ -18,11 +19,23 @@ static double now_ms() {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
+// The number of the GPU that this process calls `device`; -1: there is none.
+static int gpu_of(int device) {
+    const char *given = getenv("DYE_EMULATED_GPUS"), *seen = getenv("DYE_EMULATED_VISIBLE");
+    int gpus = given != nullptr ? atoi(given) : 1, gpu = device;
+    for (int i = 0; seen != nullptr && i <= device; ++i) {
+        char *end;
+        gpu = (int)strtol(seen, &end, 10);
+        if (end == seen || gpu < 0 || gpu >= gpus) return -1;
+        seen = end + (*end == ',');
+    }
+    return gpu < gpus ? gpu : -1;
+}
+
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int *count) {
-    const char *given = getenv("DYE_EMULATED_GPUS");
-    *count = given != nullptr ? atoi(given) : 1;
+    for (*count = 0; gpu_of(*count) >= 0;) ++*count;
     return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaSetDevice(int) {
@@ -34,7 +47,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     properties->major = 9;
     properties->multiProcessorCount = 2;
     properties->totalGlobalMem = (size_t)8 << 30;
-    properties->uuid.bytes[15] = (char)(device + 1);
+    properties->uuid.bytes[15] = (char)(gpu_of(device) + 1);
     return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int *version) {
