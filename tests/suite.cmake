@@ -24,7 +24,8 @@ if(CLANG_FORMAT)
   set_tests_properties(house/format PROPERTIES TIMEOUT 60 LABELS house)
 endif()
 
-set_tests_properties(answer-sedd answer-vq answer-sundae launch/lock model/network PROPERTIES LABELS slow)
+set_tests_properties(answer-sedd answer-vq answer-sundae answer-score-sde answer-mdlm answer-consistency
+                     answer-discrete-flow launch/elbo launch/lock model/network PROPERTIES LABELS slow)
 
 include(${CMAKE_CURRENT_SOURCE_DIR}/ranks.cmake OPTIONAL)
 
