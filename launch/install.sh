@@ -7,6 +7,7 @@
 # --no-install, for machines without either: looks for the compiler, the tools and the libraries
 # themselves, on any distribution, also below CMAKE_PREFIX_PATH and PKG_CONFIG_PATH; tells how modules
 # or Spack supply what is missing, and stops with exit code 69.
+# The GPU backend's toolkit is not installed: one line says whether it is found.
 set -euo pipefail
 
 # The one list of what a build needs: Debian 12's package, how found() looks for it, Spack's name.
@@ -47,6 +48,19 @@ for argument in "$@"; do
         ;;
     esac
 done
+
+# Where CMake finds nvcc.
+tell_gpu() {
+    local folder nvcc=${CUDACXX:-}
+    for folder in ${CUDA_PATH:+"$CUDA_PATH/bin"} /usr/local/cuda/bin; do
+        [ -n "$nvcc" ] || nvcc=$(command -v nvcc || command -v "$folder/nvcc" || true)
+    done
+    if [ -n "$nvcc" ]; then
+        echo "GPU backend: will be built with $nvcc"
+    else
+        echo "GPU backend: will not be built, there is no nvcc; with the CUDA toolkit (12.8 or newer) on PATH it is"
+    fi
+}
 
 missing() {
     local package
@@ -137,6 +151,7 @@ look_for_needs() {
     done
     if [ ${#debian[@]} -eq 0 ]; then
         echo "all that a build needs is here"
+        tell_gpu
         return 0
     fi
     case $told in *" pkg-config "*) echo "without pkg-config no library is found: get it first" >&2 ;; esac
@@ -166,6 +181,7 @@ fi
 mapfile -t absent < <(missing)
 if [ ${#absent[@]} -eq 0 ]; then
     echo "all ${#wanted[@]} packages are installed"
+    tell_gpu
     exit 0
 fi
 if [ $install -eq 0 ]; then
@@ -216,3 +232,4 @@ fi
 if [ $quiet -eq 1 ] && [ ${#fresh[@]} -gt 0 ] && command -v systemctl >/dev/null; then
     "${sudo[@]}" systemctl disable "${fresh[@]}" >/dev/null 2>&1 || true
 fi
+tell_gpu
