@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Are all C files as clang-format leaves them? check_format.sh [CLANG-FORMAT]
+# Are all C and CUDA files as clang-format leaves them? check_format.sh [CLANG-FORMAT]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tool=${1:-clang-format}
-mapfile -t files < <(find base data model comm trainer launch tests -name '*.[ch]' | sort)
+mapfile -t files < <(find base data model comm trainer launch tests \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.cpp' \) | sort)
 report=$(printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 16 "$tool" --dry-run -Werror 2>&1) || true
 mapfile -t bad < <(sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: .*/\1/p' <<<"$report" | sort -u)
 echo "${#files[@]} files, ${#bad[@]} not formatted"
