@@ -76,6 +76,7 @@ done
 # The plain blocks of all pages, on the real data, as far as they can run here.
 page_left_out=('^launch/(quickstart|install)|^bash launch/install: it installs packages'
     '^(bash )?tests/run.sh|^ctest: this test is a part of it'
+    '^tests/gpu.sh: it wants a GPU, and time'
     '^cmake|^export PATH: the build that is tested was made so'
     'apptainer: there is none, and tests/run/apptainer.sh checks its file'
     '^srun|^dye launch slurm mine: there is no SLURM, and tests/cluster has its own tests'
