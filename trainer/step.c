@@ -95,12 +95,14 @@ static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, t->engine.params.size);
 }
 
-// Where streams hand over to each other or to other ranks. A single stream of a GPU, alone, goes on
-// without the host: what is queued next comes after it.
+// A single stream of a GPU, alone, goes on without the host: what is queued next comes after it.
+static bool runs_ahead(const Trainer *t) {
+    return t->engine.lanes == 1 && comm_world(t->context.comm) == 1 && !t->engine.device->on_host;
+}
+
+// Where streams hand over to each other or to other ranks.
 static Status step_meet(Trainer *t) {
-    const Engine *engine = &t->engine;
-    bool alone = engine->lanes == 1 && comm_world(t->context.comm) == 1;
-    return alone && !engine->device->on_host ? STATUS_OK : engine_wait(engine);
+    return runs_ahead(t) ? STATUS_OK : engine_wait(&t->engine);
 }
 
 // Queues the grains of all streams in turn, so that every stream has work from the start.
@@ -310,7 +312,8 @@ Status step_run(Trainer *t) {
     journal_enter(PHASE_REDUCE, t->step + 1);
     TRY(reduce_gradients(t, &gradient));
     memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
-    TRY(put_norms(t, gradient)); // waits for all streams
+    TRY(put_norms(t, gradient));              // waits for all streams,
+    if (runs_ahead(t)) arrived = clock_now(); // here for the first time
     put_losses(t, &batch);
     double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
     int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);

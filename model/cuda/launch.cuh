@@ -8,8 +8,7 @@
 // - Shared memory is `kernel_room` alone, as large as the Grid says. Its first REDUCE_BYTES are for
 //   block_sum.
 // - No atomics on numbers, and no result that depends on the size of the grid: sums run over a
-// fixed
-//   split of the elements in a fixed order. Contraction is off (-fmad=false); write fmaf.
+//   fixed split of the elements in a fixed order. Contraction is off (-fmad=false); write fmaf.
 //
 // That is little enough for the tests to execute the same sources on a CPU (tests/cuda/emulated).
 #pragma once
