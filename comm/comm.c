@@ -96,6 +96,16 @@ const char *comm_host_of(const Comm *comm, int rank) {
     return comm->hosts[rank];
 }
 
+int comm_group(const Comm *comm) {
+    int group = 1, world = comm->world;
+    while (group < world && strcmp(comm->hosts[group], comm->hosts[0]) == 0) ++group;
+    for (int rank = 0; rank < world; ++rank) {
+        bool begins = rank > 0 && strcmp(comm->hosts[rank], comm->hosts[rank - 1]) != 0;
+        if (begins != (rank > 0 && rank % group == 0)) return world;
+    }
+    return group > 1 && world % group == 0 ? group : world;
+}
+
 static Status reduce(Comm *comm, void *values, int n, Reduction reduction) {
     return comm->ops == NULL ? STATUS_OK : comm->ops->reduce(comm, values, n, reduction);
 }

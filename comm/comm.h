@@ -27,6 +27,8 @@ int comm_local_rank(const Comm *comm); // among the ranks on this host
 int comm_local_world(const Comm *comm);
 const char *comm_host(const Comm *comm);
 const char *comm_host_of(const Comm *comm, int rank);
+// Ranks of a host, where each has as many, more than one, which are neighbours; else the world.
+int comm_group(const Comm *comm);
 double comm_init_seconds(const Comm *comm);     // time spent in MPI_Init
 const char *comm_description(const Comm *comm); // "Open MPI 4.1.4, 4 ranks on 1 host"
 const char *comm_library(void);                 // "Open MPI 4.1.4", also before comm_open
@@ -69,7 +71,9 @@ Status comm_exchange_wait(Comm *comm, Exchange *exchange);
 // A comm for exchanges alone, among the same ranks, of memory of this device.
 //   exchange "host"  *out is `comm` itself: messages are host memory, of an on_host device its own
 //            "nccl"  another one, whose messages go from GPU to GPU, through libdye_nccl.so
-//                    (comm/cuda/); to be closed before `comm`
+//                    (comm/cuda/); to be closed before `comm`. Its exchanges are queued on the
+//                    device's side stream: any number of them, in one order on all ranks, and
+//                    waiting for one waits for all that were started
 //            "auto"  nccl where each rank has a GPU of its own, and the library; else host
 // A rank alone gets `comm`. All call it together and get the same status: BAD_CONFIG (GPUs that are
 // none or shared, no library), NOT_FOUND (something that the library needs), COMM.

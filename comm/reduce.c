@@ -1,49 +1,62 @@
 // The Reducer: slices of cover sums travel to the owners of their parts, who finish the tree.
 //
-// A bucket on its way (a *flight*) has a block to send from and a block to receive into; flights
-// are few, so memory does not grow with the model. *Direct* exchanges reach the device's memory:
-// messages leave from where the numbers are, weights arrive where they belong, and sums of others
-// are added from the block that they came into. Others are *staged*: blocks are host memory.
+// A bucket on its way (a *flight*) goes through one stage or two (Groups in reduce.h). Before a
+// stage this rank holds sums of some nodes for a range of elements; it sends each other member that
+// member's slices of them, receives theirs for its own smaller range, and adds what the tree joins.
+// Of the stage over all ranks that is the root. Weights come back by the same stages, the last one
+// first.
 //
-// The host waits for the stream before an exchange starts, and for the exchange before anything is
-// added, so that streams need no events between them. To compute while buckets travel would.
+// A flight has a block to send from and one to receive into; flights are few, so memory does not
+// grow with the model. *Direct* exchanges reach the device's memory: messages leave from where the
+// numbers are, weights arrive where they belong, and sums of others are added from the block that
+// they came into. Others are *staged*: blocks are host memory.
+//
+// *Queued* exchanges, those between GPUs, take their place on the device's side stream, as do the
+// additions: the host starts them and waits at the end, while other streams compute. Without them
+// the host waits for the stream before an exchange starts, and for the exchange before anything is
+// added.
 #include "comm/reduce.h"
 
 #include <stdlib.h>
 
 #include "model/bump.h"
 
-// What must be known about one rank's side of a reduction, in floats.
+enum { STAGES_MOST = 2 };
+
+// One exchange among some ranks: rank first + m step is member m.
 typedef struct {
-    int64_t send, receive; // of one flight
-    int64_t scratch;       // device memory of staged ones: the others' slices of one share
-    int nodes;             // of the covers of all ranks
-    bool direct;
-} Layout;
+    int members, self, first, step;
+    int *node;      // [members + 1]: member m holds sums node[m] .. node[m + 1] - 1
+    int nodes;      // of all members
+    TreeMerge *add; // [adds] to = from + to
+    int adds, home; // home: which of this rank's sums lies in cover[0]
+    int kept, keep[TREE_COVER_MOST]; // which ones are held afterwards, in tree order
+    int64_t room;                    // floats of a flight for the others' slices of one bucket
+} Stage;
 
 typedef struct {
     bool busy;
-    int bucket;
+    int bucket, stage;
     uint64_t order; // of starting
     Exchange *exchange;
-    float *const *cover; // borrowed from the caller
-    float *send, *receive;
+    float *send, *receive, *sums; // sums: device memory of the others' slices, maybe `receive`
+    float *sum[TREE_COVER_MOST];  // what is held: where each one's range begins
+    int held;
 } Flight;
 
 struct Reducer {
     Comm *comm, *exchange; // of this device's memory, maybe the same
     Device *device;
     const Ownership *ownership;
-    int rank, world;
-    Layout layout;
-    int *first_node;     // [world + 1]: rank r's nodes are first_node[r] .. first_node[r+1]-1
-    TreeMerge *addition; // [additions] the tree above all covers: to = from + to
-    int additions;
-    bool *started;           // [buckets] and not waited for
-    Message *send, *receive; // [world] arguments of an exchange
+    ReduceWay way;
+    int rank, world, stages, flights;
+    Stage stage[STAGES_MOST + 1]; // one behind the last, of no members
+    int64_t send, receive, sums;  // floats of each flight
+    bool *started;                // [buckets] and not waited for
+    Message *out, *in;            // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
-    float *scratch;      // device
+    Exchange *queued;    // the last that was queued and not waited for
     void *host, *blocks; // backing of all arrays and staged flights; device: of all else
 };
 
@@ -55,119 +68,155 @@ static int64_t length(Range range) {
     return range.end - range.begin;
 }
 
-// Elements of a rank's parts in a bucket; empty: begin == end.
-static Range share_range(const Ownership *ownership, int bucket, int rank) {
+static int64_t largest(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static int stages_of(const Ownership *ownership) {
+    return ownership->group < ownership->world ? 2 : 1;
+}
+
+// Elements of a bucket of which a rank holds sums before a stage; behind the last one its share.
+static Range held_range(const Ownership *ownership, int bucket, int stage, int rank) {
+    int groups = ownership->world / ownership->group, own = ownership_number(ownership, rank);
+    int from = 0, to = ownership->world, begin, end;
+    if (stage == stages_of(ownership))
+        from = own, to = own + 1;
+    else if (stage == 1)
+        from = own / groups * groups, to = from + groups;
     Range range = {0, 0};
     int64_t ignored;
-    int begin, end;
-    ownership_share(ownership, bucket, rank, &begin, &end);
+    ownership_shares(ownership, bucket, from, to, &begin, &end);
     if (begin == end) return range;
     params_part(ownership->params, begin, &range.begin, &ignored);
     params_part(ownership->params, end - 1, &ignored, &range.end);
     return range;
 }
 
-static int rank_cover(const Ownership *ownership, int grains, int rank,
+// The nodes of which a rank holds sums before a stage: of its own grains, then of its group's.
+static int held_cover(const Ownership *ownership, int grains, int stage, int rank,
                       TreeNode cover[TREE_COVER_MOST]) {
-    int begin, end;
-    grain_share(grains, ownership->world, rank, &begin, &end);
+    int group = ownership->group, world = ownership->world, begin, end, ignored;
+    int first = stage == 0 ? rank : rank / group * group;
+    grain_share(grains, world, first, &begin, &ignored);
+    grain_share(grains, world, stage == 0 ? rank : first + group - 1, &ignored, &end);
     return tree_cover(grains, begin, end, cover);
 }
 
-static int64_t largest(int64_t a, int64_t b) {
-    return a > b ? a : b;
+static int member_rank(const Stage *stage, int member) {
+    return stage->first + member * stage->step;
 }
 
-// The same two blocks also serve the gathering of weights: own share out, the others' in.
-static Layout plan_layout(const Ownership *ownership, int grains, int rank, bool direct) {
+// Who takes part, how many sums there are, how much room that needs.
+static void plan_stage(Reducer *reducer, int number, int grains) {
+    const Ownership *ownership = reducer->ownership;
+    int group = ownership->group, rank = reducer->rank, own = 0;
+    Stage *stage = &reducer->stage[number];
     TreeNode cover[TREE_COVER_MOST];
-    Layout layout = {.direct = direct};
-    for (int r = 0; r < ownership->world; ++r)
-        layout.nodes += rank_cover(ownership, grains, r, cover);
-    int own = rank_cover(ownership, grains, rank, cover);
-    for (int bucket = 0; bucket < ownership->buckets && ownership->world > 1; ++bucket) {
-        int64_t share = length(share_range(ownership, bucket, rank)), others = -share;
-        for (int r = 0; r < ownership->world; ++r)
-            others += length(share_range(ownership, bucket, r));
-        int64_t slices = (layout.nodes - own) * share;
-        if (!direct) layout.scratch = largest(layout.scratch, slices);
-        if (!direct || own > 1) layout.send = largest(layout.send, largest(own * others, share));
-        layout.receive = largest(layout.receive, direct ? slices : largest(slices, others));
+    bool inner = number == 0;
+    *stage = (Stage){.members = inner ? group : reducer->world / group,
+                     .self = inner ? rank % group : rank / group,
+                     .first = inner ? rank / group * group : rank % group,
+                     .step = inner ? 1 : group};
+    for (int m = 0; m < stage->members; ++m) {
+        int held = held_cover(ownership, grains, number, member_rank(stage, m), cover);
+        stage->nodes += held;
+        if (m == stage->self) own = held;
     }
-    return layout;
+    int64_t room = 0, send = 0, receive = 0; // the same blocks also serve the gathering of weights
+    for (int bucket = 0; bucket < ownership->buckets && reducer->world > 1; ++bucket) {
+        int64_t before = length(held_range(ownership, bucket, number, rank));
+        int64_t mine = length(held_range(ownership, bucket, number + 1, rank));
+        room = largest(room, (stage->nodes - own) * mine);
+        send = largest(send, largest(own * (before - mine), mine));
+        receive = largest(receive, before - mine);
+    }
+    stage->room = (room + 15) / 16 * 16;
+    reducer->sums += stage->room;
+    if (reducer->way == REDUCE_STAGED || own > 1) reducer->send = largest(reducer->send, send);
+    if (reducer->way == REDUCE_STAGED) reducer->receive = largest(reducer->receive, receive);
 }
 
 static void place(Reducer *reducer, Bump *host, Bump *device) {
-    int world = reducer->ownership->world;
-    Bump *blocks = reducer->layout.direct ? device : host;
-    reducer->first_node = bump_take(host, world + 1, sizeof *reducer->first_node);
-    reducer->addition = bump_take(host, reducer->layout.nodes, sizeof *reducer->addition);
+    bool staged = reducer->way == REDUCE_STAGED;
     reducer->started = bump_take(host, reducer->ownership->buckets, sizeof *reducer->started);
-    reducer->send = bump_take(host, world, sizeof *reducer->send);
-    reducer->receive = bump_take(host, world, sizeof *reducer->receive);
-    reducer->scratch = bump_floats(device, reducer->layout.scratch);
-    for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
-        reducer->flight[i].send = bump_floats(blocks, reducer->layout.send);
-        reducer->flight[i].receive = bump_floats(blocks, reducer->layout.receive);
+    reducer->out = bump_take(host, reducer->world, sizeof *reducer->out);
+    reducer->in = bump_take(host, reducer->world, sizeof *reducer->in);
+    for (int s = 0; s < reducer->stages; ++s) {
+        Stage *stage = &reducer->stage[s];
+        stage->node = bump_take(host, stage->members + 1, sizeof *stage->node);
+        stage->add = bump_take(host, stage->nodes, sizeof *stage->add);
+    }
+    for (int i = 0; i < reducer->flights; ++i) {
+        Flight *flight = &reducer->flight[i];
+        flight->send = bump_floats(staged ? host : device, reducer->send);
+        flight->sums = bump_floats(device, reducer->sums);
+        flight->receive = staged ? bump_floats(host, reducer->receive) : flight->sums;
     }
 }
 
-static void measure(const Ownership *ownership, int grains, int rank, bool direct, Bump *host,
-                    Bump *device) {
-    Reducer reducer = {.ownership = ownership,
-                       .layout = plan_layout(ownership, grains, rank, direct)};
+static void plan(Reducer *reducer, int grains, Bump *host, Bump *device) {
+    reducer->world = reducer->ownership->world;
+    reducer->stages = stages_of(reducer->ownership);
+    reducer->flights = reducer->way == REDUCE_QUEUED ? 1 : REDUCER_FLIGHTS; // in order anyway
+    for (int s = 0; s < reducer->stages; ++s) plan_stage(reducer, s, grains);
+    reducer->receive = largest(reducer->receive, reducer->sums);
     *host = *device = (Bump){0};
-    place(&reducer, host, device);
+    place(reducer, host, device);
 }
 
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool direct) {
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, ReduceWay way) {
     Bump host, device;
-    measure(ownership, grains, rank, direct, &host, &device);
+    plan(&(Reducer){.ownership = ownership, .rank = rank, .way = way}, grains, &host, &device);
     return sizeof(Reducer) + host.used;
 }
 
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool direct) {
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, ReduceWay way) {
     Bump host, device;
-    measure(ownership, grains, rank, direct, &host, &device);
+    plan(&(Reducer){.ownership = ownership, .rank = rank, .way = way}, grains, &host, &device);
     return device.used;
 }
 
 // ---- open and close -----------------------------------------------------------------------------
 
-// Turns merges into additions whose result ends in this rank's first cover sum: where that one is
-// the right side, left is added to it instead. Either way it is left + right, with the same bits.
-static void steer_additions(Reducer *reducer, const TreeMerge *merge) {
-    int own = reducer->first_node[reducer->rank];
+// Turns merges into additions whose result ends in this rank's home sum: where that one is the
+// right side, left is added to it instead. Either way it is left + right, with the same bits.
+static void steer_additions(Stage *stage, const TreeMerge *merge, const int *slot) {
+    int own = stage->node[stage->self] + stage->home;
     int moved_from = -1; // the slot whose sum has moved to `own`
-    for (int i = 0; i < reducer->additions; ++i) {
+    for (int i = 0; i < stage->adds; ++i) {
         int left = merge[i].to == moved_from ? own : merge[i].to;
         int right = merge[i].from == moved_from ? own : merge[i].from;
-        if (right == own) {
-            reducer->addition[i] = (TreeMerge){.from = left, .to = own};
-            moved_from = left;
-        } else {
-            reducer->addition[i] = (TreeMerge){.from = right, .to = left};
-        }
+        stage->add[i] = right == own ? (TreeMerge){.from = left, .to = own}
+                                     : (TreeMerge){.from = right, .to = left};
+        if (right == own) moved_from = left;
+    }
+    for (int k = 0; k < stage->kept; ++k) {
+        stage->keep[k] = slot[k] == moved_from ? own : slot[k];
+        if (stage->keep[k] == own) stage[1].home = k;
     }
 }
 
-static Status plan_additions(Reducer *reducer, int grains) {
-    int nodes = reducer->layout.nodes, count = 0;
+static Status plan_additions(Reducer *reducer, int number, int grains) {
+    Stage *stage = &reducer->stage[number];
+    int nodes = stage->nodes, count = 0;
     TreeNode *node = calloc((size_t)nodes + TREE_COVER_MOST, sizeof *node);
     int *slot = calloc((size_t)nodes, sizeof *slot);
     TreeMerge *merge = calloc((size_t)nodes, sizeof *merge);
     Status status = STATUS_OK;
     if (node == NULL || slot == NULL || merge == NULL)
         FAIL_OR(done, status, NO_MEMORY, "no memory to plan the sum of %d grains", grains);
-    for (int r = 0; r < reducer->world; ++r) {
-        reducer->first_node[r] = count;
-        count += rank_cover(reducer->ownership, grains, r, node + count);
+    for (int m = 0; m < stage->members; ++m) {
+        stage->node[m] = count;
+        count +=
+            held_cover(reducer->ownership, grains, number, member_rank(stage, m), node + count);
     }
-    reducer->first_node[reducer->world] = count;
+    stage->node[stage->members] = count;
     for (int i = 0; i < count; ++i) slot[i] = i;
-    reducer->additions = tree_fold(grains, node, slot, &count, merge);
-    REQUIRE(count == 1 && reducer->additions == nodes - 1);
-    steer_additions(reducer, merge);
+    stage->adds = tree_fold(grains, node, slot, &count, merge);
+    REQUIRE(count <= TREE_COVER_MOST && (count == 1 || number + 1 < reducer->stages));
+    stage->kept = count;
+    steer_additions(stage, merge, slot);
 done:
     free(node);
     free(slot);
@@ -176,17 +225,20 @@ done:
 }
 
 static Status open_alone(Reducer *reducer, int grains) {
-    bool direct = reducer->device->on_host || reducer->exchange != reducer->comm;
-    Bump host = {0}, device = {0};
-    reducer->layout = plan_layout(reducer->ownership, grains, reducer->rank, direct);
-    place(reducer, &host, &device);
+    Bump host, device;
+    bool own_memory = reducer->device->on_host;
+    reducer->way = reducer->exchange != reducer->comm ? REDUCE_QUEUED
+                   : own_memory                       ? REDUCE_DIRECT
+                                                      : REDUCE_STAGED;
+    plan(reducer, grains, &host, &device);
     reducer->host = calloc(1, host.used);
     FAIL_IF(reducer->host == NULL, NO_MEMORY,
             "no memory to exchange gradients: %zu MiB are needed for it on each rank",
             host.used >> 20);
     if (device.used > 0) TRY(device_alloc(reducer->device, device.used, &reducer->blocks));
     place(reducer, &(Bump){reducer->host, 0}, &(Bump){reducer->blocks, 0});
-    return plan_additions(reducer, grains);
+    for (int s = 0; s < reducer->stages; ++s) TRY(plan_additions(reducer, s, grains));
+    return STATUS_OK;
 }
 
 Status reducer_open(Comm *comm, Device *device, const char *exchange, const Ownership *ownership,
@@ -203,8 +255,7 @@ Status reducer_open(Comm *comm, Device *device, const char *exchange, const Owne
                          .exchange = comm,
                          .device = device,
                          .ownership = ownership,
-                         .rank = comm_rank(comm),
-                         .world = world};
+                         .rank = comm_rank(comm)};
     Status status;
     TRY_OR(fail, status, comm_open_device(comm, device, exchange, &reducer->exchange));
     TRY_OR(fail, status, comm_share_status(comm, open_alone(reducer, grains)));
@@ -219,6 +270,10 @@ const char *reducer_describe(const Reducer *reducer) {
     return comm_description(reducer->exchange);
 }
 
+bool reducer_is_queued(const Reducer *reducer) {
+    return reducer->way == REDUCE_QUEUED;
+}
+
 void reducer_close(Reducer *reducer) {
     if (reducer == NULL) return;
     if (reducer->exchange != reducer->comm) comm_close(reducer->exchange);
@@ -227,40 +282,49 @@ void reducer_close(Reducer *reducer) {
     free(reducer);
 }
 
-// ---- gradients ----------------------------------------------------------------------------------
+// ---- one stage of one bucket --------------------------------------------------------------------
 
-static int cover_count(const Reducer *reducer, int rank) {
-    return reducer->first_node[rank + 1] - reducer->first_node[rank];
+// What this rank holds before a flight's stage, what after it.
+static Range range_before(const Reducer *reducer, const Flight *flight) {
+    return held_range(reducer->ownership, flight->bucket, flight->stage, reducer->rank);
+}
+static Range range_after(const Reducer *reducer, const Flight *flight, int member) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    return held_range(reducer->ownership, flight->bucket, flight->stage + 1,
+                      member_rank(stage, member));
 }
 
 // Whether slices are sent from where they are: those of several nodes must lie side by side.
-static bool sends_in_place(const Reducer *reducer) {
-    return reducer->layout.direct && cover_count(reducer, reducer->rank) == 1;
+static bool sends_in_place(const Reducer *reducer, const Flight *flight) {
+    return reducer->way != REDUCE_STAGED && flight->held == 1;
 }
 
-// Lists what goes to and comes from each other rank, one behind the other in the flight's blocks:
-// slices of cover sums [peer][k][element] out, [node of the others][element] in, in tree order; or,
-// with `weights`, the own share of them to everybody, theirs in. Returns the number of messages a
+// Lists what goes to and comes from each other member, one behind the other in the flight's blocks:
+// slices of sums [member][k][element] out, [sum of the others][element] in, in tree order; or, with
+// `weights`, what this rank has of them to everybody, theirs in. Returns the number of messages a
 // way.
 static int list_messages(Reducer *reducer, const Flight *flight, float *weights) {
-    const Ownership *ownership = reducer->ownership;
-    Range mine = share_range(ownership, flight->bucket, reducer->rank);
-    int covers = cover_count(reducer, reducer->rank), count = 0;
-    bool there = weights != NULL && reducer->layout.direct;
-    bool in_place = weights == NULL && sends_in_place(reducer);
+    const Stage *stage = &reducer->stage[flight->stage];
+    Range mine = range_after(reducer, flight, stage->self), before = range_before(reducer, flight);
+    bool there = weights != NULL && reducer->way != REDUCE_STAGED;
+    bool in_place = weights == NULL && sends_in_place(reducer, flight);
     float *out = flight->send, *in = flight->receive;
-    for (int r = 0; r < reducer->world; ++r) {
-        if (r == reducer->rank) continue;
-        Range theirs = share_range(ownership, flight->bucket, r);
-        int64_t sent = weights != NULL ? length(mine) : length(theirs) * covers;
+    if (flight->stage > 0 && weights == NULL && reducer->way != REDUCE_STAGED)
+        in += reducer->stage[0].room;
+    int count = 0;
+    for (int m = 0; m < stage->members; ++m) {
+        if (m == stage->self) continue;
+        Range theirs = range_after(reducer, flight, m);
+        int64_t sent = weights != NULL ? length(mine) : length(theirs) * flight->held;
         int64_t received =
-            weights != NULL ? length(theirs) : length(mine) * cover_count(reducer, r);
+            weights != NULL ? length(theirs) : length(mine) * (stage->node[m + 1] - stage->node[m]);
         float *from = there      ? weights + mine.begin
-                      : in_place ? flight->cover[0] + theirs.begin
+                      : in_place ? flight->sum[0] + theirs.begin - before.begin
                                  : out;
         float *to = there ? weights + theirs.begin : in;
-        reducer->send[count] = (Message){r, from, (size_t)sent * sizeof *from};
-        reducer->receive[count++] = (Message){r, to, (size_t)received * sizeof *to};
+        int rank = member_rank(stage, m);
+        reducer->out[count] = (Message){rank, from, (size_t)sent * sizeof *from};
+        reducer->in[count++] = (Message){rank, to, (size_t)received * sizeof *to};
         if (weights == NULL && !in_place) out += sent;
         if (!there) in += received;
     }
@@ -268,14 +332,16 @@ static int list_messages(Reducer *reducer, const Flight *flight, float *weights)
 }
 
 static void copy_slices(Reducer *reducer, const Flight *flight, Stream *stream) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    int64_t begin = range_before(reducer, flight).begin;
     float *at = flight->send;
-    if (sends_in_place(reducer)) return;
-    for (int r = 0; r < reducer->world; ++r) {
-        Range range = share_range(reducer->ownership, flight->bucket, r);
-        if (r == reducer->rank || length(range) == 0) continue;
-        for (int k = 0; k < cover_count(reducer, reducer->rank); ++k, at += length(range)) {
-            float *from = flight->cover[k] + range.begin;
-            if (reducer->layout.direct)
+    if (sends_in_place(reducer, flight)) return;
+    for (int m = 0; m < stage->members; ++m) {
+        Range range = range_after(reducer, flight, m);
+        if (m == stage->self || length(range) == 0) continue;
+        for (int k = 0; k < flight->held; ++k, at += length(range)) {
+            float *from = flight->sum[k] + range.begin - begin;
+            if (reducer->way != REDUCE_STAGED)
                 axpby(stream, (Elementwise){.x = from, .y = at, .n = length(range), .a = 1});
             else
                 stream_download(stream, at, from, (size_t)length(range) * sizeof *at);
@@ -283,85 +349,140 @@ static void copy_slices(Reducer *reducer, const Flight *flight, Stream *stream) 
     }
 }
 
-// Where the sum of a node lies for the elements of `mine`.
-static float *node_sum(const Reducer *reducer, const Flight *flight, Range mine, int node) {
-    int own = reducer->first_node[reducer->rank], covers = cover_count(reducer, reducer->rank);
-    if (node >= own && node < own + covers) return flight->cover[node - own] + mine.begin;
-    int place = node < own ? node : node - covers;
-    return (reducer->layout.direct ? flight->receive : reducer->scratch) + place * length(mine);
+static float *others_sums(const Reducer *reducer, const Flight *flight) {
+    return flight->sums + (flight->stage > 0 ? reducer->stage[0].room : 0);
 }
 
-static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
-    TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
-    Range mine = share_range(reducer->ownership, flight->bucket, reducer->rank);
-    if (length(mine) > 0) {
-        int others = reducer->layout.nodes - cover_count(reducer, reducer->rank);
-        if (!reducer->layout.direct)
-            stream_upload(stream, reducer->scratch, flight->receive,
-                          (size_t)(others * length(mine)) * sizeof(float));
-        for (int i = 0; i < reducer->additions; ++i) {
-            TreeMerge add = reducer->addition[i];
-            axpby(stream, (Elementwise){.x = node_sum(reducer, flight, mine, add.from),
-                                        .y = node_sum(reducer, flight, mine, add.to),
-                                        .n = length(mine),
-                                        .a = 1,
-                                        .b = 1});
-        }
-        TRY(stream_wait(stream));
+// Where a sum lies for the elements of `mine`.
+static float *sum_at(const Reducer *reducer, const Flight *flight, Range mine, int number) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    int own = stage->node[stage->self];
+    if (number >= own && number < own + flight->held)
+        return flight->sum[number - own] + mine.begin - range_before(reducer, flight).begin;
+    int place = number < own ? number : number - flight->held;
+    return others_sums(reducer, flight) + place * length(mine);
+}
+
+// Of sums, or of weights if these are given.
+static Status stage_start(Reducer *reducer, Flight *flight, float *weights, Stream *stream) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    Range mine = range_after(reducer, flight, stage->self);
+    if (weights == NULL)
+        copy_slices(reducer, flight, stream);
+    else if (reducer->way == REDUCE_STAGED)
+        stream_download(stream, flight->send, weights + mine.begin,
+                        (size_t)length(mine) * sizeof *weights);
+    int count = list_messages(reducer, flight, weights);
+    if (reducer->way != REDUCE_QUEUED) TRY(stream_wait(stream));
+    int tag = (flight->bucket * STAGES_MOST + flight->stage) % EXCHANGE_TAGS;
+    return comm_exchange_start(reducer->exchange, reducer->out, count, reducer->in, count, tag,
+                               &flight->exchange);
+}
+
+// Adds what has come; afterwards the flight holds the sums of the next stage.
+static Status stage_finish(Reducer *reducer, Flight *flight, Stream *stream) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    Range mine = range_after(reducer, flight, stage->self);
+    int64_t n = length(mine);
+    float *kept[TREE_COVER_MOST];
+    if (reducer->way != REDUCE_QUEUED) TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
+    if (reducer->way == REDUCE_STAGED)
+        stream_upload(stream, others_sums(reducer, flight), flight->receive,
+                      (size_t)((stage->nodes - flight->held) * n) * sizeof(float));
+    for (int i = 0; i < stage->adds && n > 0; ++i)
+        axpby(stream, (Elementwise){.x = sum_at(reducer, flight, mine, stage->add[i].from),
+                                    .y = sum_at(reducer, flight, mine, stage->add[i].to),
+                                    .n = n,
+                                    .a = 1,
+                                    .b = 1});
+    for (int k = 0; k < stage->kept; ++k) kept[k] = sum_at(reducer, flight, mine, stage->keep[k]);
+    for (int k = 0; k < stage->kept; ++k) flight->sum[k] = kept[k];
+    flight->held = stage->kept;
+    ++flight->stage;
+    return reducer->way != REDUCE_QUEUED ? stream_wait(stream) : STATUS_OK;
+}
+
+// ---- gradients ----------------------------------------------------------------------------------
+
+// The one that was started first of those on their way that are before a stage; NULL: none.
+static Flight *oldest_flight(Reducer *reducer, int stage) {
+    Flight *oldest = NULL;
+    for (int i = 0; i < reducer->flights; ++i) {
+        Flight *flight = &reducer->flight[i];
+        bool found = flight->busy && flight->stage < stage;
+        if (found && (oldest == NULL || flight->order < oldest->order)) oldest = flight;
     }
+    return oldest;
+}
+
+// All that are on their way enter the last stage before one of them is waited for, so that their
+// exchanges overlap; in the order of starting, which is the same on all ranks.
+static Status finish_flight(Reducer *reducer, Flight *flight, Stream *stream) {
+    for (Flight *next; (next = oldest_flight(reducer, reducer->stages - 1)) != NULL;) {
+        TRY(stage_finish(reducer, next, stream));
+        TRY(stage_start(reducer, next, NULL, stream));
+    }
+    TRY(stage_finish(reducer, flight, stream));
     flight->busy = false;
     return STATUS_OK;
 }
 
-// A free flight, if need be after completing the oldest, which is the same one on all ranks.
+// A free flight, if need be after completing the oldest.
 static Status free_flight(Reducer *reducer, Flight **out) {
-    Flight *oldest = reducer->flight;
-    for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
-        Flight *flight = &reducer->flight[i];
-        *out = flight;
-        if (!flight->busy) return STATUS_OK;
-        if (flight->order < oldest->order) oldest = flight;
+    for (int i = 0; i < reducer->flights; ++i) {
+        *out = &reducer->flight[i];
+        if (!(*out)->busy) return STATUS_OK;
     }
-    TRY(finish_flight(reducer, oldest, device_stream(reducer->device, 0)));
-    *out = oldest;
-    return STATUS_OK;
+    *out = oldest_flight(reducer, reducer->stages);
+    return finish_flight(reducer, *out, device_stream(reducer->device, 0));
 }
 
-// Of cover sums, or of weights if these are given.
-static Status start_flight(Reducer *reducer, Flight *flight, int bucket, float *weights,
-                           Stream *stream) {
-    flight->bucket = bucket;
-    Range mine = share_range(reducer->ownership, bucket, reducer->rank);
-    if (weights == NULL)
-        copy_slices(reducer, flight, stream);
-    else if (!reducer->layout.direct)
-        stream_download(stream, flight->send, weights + mine.begin,
-                        (size_t)length(mine) * sizeof *weights);
-    int count = list_messages(reducer, flight, weights);
-    TRY(stream_wait(stream));
-    return comm_exchange_start(reducer->exchange, reducer->send, count, reducer->receive, count,
-                               bucket % EXCHANGE_TAGS, &flight->exchange);
+// Queues a whole flight behind what stream 0 has queued.
+static Status queue_flight(Reducer *reducer, Flight *flight) {
+    Stream *side = reducer->device->side;
+    TRY(stream_after(side, device_stream(reducer->device, 0)));
+    while (flight->stage < reducer->stages) {
+        TRY(stage_start(reducer, flight, NULL, side));
+        TRY(stage_finish(reducer, flight, side));
+    }
+    reducer->queued = flight->exchange;
+    return STATUS_OK;
 }
 
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
     REQUIRE(!reducer->started[bucket]);
-    REQUIRE(covers == cover_count(reducer, reducer->rank));
+    const Stage *stage = &reducer->stage[0];
+    REQUIRE(covers == stage->node[stage->self + 1] - stage->node[stage->self]);
     reducer->started[bucket] = true;
     if (reducer->world == 1) return STATUS_OK; // the only cover sum is the root
     Flight *flight;
     TRY(free_flight(reducer, &flight));
     flight->order = reducer->starts++;
-    flight->cover = cover;
-    TRY(start_flight(reducer, flight, bucket, NULL, device_stream(reducer->device, 0)));
+    flight->bucket = bucket;
+    flight->stage = 0;
+    flight->held = covers;
+    int64_t begin = range_before(reducer, flight).begin;
+    for (int k = 0; k < covers; ++k) flight->sum[k] = cover[k] + begin;
+    if (reducer->way == REDUCE_QUEUED) return queue_flight(reducer, flight);
+    TRY(stage_start(reducer, flight, NULL, device_stream(reducer->device, 0)));
     flight->busy = true;
     return STATUS_OK;
+}
+
+// What is queued ends with an exchange, whose wait is watched, and additions.
+static Status wait_for_queue(Reducer *reducer) {
+    if (reducer->queued == NULL) return STATUS_OK;
+    TRY(comm_exchange_wait(reducer->exchange, reducer->queued));
+    reducer->queued = NULL;
+    return stream_wait(reducer->device->side);
 }
 
 Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
     REQUIRE(reducer->started[bucket]);
-    for (int i = 0; i < REDUCER_FLIGHTS; ++i) {
+    TRY(wait_for_queue(reducer));
+    for (int i = 0; i < reducer->flights; ++i) {
         Flight *flight = &reducer->flight[i];
         if (flight->busy && flight->bucket == bucket) TRY(finish_flight(reducer, flight, stream));
     }
@@ -372,27 +493,41 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
 // ---- weights ------------------------------------------------------------------------------------
 
 static Status finish_gather(Reducer *reducer, Flight *flight, float *weights, Stream *stream) {
+    const Stage *stage = &reducer->stage[flight->stage];
+    if (reducer->way == REDUCE_QUEUED) return STATUS_OK;
     TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
-    if (reducer->layout.direct) return STATUS_OK;
+    if (reducer->way == REDUCE_DIRECT) return STATUS_OK;
     const float *at = flight->receive;
-    for (int r = 0; r < reducer->world; ++r) {
-        Range range = share_range(reducer->ownership, flight->bucket, r);
-        if (r == reducer->rank || length(range) == 0) continue;
+    for (int m = 0; m < stage->members; ++m) {
+        Range range = range_after(reducer, flight, m);
+        if (m == stage->self || length(range) == 0) continue;
         stream_upload(stream, weights + range.begin, at, (size_t)length(range) * sizeof *at);
         at += length(range);
     }
     return stream_wait(stream);
 }
 
-Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) {
-    if (reducer->world == 1) return STATUS_OK;
-    for (int i = 0; i < REDUCER_FLIGHTS; ++i) REQUIRE(!reducer->flight[i].busy);
-    int buckets = reducer->ownership->buckets;
-    for (int bucket = 0; bucket < buckets + REDUCER_FLIGHTS; ++bucket) {
-        Flight *flight = &reducer->flight[bucket % REDUCER_FLIGHTS];
-        bool started = bucket >= REDUCER_FLIGHTS && bucket - REDUCER_FLIGHTS < buckets;
+static Status gather_stage(Reducer *reducer, int stage, float *weights, Stream *stream) {
+    int buckets = reducer->ownership->buckets, flights = reducer->flights;
+    for (int bucket = 0; bucket < buckets + flights; ++bucket) {
+        Flight *flight = &reducer->flight[bucket % flights];
+        bool started = bucket >= flights && bucket - flights < buckets;
         if (started) TRY(finish_gather(reducer, flight, weights, stream));
-        if (bucket < buckets) TRY(start_flight(reducer, flight, bucket, weights, stream));
+        if (bucket >= buckets) continue;
+        flight->bucket = bucket;
+        flight->stage = stage;
+        TRY(stage_start(reducer, flight, weights, stream));
     }
     return STATUS_OK;
+}
+
+Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) {
+    if (reducer->world == 1) return STATUS_OK;
+    REQUIRE(reducer->queued == NULL && oldest_flight(reducer, reducer->stages) == NULL);
+    bool queued = reducer->way == REDUCE_QUEUED;
+    if (queued) TRY(stream_after(reducer->device->side, stream));
+    for (int s = reducer->stages - 1; s >= 0; --s)
+        TRY(gather_stage(reducer, s, weights, queued ? reducer->device->side : stream));
+    if (queued) reducer->queued = reducer->flight[0].exchange;
+    return wait_for_queue(reducer);
 }

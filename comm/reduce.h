@@ -9,8 +9,14 @@
 // W.
 //
 // Ownership. Parts are dealt in *buckets* of consecutive parts (about bucket_bytes, but a multiple
-// of W parts); within a bucket of n parts rank r owns the contiguous share [n r / W, n (r+1) / W),
+// of W parts); a bucket of n parts is W contiguous shares [n s / W, n (s+1) / W), one of each rank,
 // so that every bucket keeps all ranks busy.
+//
+// Groups. Where ranks stand in G groups of g neighbours (hosts, comm_group), slices travel in two
+// stages: within a group, whose rank j sums the j-th g-th of the bucket; then among the ranks j of
+// all groups, which share that. Each byte passes the network between groups once for the group, not
+// once for each of its ranks, and a rank has g + G - 2 peers instead of W - 1. For this rank
+// r = i g + j owns share j G + i. The sums are the tree's own all the same.
 #pragma once
 
 #include "comm/comm.h"
@@ -63,36 +69,51 @@ int tree_sum_merge(TreeSum *sum, TreeMerge merge[TREE_COVER_MOST]);
 
 typedef struct {
     const Params *params; // borrowed
-    int world, buckets;
+    int world, group;     // ranks, ranks of a group
+    int buckets;
     int bucket_parts; // parts in each bucket; the last may have fewer
 } Ownership;
-void ownership_init(Ownership *ownership, const Params *params, int world, size_t bucket_bytes);
+// `group` divides `world`; equal to it there is one stage.
+void ownership_init(Ownership *ownership, const Params *params, int world, int group,
+                    size_t bucket_bytes);
 int ownership_owner(const Ownership *ownership, int part);
-// Parts of `rank` in `bucket`: [*begin, *end), maybe empty.
-void ownership_share(const Ownership *ownership, int bucket, int rank, int *begin, int *end);
+int ownership_number(const Ownership *ownership, int rank); // of its share
+// Parts of the shares [from, to) of a bucket: [*begin, *end), maybe empty.
+void ownership_shares(const Ownership *ownership, int bucket, int from, int to, int *begin,
+                      int *end);
 
 // ---- the reduction ------------------------------------------------------------------------------
 
 typedef struct Reducer Reducer;
 
+// How slices travel.
+typedef enum {
+    REDUCE_STAGED, // through copies in the host's memory
+    REDUCE_DIRECT, // from and to the memory of a device that is on_host
+    REDUCE_QUEUED, // from and to a GPU's memory, on its side stream
+} ReduceWay;
+
 // All memory that it ever needs is taken here (reducer_host_bytes and reducer_device_bytes tell how
-// much: `direct` is an exchange of the device's own memory, on_host or by NCCL). `exchange`: see
-// comm_open_device. `ownership` is borrowed, `grains` = V. All ranks call it together and get the
-// same status: BAD_CONFIG (W > V, or of the exchange), NO_MEMORY, NOT_FOUND, COMM. All close it
-// together, too.
+// much). `exchange`: see comm_open_device. `ownership` is borrowed, `grains` = V. All ranks call it
+// together and get the same status: BAD_CONFIG (W > V, or of the exchange), NO_MEMORY, NOT_FOUND,
+// COMM. All close it together, too.
 Status reducer_open(Comm *comm, Device *device, const char *exchange, const Ownership *ownership,
                     int grains, Reducer **out);
 void reducer_close(Reducer *reducer); // NULL is fine
-size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, bool direct);
-size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, bool direct);
+size_t reducer_host_bytes(const Ownership *ownership, int grains, int rank, ReduceWay way);
+size_t reducer_device_bytes(const Ownership *ownership, int grains, int rank, ReduceWay way);
 const char *reducer_describe(const Reducer *reducer); // what gradients travel by
+// Whether a bucket may be started as soon as stream 0 has queued all that writes it: then it
+// travels while that stream computes on.
+bool reducer_is_queued(const Reducer *reducer);
 
 // Starts the reduction of one bucket. cover[k] (device, params.size floats) holds the sum of the
-// k-th node of this rank's cover; they are complete (streams waited for) and stay as they are until
-// reducer_wait. Buckets may be started in any order, the same on all ranks, each waited for before
-// it is started again. REDUCER_FLIGHTS of them travel at a time: starting one more first completes
-// the oldest. Uses stream 0 of the device. While buckets of GPUs are on their way nothing else is
-// said to other ranks: MPI and NCCL are never under way together.
+// k-th node of this rank's cover; there they are complete (streams waited for, or see
+// reducer_is_queued) and stay as they are until reducer_wait. Buckets may be started in any order,
+// the same on all ranks, each waited for before it is started again. REDUCER_FLIGHTS of them travel
+// at a time: starting one more first completes the oldest. Uses stream 0 of the device. While
+// buckets of GPUs are on their way nothing else is said to other ranks: MPI and NCCL are never
+// under way together.
 enum { REDUCER_FLIGHTS = 4 };
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers);
 // Completes it: afterwards this rank's parts of cover[0] hold the full sum, its parts of the other

@@ -108,7 +108,9 @@ int tree_sum_slots(int grains, int begin, int end) {
 
 // ---- ownership ----------------------------------------------------------------------------------
 
-void ownership_init(Ownership *ownership, const Params *params, int world, size_t bucket_bytes) {
+void ownership_init(Ownership *ownership, const Params *params, int world, int group,
+                    size_t bucket_bytes) {
+    REQUIRE(group > 0 && world % group == 0);
     size_t part_bytes = (size_t)params->part_size * sizeof(float);
     size_t most = (size_t)params->parts; // larger buckets are all the same
     size_t wanted = bucket_bytes / part_bytes < most ? bucket_bytes / part_bytes : most;
@@ -117,6 +119,7 @@ void ownership_init(Ownership *ownership, const Params *params, int world, size_
     int bucket_parts = world * (times > 0 ? times : 1);
     *ownership = (Ownership){.params = params,
                              .world = world,
+                             .group = group,
                              .buckets = (params->parts + bucket_parts - 1) / bucket_parts,
                              .bucket_parts = bucket_parts};
 }
@@ -126,19 +129,27 @@ static int parts_in_bucket(const Ownership *ownership, int bucket) {
     return left < ownership->bucket_parts ? left : ownership->bucket_parts;
 }
 
-int ownership_owner(const Ownership *ownership, int part) {
-    REQUIRE(part >= 0 && part < ownership->params->parts);
-    int bucket = part / ownership->bucket_parts;
-    int place = part - bucket * ownership->bucket_parts;
-    // The largest r with floor(n r / W) <= place, that is with r < W (place + 1) / n.
-    int64_t scaled = (int64_t)ownership->world * (place + 1);
-    return (int)((scaled - 1) / parts_in_bucket(ownership, bucket));
+int ownership_number(const Ownership *ownership, int rank) {
+    int groups = ownership->world / ownership->group;
+    return rank % ownership->group * groups + rank / ownership->group;
 }
 
-void ownership_share(const Ownership *ownership, int bucket, int rank, int *begin, int *end) {
+int ownership_owner(const Ownership *ownership, int part) {
+    REQUIRE(part >= 0 && part < ownership->params->parts);
+    int bucket = part / ownership->bucket_parts, groups = ownership->world / ownership->group;
+    int place = part - bucket * ownership->bucket_parts;
+    // The largest share s with floor(n s / W) <= place, that is with s < W (place + 1) / n.
+    int64_t scaled = (int64_t)ownership->world * (place + 1);
+    int share = (int)((scaled - 1) / parts_in_bucket(ownership, bucket));
+    return share % groups * ownership->group + share / groups;
+}
+
+void ownership_shares(const Ownership *ownership, int bucket, int from, int to, int *begin,
+                      int *end) {
     REQUIRE(bucket >= 0 && bucket < ownership->buckets);
-    int first = bucket * ownership->bucket_parts;
-    grain_share(parts_in_bucket(ownership, bucket), ownership->world, rank, begin, end);
+    int first = bucket * ownership->bucket_parts, n = parts_in_bucket(ownership, bucket), ignored;
+    grain_share(n, ownership->world, from, begin, &ignored);
+    grain_share(n, ownership->world, to - 1, &ignored, end);
     *begin += first;
     *end += first;
 }

@@ -240,7 +240,8 @@ static Status save(ImportCommand *command, Comm *comm) {
     const Params *params = &command->trained.engine.params;
     Ownership ownership;
     CheckpointSave *saving;
-    ownership_init(&ownership, params, comm_world(comm), (size_t)settings->optim.bucket);
+    ownership_init(&ownership, params, comm_world(comm), comm_group(comm),
+                   (size_t)settings->optim.bucket);
     CheckpointRun run = {comm, settings->run.dir, params, &ownership, {command, get, NULL}};
     CheckpointMeta meta = {.facts = make_facts(command)};
     for (int64_t i = 0; i < params->size; ++i) {

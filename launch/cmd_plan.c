@@ -14,8 +14,8 @@
 #include "launch/run_config.h"
 
 #define USAGE                                                                                      \
-    "usage: dye plan CONFIG.yaml [key=value ...] --gpus N [--memory 80G] [--backend cuda|cpu]"     \
-    " [--rank R] [--json]"
+    "usage: dye plan CONFIG.yaml [key=value ...] --gpus N [--per-host 8] [--memory 80G]"           \
+    " [--backend cuda|cpu] [--rank R] [--json]"
 
 // In the makers' gigabytes.
 static const struct {
@@ -29,6 +29,7 @@ typedef struct {
     char **overrides;
     int override_count;
     int64_t world, rank; // rank -1: the one that takes most
+    int64_t per_host;    // ranks of a host
     double memory;       // bytes; 0: those of the table
     bool json;
 } PlanCommand;
@@ -47,14 +48,18 @@ static Status parse_memory(const char *text, double *out) {
 }
 
 static Status parse(int argc, char **argv, PlanCommand *command) {
-    static const struct option options[] = {
-        {"gpus", required_argument, NULL, 'g'},    {"memory", required_argument, NULL, 'm'},
-        {"backend", required_argument, NULL, 'b'}, {"rank", required_argument, NULL, 'r'},
-        {"json", no_argument, NULL, 'j'},          {0}};
+    static const struct option options[] = {{"gpus", required_argument, NULL, 'g'},
+                                            {"memory", required_argument, NULL, 'm'},
+                                            {"backend", required_argument, NULL, 'b'},
+                                            {"rank", required_argument, NULL, 'r'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"per-host", required_argument, NULL, 'h'},
+                                            {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'g': TRY(option_i64("--gpus", optarg, 1, 65536, &command->world)); break;
+        case 'h': TRY(option_i64("--per-host", optarg, 1, 65536, &command->per_host)); break;
         case 'r': TRY(option_i64("--rank", optarg, 0, 65535, &command->rank)); break;
         case 'm': TRY(parse_memory(optarg, &command->memory)); break;
         case 'b':
@@ -70,6 +75,8 @@ static Status parse(int argc, char **argv, PlanCommand *command) {
     FAIL_IF(command->world == 0, BAD_USAGE, "for how many GPUs? " USAGE);
     FAIL_IF(command->rank >= command->world, BAD_USAGE, "--rank %d: there are ranks 0 to %d",
             (int)command->rank, (int)command->world - 1);
+    bool even = command->per_host > 1 && command->world % command->per_host == 0;
+    if (!even) command->per_host = command->world; // as comm_group
     command->config_path = argv[optind];
     command->overrides = argv + optind + 1;
     command->override_count = argc - optind - 1;
@@ -183,8 +190,8 @@ static Status run(const PlanCommand *command, Forecast *forecast) {
     ForecastRank rank;
     TRY(run_config_read(command->config_path, command->overrides, command->override_count,
                         &settings));
-    TRY(forecast_open(&settings, (int)command->world, strcmp(command->backend, "cpu") == 0,
-                      forecast));
+    TRY(forecast_open(&settings, (int)command->world, (int)command->per_host,
+                      strcmp(command->backend, "cpu") == 0, forecast));
     forecast_rank(forecast, settings.train.batch / settings.train.grains, (int)command->rank,
                   &rank);
     if (command->json) return print_json(command, forecast, &rank);
@@ -193,7 +200,7 @@ static Status run(const PlanCommand *command, Forecast *forecast) {
 }
 
 Status cmd_plan(int argc, char **argv) {
-    PlanCommand command = {.backend = "cuda", .rank = -1};
+    PlanCommand command = {.backend = "cuda", .rank = -1, .per_host = 8};
     Forecast forecast = {0};
     TRY(parse(argc, argv, &command));
     Status status = run(&command, &forecast);

@@ -114,6 +114,19 @@ static void say(const char *format, ...) {
     console_say(line);
 }
 
+static void show_hosts(const Comm *comm) {
+    int world = comm_world(comm), group = comm_group(comm), here = 0;
+    for (int rank = 0; rank < world; ++rank)
+        here += strcmp(comm_host_of(comm, rank), comm_host(comm)) == 0;
+    if (group < world)
+        say("gradients are summed by the %d ranks of each host first, then between the %d hosts",
+            group, world / group);
+    else if (here > 1 && here < world)
+        say("each rank sends gradients to each other: were all hosts given as many ranks, one host"
+            " after the other (mpirun --map-by slot, srun --distribution=block), fewer bytes would"
+            " travel between them");
+}
+
 static void show_start(const RunStart *start) {
     const RunSettings *s = &shown->settings;
     const Params *params = &start->engine->params;
@@ -127,6 +140,7 @@ static void show_start(const RunStart *start) {
     if (start->engine->device->identity[0] != '\0')
         say("computes on %s%s%s", shown->device, alone ? "" : "; gradients travel by ",
             alone ? "" : start->exchange);
+    show_hosts(shown->comm);
     say("model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample", s->model.family,
         (double)params->size / 1e6, params->parts,
         3 * network_forward_flops(start->engine->network) / 1e9);

@@ -96,6 +96,7 @@ const CommandOption command_options[] = {
     {"doctor", "--json", "one object for scripts"},
     {"doctor", "--seconds S", "time to measure the network for; 0: not at all"},
     {"plan", "--gpus N", "ranks, each of them with a GPU"},
+    {"plan", "--per-host N", "GPUs of a host, 8: what travels goes within hosts first"},
     {"plan", "--memory 80G", "of a GPU; without: 80 and 141 GB"},
     {"plan", "--backend cuda|cpu", "cpu: memory of a rank that trains on the processor (cuda)"},
     {"plan", "--rank R", "of this rank; without: of the one that takes most"},

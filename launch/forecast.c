@@ -17,9 +17,10 @@ static int usual_streams(bool on_host) {
     return CPU_COUNT(&allowed);
 }
 
-Status forecast_open(const RunSettings *settings, int world, bool on_host, Forecast *out) {
+Status forecast_open(const RunSettings *settings, int world, int group, bool on_host,
+                     Forecast *out) {
     const DataConfig *data = &settings->data;
-    *out = (Forecast){.settings = *settings, .world = world, .on_host = on_host};
+    *out = (Forecast){.settings = *settings, .world = world, .group = group, .on_host = on_host};
     out->streams = settings->device.threads;
     if (out->streams == 0) out->streams = usual_streams(on_host);
     FAIL_IF(world > settings->train.grains, BAD_CONFIG,
@@ -79,8 +80,8 @@ static void plan_rank(const Forecast *forecast, int64_t grain, int rank, Forecas
     grain_share(settings.train.grains, forecast->world, rank, &begin, &end);
     *out = (ForecastRank){.rank = rank, .grains = end - begin, .streams = forecast->streams};
     if (out->streams > out->grains) out->streams = out->grains;
-    trainer_foresee(&settings, &forecast->model, forecast->world, rank, out->streams,
-                    forecast->on_host, &out->plan);
+    trainer_foresee(&settings, &forecast->model, forecast->world, forecast->group, rank,
+                    out->streams, forecast->on_host, &out->plan);
 }
 
 void forecast_rank(const Forecast *forecast, int64_t grain, int rank, ForecastRank *out) {

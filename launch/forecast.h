@@ -9,6 +9,7 @@ typedef struct {
     Dataset *data;        // the index of the training split is all that is read
     Engine model;         // described, without a device
     int world, streams;   // streams of a device, a rank
+    int group;            // ranks of a host, where there are several hosts; else `world`
     bool on_host;         // the device is the CPU
 } Forecast;
 
@@ -20,7 +21,8 @@ size_t forecast_outside(const Forecast *forecast);
 // `settings` are read, streams 0: device.threads, else one of a GPU or this machine's cores. What
 // the trainer refuses is refused: BAD_CONFIG, NOT_FOUND, BAD_DATA. forecast_close after a failure
 // too.
-Status forecast_open(const RunSettings *settings, int world, bool on_host, Forecast *out);
+Status forecast_open(const RunSettings *settings, int world, int group, bool on_host,
+                     Forecast *out);
 void forecast_close(Forecast *forecast);
 
 typedef struct {

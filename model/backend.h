@@ -41,6 +41,7 @@ struct Backend {
     void (*upload)(Stream *stream, void *device_to, const void *host_from, size_t bytes);
     void (*download)(Stream *stream, void *host_to, const void *device_from, size_t bytes);
     Status (*wait)(Stream *stream);
+    Status (*after)(Stream *stream, Stream *other); // only where there is a side stream
 #define BACKEND_ENTRY(name, Args, pointers) void (*name)(Stream * stream, const Args *args);
     BACKEND_OPS(BACKEND_ENTRY)
 #undef BACKEND_ENTRY
@@ -51,6 +52,7 @@ struct Device {
     const Backend *backend;
     int streams;
     Stream *const *stream;
+    Stream *side;  // of a GPU: one more, for exchanges; it has no scratch and multiplies nothing
     bool has_half; // operations can be told `half`
     bool on_host;  // between waits the host may read and write device memory, and operations may
                    // be given host memory
@@ -65,6 +67,7 @@ struct Stream {
     const Backend *backend;
     Device *device;
     int index;
+    void *native;        // of a GPU: its cudaStream_t
     double seconds[OPS]; // that each operation has taken on this stream so far; read after a wait
 };
 
@@ -104,6 +107,10 @@ static inline void stream_download(Stream *s, void *host_to, const void *device_
 // Returns when all that was queued has been executed, with the first error among it.
 static inline Status stream_wait(Stream *s) {
     return s->backend->wait(s);
+}
+// What is queued on `s` from now on begins when all that `other` has queued so far has ended.
+static inline Status stream_after(Stream *s, Stream *other) {
+    return s->backend->after(s, other);
 }
 
 #define BACKEND_CALL(name, Args, pointers)                                                         \

@@ -469,6 +469,7 @@ static void norm_step_grad(const Run *run, const Dit *dit, const DitMemory *memo
     if (i % 2 == 0)
         condition_layer_grad(run, &memory->condition, modulation_of(dit, i), layer->dmodulation,
                              last);
+    if (i % 2 == 0) run_written(run, modulation_of(dit, i)->weight); // a block's first parameter
 }
 
 // From the gradient of the branch (dbranch) to that of what the layer reads (dnorm).

@@ -161,6 +161,10 @@ const float *network_stream(const Network *network, const NetworkMemory *memory,
     return network->family->stream != NULL ? network->family->stream(&run, tokens) : NULL;
 }
 
+void run_written(const Run *run, int64_t from) {
+    if (run->memory->written != NULL) run->memory->written(run->memory->written_context, from);
+}
+
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx) {

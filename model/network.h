@@ -93,6 +93,10 @@ typedef struct {
     const float *table;
     void *activations;
     bool backward; // activations were planned for backward and forward keeps what it needs
+    // Told by network_backward from time to time: all that writes grads[from...] is queued. NULL:
+    // nobody asks.
+    void (*written)(void *context, int64_t from);
+    void *written_context;
 } NetworkMemory;
 
 // out [samples, network_out_item]. What `activations` held before does not matter.

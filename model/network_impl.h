@@ -93,6 +93,9 @@ void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x
 // Dropout of x [samples,item] in place, or nothing where it is off; also its gradient.
 void run_dropout(const Run *run, int site, void *x, int64_t item, bool half);
 
+// Gradients of the parameters from this offset on are queued (NetworkMemory.written).
+void run_written(const Run *run, int64_t from);
+
 // ---- conditioning -----------------------------------------------------------------------------
 
 // All [samples, width].

@@ -154,6 +154,7 @@ void process_network_input(const Process *process, const Pass *pass, const Grain
 // A schedule that learns (vdm) has parameters behind those of the network, trained with them. Adds
 // their tensors; between network_open and params_finish.
 void process_add_params(Process *process, Params *params);
+bool process_has_params(const Process *process);
 // Reads them from the device's flat vector; whenever they have changed, before anything that needs
 // a time. The stream must be at rest, and is afterwards.
 Status process_use(Process *process, Stream *stream, const float *weights);

@@ -153,7 +153,7 @@ Status engine_use(Engine *engine, const float *weights) {
                                                     .y = (uint16_t *)engine->half_weights + begin,
                                                     .n = end - begin});
     }
-    return engine_wait(engine);
+    return lanes > 1 ? engine_wait(engine) : STATUS_OK; // one stream has its own order
 }
 
 NetworkMemory engine_memory(const Engine *engine, int lane) {

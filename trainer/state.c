@@ -114,29 +114,30 @@ static void list_ranges(Trainer *t) {
 }
 
 // Ownership and the plan, with sizes of the two blocks: no device needs to be open.
-static void plan_state(Trainer *t, int world, int rank, Bump *device, Bump *host) {
+static void plan_state(Trainer *t, int world, int group, int rank, Bump *device, Bump *host) {
     const Params *params = &t->engine.params;
     int grains = t->settings.train.grains;
-    bool direct = t->plan.on_host || strcmp(t->settings.device.exchange, "host") != 0;
-    ownership_init(&t->ownership, params, world, (size_t)t->settings.optim.bucket);
+    bool by_host = strcmp(t->settings.device.exchange, "host") == 0;
+    ReduceWay way = t->plan.on_host ? REDUCE_DIRECT : by_host ? REDUCE_STAGED : REDUCE_QUEUED;
+    ownership_init(&t->ownership, params, world, group, (size_t)t->settings.optim.bucket);
     for (int part = 0; part < params->parts; ++part)
         t->own_parts += ownership_owner(&t->ownership, part) == rank;
     place(t, device, host);
     int64_t own = t->own_parts * params->part_size;
     plan_add(&t->plan, "snapshot", 0, STATE_KINDS * (size_t)own * sizeof(float));
-    plan_add(&t->plan, "exchange", reducer_device_bytes(&t->ownership, grains, rank, direct),
-             reducer_host_bytes(&t->ownership, grains, rank, direct));
+    plan_add(&t->plan, "exchange", reducer_device_bytes(&t->ownership, grains, rank, way),
+             reducer_host_bytes(&t->ownership, grains, rank, way));
     engine_plan(&t->engine, &t->plan);
 }
 
-void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
-                     int streams, bool on_host, Plan *out) {
+void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int group,
+                     int rank, int streams, bool on_host, Plan *out) {
     Trainer t = {.settings = *settings, .engine = *model, .plan.on_host = on_host};
     grain_share(settings->train.grains, world, rank, &t.grain_begin, &t.grain_end);
     t.grain_samples = t.engine.capacity = settings->train.batch / settings->train.grains;
     t.engine.lanes = streams;
     t.engine.backward = true;
-    plan_state(&t, world, rank, &(Bump){0}, &(Bump){0});
+    plan_state(&t, world, group, rank, &(Bump){0}, &(Bump){0});
     *out = t.plan;
 }
 
@@ -146,7 +147,7 @@ Status state_open(Trainer *t) {
     Engine *engine = &t->engine;
     Bump device = {0}, host = {0};
     t->plan.on_host = engine->device->on_host;
-    plan_state(t, comm_world(comm), comm_rank(comm), &device, &host);
+    plan_state(t, comm_world(comm), comm_group(comm), comm_rank(comm), &device, &host);
     plan_add(&t->plan, "read-ahead", 0, loader_bytes(t->loader));
     TRY(device_alloc(engine->device, device.used, &t->device_memory));
     t->host_memory = calloc(1, host.used);

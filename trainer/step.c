@@ -38,6 +38,26 @@ static void drill_sample(const Trainer *t, Stream *stream, const Batch *batch, i
     t->context.drill(&place);
 }
 
+// The elements [from, size) of the last grain's gradient are queued: merges what the tree joins of
+// them, and lets their buckets go.
+static void start_buckets(void *context, int64_t from) {
+    Trainer *t = context;
+    Reduction *reduction = &t->reduction;
+    while (reduction->status == STATUS_OK && reduction->unstarted > 0) {
+        int first, last;
+        int64_t begin, end, ignored;
+        ownership_shares(&t->ownership, reduction->unstarted - 1, 0, t->ownership.world, &first,
+                         &last);
+        params_part(&t->engine.params, first, &begin, &ignored);
+        params_part(&t->engine.params, last - 1, &ignored, &end);
+        if (begin < from) return;
+        merge_buffers(t, t->engine.lane[0].stream, reduction->first_buffer, reduction->merge,
+                      reduction->merges, begin, end);
+        reduction->status =
+            reducer_start(t->reducer, --reduction->unstarted, reduction->cover, reduction->covers);
+    }
+}
+
 void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch, float *grads,
                       bool add, int64_t only) {
     const Engine *engine = &t->engine;
@@ -58,6 +78,7 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
     process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
                           &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
+    if (t->reduction.early) memory.written = start_buckets, memory.written_context = t;
     for (int number = 0; number < process_passes(engine->process); ++number) {
         if (number > 0) process_next_pass(engine->process, stream, pass, t->grain_samples);
         network_forward(engine->network, stream, &memory, &input, pass->out);
@@ -77,9 +98,33 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
                     (size_t)t->grain_samples * sizeof(float));
 }
 
+// Whether the grain that comes next is the last to write gradients that may travel at once: those
+// of a single stream, and of a network alone, in one pass.
+static bool starts_early(const Trainer *t, const GradLane *lane) {
+    return reducer_is_queued(t->reducer) && t->engine.lanes == 1 &&
+           lane->sum.next + 1 == lane->end && process_passes(t->engine.process) == 1 &&
+           !process_has_params(t->engine.process);
+}
+
+static void queue_last_grain(Trainer *t, GradLane *lane, const Batch *batch) {
+    Reduction *reduction = &t->reduction;
+    bool add;
+    int grain = lane->sum.next, slot = tree_sum_leaf(&lane->sum, &add);
+    *reduction = (Reduction){
+        .early = true, .first_buffer = lane->first_buffer, .unstarted = t->ownership.buckets};
+    reduction->merges = tree_sum_merge(&lane->sum, reduction->merge);
+    reduction->covers = lane->sum.depth;
+    for (int k = 0; k < reduction->covers; ++k)
+        reduction->cover[k] = step_buffer(t, lane->first_buffer + lane->sum.slot[k]);
+    step_queue_grain(t, 0, grain, batch, step_buffer(t, lane->first_buffer + slot), add, -1);
+    reduction->early = false;
+    start_buckets(t, 0);
+}
+
 static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     GradLane *lane = &t->grad_lane[lane_index];
     Stream *stream = t->engine.lane[lane_index].stream;
+    if (starts_early(t, lane)) return queue_last_grain(t, lane, batch);
     bool add;
     int grain = lane->sum.next;
     int slot = tree_sum_leaf(&lane->sum, &add);
@@ -108,6 +153,7 @@ static Status step_meet(Trainer *t) {
 // Queues the grains of all streams in turn, so that every stream has work from the start.
 static Status run_grains(Trainer *t, const Batch *batch) {
     int most = 0;
+    t->reduction.covers = 0;
     TRY(engine_use(&t->engine, t->weights));
     for (int i = 0; i < t->engine.lanes; ++i) {
         GradLane *lane = &t->grad_lane[i];
@@ -123,7 +169,7 @@ static Status run_grains(Trainer *t, const Batch *batch) {
 // ---- reduction --------------------------------------------------------------------------------
 
 // The covers of all streams joined into this rank's cover, by all streams, each for its elements.
-static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers) {
+static Status join_lanes(Trainer *t) {
     TreeNode node[TREE_COVER_MOST];
     TreeMerge merge[TREE_COVER_MOST];
     int number[TREE_COVER_MOST], count = 0, lanes = t->engine.lanes;
@@ -140,21 +186,17 @@ static Status join_lanes(Trainer *t, float *cover[TREE_COVER_MOST], int *covers)
                               size * (s + 1) / lanes);
         }
     }
-    for (int k = 0; k < count; ++k) cover[k] = step_buffer(t, number[k]);
-    *covers = count;
+    t->reduction = (Reduction){.covers = count, .unstarted = t->ownership.buckets};
+    for (int k = 0; k < count; ++k) t->reduction.cover[k] = step_buffer(t, number[k]);
     return step_meet(t);
 }
 
-static Status reduce_gradients(Trainer *t, float **gradient) {
-    float *cover[TREE_COVER_MOST];
-    int covers;
-    TRY(join_lanes(t, cover, &covers));
-    // From the end: the order in which backward completes them.
-    for (int bucket = t->ownership.buckets - 1; bucket >= 0; --bucket)
-        TRY(reducer_start(t->reducer, bucket, cover, covers));
+static Status reduce_gradients(Trainer *t) {
+    if (t->reduction.covers == 0) TRY(join_lanes(t));
+    start_buckets(t, 0);
+    TRY(t->reduction.status);
     for (int bucket = t->ownership.buckets - 1; bucket >= 0; --bucket)
         TRY(reducer_wait(t->reducer, bucket, t->engine.lane[0].stream));
-    *gradient = cover[0];
     return STATUS_OK;
 }
 
@@ -308,9 +350,9 @@ Status step_run(Trainer *t) {
     TRY(run_grains(t, &batch));
     double arrived = clock_now();
 
-    float *gradient;
     journal_enter(PHASE_REDUCE, t->step + 1);
-    TRY(reduce_gradients(t, &gradient));
+    TRY(reduce_gradients(t));
+    const float *gradient = t->reduction.cover[0]; // sums of all ranks in this rank's parts
     memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
     TRY(put_norms(t, gradient));              // waits for all streams,
     if (runs_ahead(t)) arrived = clock_now(); // here for the first time

@@ -213,9 +213,9 @@ void trainer_close(Trainer *trainer);
 // refuses the last save, that of a stop, or one that is overdue, training pauses and tries again.
 Status trainer_run(Trainer *trainer);
 
-// What a run would take on one of `world` ranks, with a model that may have no device: before the
-// first step, without what is read ahead. Each of its `streams` has a grain.
-void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int rank,
-                     int streams, bool on_host, Plan *out);
+// What a run would take on one of `world` ranks in groups (comm_group), with a model that may have
+// no device: before the first step, without what is read ahead. Each of its `streams` has a grain.
+void trainer_foresee(const RunSettings *settings, const Engine *model, int world, int group,
+                     int rank, int streams, bool on_host, Plan *out);
 
 int64_t trainer_step(const Trainer *trainer); // completed steps

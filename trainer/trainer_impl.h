@@ -23,6 +23,18 @@ typedef struct {
     TreeSum sum;
 } GradLane;
 
+// The reduction of a step. A bucket may start *early*, while the last grain's backward goes on.
+typedef struct {
+    bool early;       // a grain is being queued whose buckets may
+    int first_buffer; // then `merge` is still to be done, bucket by bucket: see GradLane
+    int merges;
+    TreeMerge merge[TREE_COVER_MOST];
+    int covers; // of this rank, once they are known; else 0
+    float *cover[TREE_COVER_MOST];
+    int unstarted; // buckets [0, unstarted) are
+    Status status; // of starting
+} Reduction;
+
 // What ranks tell each other once a step; each entry is written by one rank.
 typedef struct {
     double *values;
@@ -58,6 +70,7 @@ struct Trainer {
     Engine engine;
     Ownership ownership;
     Reducer *reducer;
+    Reduction reduction;
     Sampler *sampler; // previews
     Plan plan;
 

@@ -1,9 +1,11 @@
 // The comm between GPUs: their memory travels by NCCL, over NVLink, PCIe or the network, without a
 // copy through the host. Built as libdye_nccl.so, which comm/comm.c opens when it is asked for.
 //
-// NCCL moves bytes and adds nothing: the order of sums is comm/reduce.h's. It is told to block
-// nowhere; every wait polls its state and the GPU's, like those of comm_mpi.c. While an exchange is
-// under way nobody talks over MPI (comm/reduce.c), so neither can keep the other from advancing.
+// NCCL moves bytes and adds nothing: the order of sums is comm/reduce.h's. Exchanges take their
+// place on the device's side stream, where what comes before and after them is queued too; the host
+// only starts them, and waits for the last. NCCL is told to block nowhere; every wait polls its
+// state and the GPU's, like those of comm_mpi.c. While an exchange is under way nobody talks over
+// MPI (comm/reduce.c), so neither can keep the other from advancing.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "base/clock.h"
 #include "comm/comm_impl.h"
 
+// All exchanges are one: what is waited for is the last, and with it all before.
 struct Exchange {
     bool busy;
     bool queued; // on the stream, before `done`; else it is NCCL's own work that is waited for
@@ -25,8 +28,8 @@ struct Exchange {
 typedef struct {
     Comm comm; // first
     ncclComm_t nccl;
-    cudaStream_t stream;
-    Exchange exchange[EXCHANGES_MOST];
+    cudaStream_t stream; // the device's
+    Exchange exchange;
 } CommNccl;
 
 static void give_up(CommNccl *nccl) {
@@ -105,10 +108,7 @@ static Status queue_messages(CommNccl *nccl, const Message *send, int sends, con
 static Status nccl_exchange_start(Comm *comm, const Message *send, int sends,
                                   const Message *receive, int receives, int tag, Exchange **out) {
     CommNccl *nccl = (CommNccl *)comm;
-    Exchange *exchange = nccl->exchange;
-    while (exchange < nccl->exchange + EXCHANGES_MOST && exchange->busy) ++exchange;
-    FAIL_IF(exchange == nccl->exchange + EXCHANGES_MOST, COMM,
-            "more than %d exchanges at a time (exchange %d)", EXCHANGES_MOST, tag);
+    Exchange *exchange = &nccl->exchange;
     snprintf(exchange->what, sizeof exchange->what, "exchange %d", tag);
     FAIL_IF(nccl->nccl == NULL, COMM, "%s: NCCL has failed before", exchange->what);
     exchange->busy = true;
@@ -122,7 +122,7 @@ static Status nccl_exchange_start(Comm *comm, const Message *send, int sends,
 }
 
 static Status nccl_exchange_wait(Comm *comm, Exchange *exchange) {
-    REQUIRE(exchange->busy);
+    if (!exchange->busy) return STATUS_OK; // it was waited for with a later one
     TRY(comm_wait(comm, exchange, exchange->what));
     exchange->busy = false;
     return STATUS_OK;
@@ -139,9 +139,7 @@ static Status settle(CommNccl *nccl, const char *what) {
 
 static void nccl_free(CommNccl *nccl) {
     give_up(nccl);
-    for (int i = 0; i < EXCHANGES_MOST; ++i)
-        if (nccl->exchange[i].done != NULL) (void)cudaEventDestroy(nccl->exchange[i].done);
-    if (nccl->stream != NULL) (void)cudaStreamDestroy(nccl->stream);
+    if (nccl->exchange.done != NULL) (void)cudaEventDestroy(nccl->exchange.done);
     free(nccl);
 }
 
@@ -157,9 +155,8 @@ static Status say_goodbye(CommNccl *nccl) {
 static void nccl_close(Comm *comm) {
     CommNccl *nccl = (CommNccl *)comm;
     ErrorRecord before = error_take(); // why it is closed: worth more than what fails now
-    bool busy = false; // then it is closed for a failure, and others may never take part
-    for (int i = 0; i < EXCHANGES_MOST; ++i) busy = busy || nccl->exchange[i].busy;
-    if (nccl->nccl != NULL && !busy) (void)!say_goodbye(nccl);
+    // In the midst of an exchange it is closed for a failure, and others may never take part.
+    if (nccl->nccl != NULL && !nccl->exchange.busy) (void)!say_goodbye(nccl);
     (void)!error_restore(&before);
     nccl_free(nccl);
 }
@@ -211,10 +208,9 @@ static Status compare_all(Comm *ranks, const Device *device) {
 
 static Status prepare(CommNccl *nccl, const Device *device, ncclUniqueId *id) {
     CUDA_TRY(cudaSetDevice(device->gpu), "the choice of a GPU for NCCL");
-    CUDA_TRY(cudaStreamCreateWithFlags(&nccl->stream, cudaStreamNonBlocking), "a stream for NCCL");
-    for (int i = 0; i < EXCHANGES_MOST; ++i)
-        CUDA_TRY(cudaEventCreateWithFlags(&nccl->exchange[i].done, cudaEventDisableTiming),
-                 "an event for NCCL");
+    nccl->stream = device->side->native;
+    CUDA_TRY(cudaEventCreateWithFlags(&nccl->exchange.done, cudaEventDisableTiming),
+             "an event for NCCL");
     if (nccl->comm.rank == 0) NCCL_TRY(nccl, ncclGetUniqueId(id), "start of NCCL");
     return STATUS_OK;
 }

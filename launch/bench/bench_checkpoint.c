@@ -114,7 +114,7 @@ static Status measure_load(Bench *bench, double *seconds) {
     const Params *params = &bench->engine->params;
     Ownership ownership;
     double load[TRIES];
-    ownership_init(&ownership, params, comm_world(bench->comm),
+    ownership_init(&ownership, params, comm_world(bench->comm), comm_group(bench->comm),
                    (size_t)bench->settings.optim.bucket);
     CheckpointRun run = {
         bench->comm, bench->settings.run.dir, params, &ownership, {NULL, lend_nothing, drop}};

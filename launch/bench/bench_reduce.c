@@ -26,7 +26,8 @@ static Status rig_open(Bench *bench, Rig *rig) {
     int world = comm_world(bench->comm), rank = comm_rank(bench->comm);
     TreeNode node[TREE_COVER_MOST];
     *rig = (Rig){.bench = bench, .word_count = (int)(engine->params.size / 2 + 1)};
-    ownership_init(&rig->ownership, &engine->params, world, (size_t)bench->settings.optim.bucket);
+    ownership_init(&rig->ownership, &engine->params, world, comm_group(bench->comm),
+                   (size_t)bench->settings.optim.bucket);
     grain_share(grains, world, rank, &begin, &end);
     rig->covers = tree_cover(grains, begin, end, node);
     size_t bytes = (size_t)engine->params.size * sizeof(float);

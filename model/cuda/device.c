@@ -33,7 +33,8 @@ typedef struct {
 typedef struct {
     Stream base;
     cudaStream_t queue;
-    char *stage; // pinned host memory that small copies go through, so that no call waits
+    cudaEvent_t reached; // what other streams come after
+    char *stage;         // pinned host memory that small copies go through, so that no call waits
     size_t staged;
     Landing *landing; // [LANDINGS]
     int landings;
@@ -229,6 +230,13 @@ static Status cuda_wait(Stream *stream) {
     return STATUS_OK;
 }
 
+static Status cuda_after(Stream *stream, Stream *other) {
+    CudaStream *before = (CudaStream *)other;
+    CUDA_TRY(cudaEventRecord(before->reached, before->queue), "a place on a stream");
+    CUDA_TRY(cudaStreamWaitEvent(cuda_queue(stream), before->reached, 0), "a wait of a stream");
+    return STATUS_OK;
+}
+
 // ---- open and close -----------------------------------------------------------------------------
 
 static void stream_close(CudaStream *cuda) {
@@ -242,12 +250,13 @@ static void stream_close(CudaStream *cuda) {
     (void)cudaFreeHost(cuda->stage);
     free(cuda->landing);
     (void)cudaFree(cuda->scratch);
+    if (cuda->reached != NULL) (void)cudaEventDestroy(cuda->reached);
     if (cuda->queue != NULL) (void)cudaStreamDestroy(cuda->queue);
 }
 
 static void cuda_close(Device *base) {
     CudaDevice *device = (CudaDevice *)base;
-    for (int i = 0; device->streams != NULL && i < base->streams; ++i)
+    for (int i = 0; device->streams != NULL && i <= base->streams; ++i)
         stream_close(&device->streams[i]);
     free(device->streams);
     free(device->pointers);
@@ -264,11 +273,16 @@ static Status open_timings(CudaStream *cuda) {
     return STATUS_OK;
 }
 
+// The one behind the last is the side stream.
 static Status stream_open(CudaDevice *device, int index, const DeviceConfig *config) {
     CudaStream *cuda = &device->streams[index];
-    device->pointers[index] = &cuda->base;
+    bool side = index == config->streams;
+    *(side ? &device->base.side : &device->pointers[index]) = &cuda->base;
     cuda->base = (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->queue, cudaStreamNonBlocking), "a stream");
+    cuda->base.native = cuda->queue;
+    CUDA_TRY(cudaEventCreateWithFlags(&cuda->reached, cudaEventDisableTiming), "an event");
+    if (side) return STATUS_OK;
     CUDA_TRY(cudaMallocHost((void **)&cuda->stage, STAGE_BYTES), "pinned host memory");
     cuda->landing = calloc(LANDINGS, sizeof *cuda->landing);
     FAIL_IF(cuda->landing == NULL, NO_MEMORY, "no memory for copies from the GPU");
@@ -342,14 +356,14 @@ static Status cuda_open(const DeviceConfig *config, Device **out) {
     device->base.backend = &dye_backend;
     device->base.has_half = true;
     device->base.streams = config->streams;
-    device->streams = calloc((size_t)config->streams, sizeof *device->streams);
+    device->streams = calloc((size_t)config->streams + 1, sizeof *device->streams);
     device->pointers = calloc((size_t)config->streams, sizeof *device->pointers);
     if (device->streams == NULL || device->pointers == NULL)
         FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
     device->base.stream = device->pointers;
     TRY_OR(failed, status, check_environment());
     TRY_OR(failed, status, choose_gpu(device, config->gpu));
-    for (int i = 0; i < config->streams; ++i)
+    for (int i = 0; i <= config->streams; ++i)
         TRY_OR(failed, status, stream_open(device, i, config));
     *out = &device->base;
     return STATUS_OK;
@@ -367,5 +381,6 @@ const Backend dye_backend = {.name = "cuda",
                              .upload = cuda_upload,
                              .download = cuda_download,
                              .wait = cuda_wait,
+                             .after = cuda_after,
                              BACKEND_OPS(ENTRY)};
 #undef ENTRY

@@ -22,6 +22,10 @@ void process_add_params(Process *process, Params *params) {
     process->own_slopes = tensors > 0 ? 3 * process->own_count + TIME_FEATURES : 0;
 }
 
+bool process_has_params(const Process *process) {
+    return process->own_count > 0;
+}
+
 // With u = 2t - 1, a unit adds |w_3| (2 sigm(|w_2| u + b_2) - 1) / LEARNED_UNITS.
 double vdm_g(const Process *process, double t, double *rate) {
     *rate = vdm_g_max - vdm_g_min;

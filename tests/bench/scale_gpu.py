@@ -5,11 +5,13 @@
     scale_gpu.py --check [FILE]   the formulas against worked numbers; does FILE hold the tables?
 
 A step is compute, this rank's share of the optimizer, and what of the two collectives (reduce-scatter of
-gradients, all-gather of weights) is not hidden. Two ways are set side by side:
+gradients, all-gather of weights) is not hidden. Three ways are set side by side:
 
-  today   what Dye does: every rank sends to every other, fp32, and nothing is hidden
-  rails   within a node first, then each GPU with its like on other nodes; reduce-scatter in fp32 under
-          the backward pass, all-gather in bf16 under the next forward pass
+  flat    every rank sends to every other, fp32, and nothing is hidden: what Dye does where the ranks of a
+          node are no neighbours
+  today   what Dye does else: within a node first, then each GPU with its like on other nodes; reduce-scatter
+          in fp32 under the backward pass of a rank's last grain, all-gather in fp32 after the optimizer
+  could   the same, but with an all-gather in bf16 under the next forward pass, and one grain
 
 Efficiency is against the same step without collectives. --step MODEL:BATCH:MS:OPTIMIZER_MS puts a measured
 step of one GPU (of which the optimizer takes OPTIMIZER_MS) into the place of the estimate.
@@ -28,6 +30,7 @@ CONSTANTS = [
     ("net-gb", 45.0, "GB/s of a GPU between nodes", "NDR of 400 Gbit/s a GPU"),
     ("memory-gb", 3000.0, "GB/s of a GPU's memory", "copy on an H100"),
     ("forward", 1 / 3, "of the compute is the forward pass", "backward has twice the products"),
+    ("grains", 1, "of a rank, of which the last one hides gradients on their way", "as few as fit"),
 ]
 # Millions of parameters; (batch, step ms, of it optimizer ms) of one H100: estimates from the floor of
 # each kernel, products at 86 % of the measured peak, the rest at 92 % of the copy bandwidth.
@@ -124,7 +127,14 @@ def best_rails(a, gpus, numbers, compute):
                for buckets in ([a.buckets] if a.buckets else BUCKETS))
 
 
-def today_ms(a, gpus, numbers, buckets=8):
+def today_ms(a, gpus, numbers, compute):
+    hidden = compute * (1 - a.forward) / a.grains
+    return min(exposed(rails(a, gpus, numbers * 4 / n, numbers * 4 / n), n, hidden)
+               + n * rails(a, gpus, numbers * 4 / n, 0)
+               for n in ([a.buckets] if a.buckets else BUCKETS))
+
+
+def flat_ms(a, gpus, numbers, buckets=8):
     return buckets * (flat(a, gpus, numbers * 4 / buckets, numbers * 4 / buckets)
                       + flat(a, gpus, numbers * 4 / buckets, 0))
 
@@ -147,15 +157,17 @@ def tables(a):
         millions, steps = models[name]
         for batch in map(int, a.batch.split(",")) if a.batch else BATCH[name]:
             compute, optimizer = one_gpu(steps, batch)
-            rows = {"today": [], "rails": []}
+            rows = {"flat": [], "today": [], "could": []}
             for n in gpus:
                 alone = compute + optimizer / n
-                for way, more in (("today", today_ms(a, n, millions * 1e6)),
-                                  ("rails", best_rails(a, n, millions * 1e6, compute)[0])):
+                for way, more in (("flat", flat_ms(a, n, millions * 1e6)),
+                                  ("today", today_ms(a, n, millions * 1e6, compute)),
+                                  ("could", best_rails(a, n, millions * 1e6, compute)[0])):
                     rows[way].append(f"{alone + more:.1f} ms, .{min(999, round(1000 * alone / (alone + more))):03d}")
             head = [f"{name}/2", str(batch), f"{compute + optimizer:.1f} ms"]
-            lines.append("| " + " | ".join(head + ["today"] + rows["today"]) + " |")
-            lines.append("| " + " | ".join(["", "", "", "rails"] + rows["rails"]) + " |")
+            lines.append("| " + " | ".join(head + ["flat"] + rows["flat"]) + " |")
+            for way in ("today", "could"):
+                lines.append("| " + " | ".join(["", "", "", way] + rows[way]) + " |")
     return lines
 
 

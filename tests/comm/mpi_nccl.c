@@ -98,7 +98,7 @@ static void test_library_is_missing_on_one(void) {
     device_close(device);
 }
 
-// Exchanges completed in another order than they were started in, two messages between each pair.
+// Exchanges waited for in another order than they were started in, two messages between each pair.
 static void test_exchanges(void) {
     enum { TAGS = 5, MOST = 3000 };
     static int out[TAGS][2][MOST], in[TAGS][2][8][MOST];
@@ -130,14 +130,10 @@ static void test_exchanges(void) {
                     wrong += in[tag][m][peer][i] != peer * 1000003 + tag * 101 + m * 17 + i;
         EXPECT_EQ(wrong, 0);
     }
-    for (int i = 0; i <= EXCHANGES_MOST && world > 1; ++i) {
-        Exchange *more;
-        if (i < EXCHANGES_MOST)
-            EXPECT_OK(comm_exchange_start(link, NULL, 0, NULL, 0, i, &more));
-        else
-            EXPECT_FAIL(comm_exchange_start(link, NULL, 0, NULL, 0, i, &more), COMM,
-                        "more than 16 exchanges at a time (exchange 16)");
-    }
+    // Any number may be started before one is waited for, and with it all.
+    for (int i = 0; i < 3 * EXCHANGES_MOST && world > 1; ++i)
+        EXPECT_OK(comm_exchange_start(link, NULL, 0, NULL, 0, i, &exchange[0]));
+    if (world > 1) EXPECT_OK(comm_exchange_wait(link, exchange[0]));
     if (link != comm) comm_close(link);
     device_close(device);
 }

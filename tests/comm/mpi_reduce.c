@@ -40,6 +40,27 @@ static void test_grains_and_buckets(void) {
     }
 }
 
+// Ranks in groups, as on several hosts; of shares of grains that no node covers, too.
+static void test_groups(void) {
+    static const int grains[] = {8, 13, 16, 21, 32};
+    int world = comm_world(comm);
+    for (int group = 2; group < world; ++group) {
+        if (world % group != 0) continue;
+        for (size_t i = 0; i < sizeof grains / sizeof *grains; ++i) {
+            GradientCase config = {.parts = 53,
+                                   .part_size = 30,
+                                   .bucket_parts = 8,
+                                   .grains = grains[i],
+                                   .rounds = 2,
+                                   .group = group,
+                                   .at_once = i % 2 == 0};
+            check_case(config);
+            config.parts = 3; // some own nothing
+            check_case(config);
+        }
+    }
+}
+
 // Fewer parts than ranks: some own nothing.
 static void test_few_parts(void) {
     for (int parts = 1; parts <= 3; ++parts) {
@@ -67,6 +88,7 @@ static void test_known_result(void) {
 int main(void) {
     EXPECT_OK(comm_open("auto", &comm));
     RUN(test_grains_and_buckets);
+    RUN(test_groups);
     RUN(test_few_parts);
     RUN(test_long_messages);
     RUN(test_known_result);

@@ -46,7 +46,8 @@ static Status rig_open(Rig *rig) {
     rig->params = (Params){.size = (int64_t)config->parts * config->part_size - ragged,
                            .part_size = config->part_size,
                            .parts = config->parts};
-    ownership_init(&rig->ownership, &rig->params, comm_world(rig->comm),
+    int world = comm_world(rig->comm), group = config->group > 0 ? config->group : world;
+    ownership_init(&rig->ownership, &rig->params, world, group,
                    (size_t)(config->bucket_parts * config->part_size) * sizeof(float));
     const char *exchange = config->exchange != NULL ? config->exchange : "host";
     if (config->exchange != NULL) {

@@ -6,6 +6,7 @@
 // What to run: how many parts of how many elements (the last one ragged), grains, rounds.
 typedef struct {
     int parts, part_size, bucket_parts, grains, rounds;
+    int group;            // ranks of a group; 0: all
     bool at_once;         // start all buckets, then wait backwards; else one ahead
     bool on_host;         // of the device
     const char *exchange; // of the GPU's; NULL: the late device (support_fake_backend.h), over MPI

@@ -247,19 +247,21 @@ static void test_order_matters(void) {
 // ---- ownership
 // --------------------------------------------------------------------------------------
 
-static void check_ownership(int parts, int world, int wanted) {
+static void check_ownership(int parts, int world, int group, int wanted) {
     Params params = {.size = (int64_t)parts * 100 - 7, .part_size = 100, .parts = parts};
     Ownership ownership;
-    ownership_init(&ownership, &params, world, (size_t)wanted * 100 * sizeof(float));
+    ownership_init(&ownership, &params, world, group, (size_t)wanted * 100 * sizeof(float));
     EXPECT_EQ(ownership.bucket_parts % world, 0);
     EXPECT(abs(ownership.bucket_parts - wanted) <= world || wanted > parts);
     int next = 0, least_owned = parts, most_owned = 0;
     int owned[GRAINS] = {0};
     for (int bucket = 0; bucket < ownership.buckets; ++bucket) {
         int least = parts, most = 0;
-        for (int rank = 0; rank < world; ++rank) {
-            int begin, end;
-            ownership_share(&ownership, bucket, rank, &begin, &end);
+        for (int share = 0; share < world; ++share) {
+            // Share j G + i is that of rank i g + j.
+            int rank = share % (world / group) * group + share / (world / group), begin, end;
+            EXPECT_EQ(ownership_number(&ownership, rank), share);
+            ownership_shares(&ownership, bucket, share, share + 1, &begin, &end);
             EXPECT_EQ(begin, next);
             for (int part = begin; part < end; ++part)
                 EXPECT_EQ(ownership_owner(&ownership, part), rank);
@@ -281,9 +283,10 @@ static void check_ownership(int parts, int world, int wanted) {
 static void test_ownership(void) {
     for (int parts = 1; parts <= 70; ++parts)
         for (int world = 1; world <= 17; ++world)
-            for (int wanted = 0; wanted <= 40; wanted = 2 * wanted + 1)
-                check_ownership(parts, world, wanted);
-    check_ownership(256, 8, 1 << 20);
+            for (int group = 1; group <= world; ++group)
+                for (int wanted = 0; wanted <= 40 && world % group == 0; wanted = 2 * wanted + 1)
+                    check_ownership(parts, world, group, wanted);
+    check_ownership(256, 8, 8, 1 << 20);
 }
 
 int main(void) {

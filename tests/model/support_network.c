@@ -170,6 +170,27 @@ static NetworkInput input_place(Rig *rig) {
     return input;
 }
 
+typedef struct {
+    Stream *stream;
+    NetworkResult *result;
+    const float *grads;
+    int64_t size;
+} Told;
+
+// Copies what is said to be written now and was not before.
+static void note_written(void *context, int64_t from) {
+    Told *told = context;
+    NetworkResult *result = told->result;
+    must(stream_wait(told->stream));
+    REQUIRE(result->told == 0 || from < result->told_from);
+    int64_t end = result->told == 0 ? told->size : result->told_from;
+    stream_download(told->stream, result->told_grads + from, told->grads + from,
+                    (size_t)(end - from) * sizeof(float));
+    must(stream_wait(told->stream));
+    result->told_from = from;
+    ++result->told;
+}
+
 NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) {
     Rig rig;
     NetworkResult result = {0};
@@ -187,7 +208,10 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
     const float *stream = network_stream(c->network, &memory, &input, &result.tokens);
     if (stream != NULL)
         result.stream = rig_download(&rig, stream, c->samples * result.tokens * c->config.width);
+    result.told_grads = room(c->params.size, sizeof(float));
+    Told told = {rig.stream, &result, grads, c->params.size};
     for (int i = 0; i < options.passes; ++i) {
+        if (i + 1 == options.passes) memory.written = note_written, memory.written_context = &told;
         if (i > 0) network_forward(c->network, rig.stream, &memory, &input, out);
         stream_upload(rig.stream, dout, c->direction, (size_t)outs * sizeof(float));
         network_backward(c->network, rig.stream, &memory, &input, dout, grads, i > 0, dx);
@@ -204,7 +228,7 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
 
 void network_result_close(NetworkResult *result) {
     free(result->out), free(result->grads), free(result->dx), free(result->dtime);
-    free(result->stream);
+    free(result->stream), free(result->told_grads);
 }
 
 // ---- the reference ----------------------------------------------------------------------------

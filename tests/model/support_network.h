@@ -45,6 +45,11 @@ typedef struct {
     float *dtime;  // [samples, TIME_FEATURES]
     float *stream; // [samples, tokens, width] of network_stream; NULL: there is none
     int64_t tokens;
+    // What NetworkMemory.written told: how often, the last offset, and the gradients from there on
+    // as they were when they were said to be written.
+    int told;
+    int64_t told_from;
+    float *told_grads; // [params.size]
 } NetworkResult;
 
 NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options);

@@ -347,6 +347,27 @@ static void test_late(void) {
     }
 }
 
+// What NetworkMemory.written says to be written is, and a DiT says it block by block.
+static void test_written(void) {
+    for (int i = 0; i < SCENARIOS; ++i) {
+        NetworkCase c;
+        scenario_open(i, &c);
+        if (strcmp(c.config.family, "dit") != 0) continue;
+        for (int passes = 1; passes <= 2; ++passes) {
+            NetworkRunOptions options = {.backend = passes == 1 ? "late" : "cpu", .passes = passes};
+            NetworkResult result = network_case_run(&c, options);
+            EXPECT_EQ(result.told, c.config.depth + 1);
+            const Param *first = c.params.list;
+            while (strncmp(first->name, "blocks.0.", 9) != 0) ++first;
+            EXPECT_EQ(result.told_from, first->offset);
+            EXPECT(same(result.told_grads + first->offset, result.grads + first->offset,
+                        c.params.size - first->offset));
+            network_result_close(&result);
+        }
+        network_case_close(&c);
+    }
+}
+
 int main(void) {
     RUN(test_outputs);
     RUN(test_gradients);
@@ -357,5 +378,6 @@ int main(void) {
     RUN(test_samples_are_independent);
     RUN(test_dropout_keys);
     RUN(test_late);
+    RUN(test_written);
     return test_report();
 }

@@ -90,7 +90,7 @@ static Status set(void *context, StateKind kind, int part, const float *numbers)
 }
 
 CheckpointRun state_lend(State *state, Comm *comm, const char *run_dir, Ownership *ownership) {
-    ownership_init(ownership, &state->params, comm_world(comm), 1000);
+    ownership_init(ownership, &state->params, comm_world(comm), comm_world(comm), 1000);
     return (CheckpointRun){comm, run_dir, &state->params, ownership, {state, get, set}};
 }
 

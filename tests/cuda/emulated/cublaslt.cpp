@@ -11,6 +11,8 @@
 
 #include <vector>
 
+#include "tests/cuda/emulated/emulated_stream.h"
+
 namespace {
 
 struct Layout {
@@ -326,9 +328,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
                               cublasLtMatrixLayout_t c_layout, void *d,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo,
-                              void *workspace, size_t workspace_bytes, cudaStream_t) {
-    const Desc &of = *(const Desc *)desc;
-    const Layout &la = *(Layout *)a_layout, &lb = *(Layout *)b_layout, &ld = *(Layout *)d_layout;
+                              void *workspace, size_t workspace_bytes, cudaStream_t stream) {
+    const Desc of = *(const Desc *)desc;
+    const Layout la = *(Layout *)a_layout, lb = *(Layout *)b_layout, ld = *(Layout *)d_layout;
     Choice choice;
     memcpy(&choice, algo, sizeof choice);
     cublasStatus_t status = check(of, la, lb, *(Layout *)c_layout, ld);
@@ -336,17 +338,27 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     if (c != d || workspace == nullptr || !aligned(workspace, 256) ||
         workspace_bytes < choice.workspace || choice.key != key_of(of, la, lb, ld))
         return CUBLAS_STATUS_INVALID_VALUE;
-    for (int64_t i = 0; i < ld.batch; ++i) {
-        const char *at_a = (const char *)a + i * la.stride * (int64_t)size_of(la.type);
-        const char *at_b = (const char *)b + i * lb.stride * (int64_t)size_of(lb.type);
-        char *at_d = (char *)d + i * ld.stride * (int64_t)size_of(ld.type);
-        if (!aligned(at_a, choice.align_a) || !aligned(at_b, choice.align_b) ||
-            !aligned(at_d, choice.align_c) || !aligned(at_d, choice.align_d) ||
-            (has_bias(of) && !aligned(of.bias, choice.align_bias)) ||
-            (has_aux(of) && !aligned(of.aux, choice.align_aux)))
-            return CUBLAS_STATUS_INVALID_VALUE;
-        multiply(of, *(const float *)alpha, at_a, la, at_b, lb, *(const float *)beta, at_d, ld);
-    }
+    auto each = [=](auto what) {
+        for (int64_t i = 0; i < ld.batch; ++i)
+            what((const char *)a + i * la.stride * (int64_t)size_of(la.type),
+                 (const char *)b + i * lb.stride * (int64_t)size_of(lb.type),
+                 (char *)d + i * ld.stride * (int64_t)size_of(ld.type));
+    };
+    bool fits = true;
+    each([&](const char *at_a, const char *at_b, char *at_d) {
+        fits = fits && aligned(at_a, choice.align_a) && aligned(at_b, choice.align_b) &&
+               aligned(at_d, choice.align_c) && aligned(at_d, choice.align_d);
+    });
+    if (!fits || (has_bias(of) && !aligned(of.bias, choice.align_bias)) ||
+        (has_aux(of) && !aligned(of.aux, choice.align_aux)))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    float by = *(const float *)alpha, keep = *(const float *)beta;
+    emulated_queue(stream, [=] {
+        each([&](const char *at_a, const char *at_b, char *at_d) {
+            multiply(of, by, at_a, la, at_b, lb, keep, at_d, ld);
+        });
+        return true;
+    });
     return CUBLAS_STATUS_SUCCESS;
 }
 

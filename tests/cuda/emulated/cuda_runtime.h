@@ -26,6 +26,8 @@
 
 #include <vector_functions.h> // make_float4
 
+#include "tests/cuda/emulated/emulated_stream.h"
+
 struct EmulatedPlace {
     unsigned x, y, z;
 };
@@ -68,10 +70,13 @@ static inline unsigned long long atomicAdd(unsigned long long *at, unsigned long
 
 template <class Args>
 cudaError_t cudaLaunchKernel(void (*kernel)(Args), dim3 grid, dim3 block, void **args,
-                             size_t shared, cudaStream_t) {
+                             size_t shared, cudaStream_t stream) {
     void (*call)(void *, void *) = [](void *function, void *argument) {
         ((void (*)(Args))function)(*(Args *)argument);
     };
-    emulated_launch(grid, block, shared, call, (void *)kernel, args[0]);
+    Args given = *(Args *)args[0];
+    emulated_queue(stream, [=]() mutable {
+        return emulated_launch(grid, block, shared, call, (void *)kernel, &given), true;
+    });
     return cudaSuccess;
 }

@@ -1,9 +1,11 @@
-// NCCL, and what comm/cuda calls of the CUDA runtime, on the CPU: ranks are MPI's, a GPU's memory
-// is the host's. It does everything as late as it may: messages travel when an event behind them is
-// asked for, and a call is "in progress" until its state was asked for twice.
+// NCCL on the CPU: ranks are MPI's, a GPU's memory is the host's, its streams are
+// emulated_stream.h's. It does everything as late as it may: messages travel when something behind
+// them on the stream is asked for, and a call is "in progress", having queued nothing, until its
+// state was asked for twice.
 //
 // DYE_EMULATED_NCCL (several: "A;B"): absent=RANK never comes; error=RANK is told of an error while
-// it waits for its first exchange; stuck=RANK never ends.
+// it waits for its first exchange; stuck=RANK never ends. DYE_EMULATED_TRACE names a file in which
+// rank 0 writes a line for each group: what was queued on other streams before it.
 #define OMPI_SKIP_MPICXX
 #include <mpi.h>
 
@@ -12,7 +14,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
+
+#include "tests/cuda/emulated/emulated_stream.h"
 
 enum { TAG = 5000, UNASKED = 2 };
 
@@ -23,19 +28,22 @@ struct Transfer {
     int peer;
 };
 
+// What ncclGroupEnd queues. It outlives an aborted communicator.
+struct Group {
+    std::vector<Transfer> transfer;
+    std::vector<MPI_Request> request;
+    cudaStream_t stream;
+    bool posted, done;
+};
+
 struct ncclComm {
     int rank, world, unasked; // unasked: times that its state is still "in progress"
     int tag;
-    bool absent, ending;
+    bool absent, ending, started;
     ncclResult_t error;
-    std::vector<Transfer> group;
-    std::vector<std::vector<Transfer>> stream; // groups that were queued
-    size_t posted;                             // of them
-    std::vector<MPI_Request> request;          // of the start, then of what was posted
-};
-
-struct CUevent_st {
-    size_t groups; // that lie before it
+    std::vector<MPI_Request> start;
+    std::shared_ptr<Group> open; // between ncclGroupStart and the end of its progress
+    std::vector<std::shared_ptr<Group>> queued;
 };
 
 static ncclComm *current; // a process has one at a time
@@ -48,30 +56,72 @@ static bool is_told(const char *word, int rank) {
     return text != nullptr && strstr(text, wanted) != nullptr;
 }
 
-static void post(ncclComm *comm, const Transfer &t, int tag) {
+static MPI_Request post(const Transfer &t, int tag) {
     MPI_Request request;
     if (t.send)
         MPI_Isend(t.data, (int)t.bytes, MPI_BYTE, t.peer, tag, MPI_COMM_WORLD, &request);
     else
         MPI_Irecv(t.data, (int)t.bytes, MPI_BYTE, t.peer, tag, MPI_COMM_WORLD, &request);
-    comm->request.push_back(request);
+    return request;
 }
 
-static bool is_done(ncclComm *comm, size_t groups) {
+static bool are_done(std::vector<MPI_Request> &requests) {
     int done = 0;
-    for (; comm->posted < groups; ++comm->posted)
-        for (const Transfer &t : comm->stream[comm->posted]) post(comm, t, comm->tag);
-    MPI_Testall((int)comm->request.size(), comm->request.data(), &done, MPI_STATUSES_IGNORE);
-    if (done) comm->request.clear();
+    MPI_Testall((int)requests.size(), requests.data(), &done, MPI_STATUSES_IGNORE);
+    if (done) requests.clear();
     return done;
 }
 
+static bool run_group(ncclComm *comm, Group &group, int tag) {
+    if (group.done) return true;
+    for (const Transfer &t : group.transfer)
+        if (!group.posted) group.request.push_back(post(t, tag));
+    group.posted = true;
+    if (is_told("error", comm->rank)) comm->error = ncclRemoteError;
+    if (comm->error != ncclSuccess) return false;
+    return group.done = are_done(group.request);
+}
+
+static void drop(std::vector<MPI_Request> &requests) {
+    for (MPI_Request &request : requests) {
+        if (request == MPI_REQUEST_NULL) continue;
+        MPI_Cancel(&request);
+        MPI_Request_free(&request);
+    }
+    requests.clear();
+}
+
+static void trace(const Group &group) {
+    const char *path = getenv("DYE_EMULATED_TRACE");
+    FILE *file = path != nullptr ? fopen(path, "a") : nullptr;
+    if (file == nullptr) return;
+    fprintf(file, "%llu\n", emulated_elsewhere(group.stream));
+    fclose(file);
+}
+
+// Its state was asked for often enough: what it has to queue is queued.
+static void settle(ncclComm *comm) {
+    if (comm->open == nullptr || asked > 0) return;
+    std::shared_ptr<Group> group = comm->open;
+    comm->open = nullptr;
+    comm->queued.push_back(group);
+    if (group->transfer.empty()) {
+        group->done = true;
+        return;
+    }
+    if (comm->rank == 0) trace(*group);
+    emulated_queue(group->stream, [=, tag = comm->tag] { return run_group(comm, *group, tag); });
+}
+
 // What the contract forbids ends the program.
-static ncclResult_t queue(Transfer transfer, ncclDataType_t type, ncclComm_t comm) {
+static ncclResult_t queue(Transfer transfer, ncclDataType_t type, ncclComm_t comm,
+                          cudaStream_t stream) {
     if (type != ncclUint8 || transfer.bytes == 0 || comm->unasked > 0 || comm->ending ||
-        transfer.peer == comm->rank || asked != 1)
+        transfer.peer == comm->rank || asked != 1 ||
+        (!comm->open->transfer.empty() && comm->open->stream != stream))
         return ncclInvalidUsage;
-    comm->group.push_back(transfer);
+    comm->open->transfer.push_back(transfer);
+    comm->open->stream = stream;
     return ncclSuccess;
 }
 
@@ -106,38 +156,37 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int world, ncclUniqueId id,
     comm->absent = is_told("absent", rank);
     for (int peer = 0; peer < world && !comm->absent; ++peer)
         for (int send = 0; send <= 1 && peer != rank; ++send)
-            post(comm, {(bool)send, nullptr, 0, peer}, comm->tag + 1);
+            comm->start.push_back(post({(bool)send, nullptr, 0, peer}, comm->tag + 1));
     return ncclInProgress;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state) {
-    bool starting = comm->stream.empty() && !is_done(comm, 0);
-    bool ends =
-        comm->ending && (is_told("stuck", comm->rank) || !is_done(comm, comm->stream.size()));
-    bool waits = comm->unasked > 0 || comm->absent || starting || ends;
-    if (comm->unasked > 0) --comm->unasked;
+    comm->started = comm->started || (!comm->absent && are_done(comm->start));
+    bool ends = comm->ending && is_told("stuck", comm->rank);
+    for (auto &group : comm->queued) ends = ends || (comm->ending && !group->done);
+    bool waits = comm->unasked > 0 || !comm->started || ends;
+    if (comm->unasked > 0 && --comm->unasked == 0) settle(comm);
     *state = comm->error != ncclSuccess ? comm->error : waits ? ncclInProgress : ncclSuccess;
     return ncclSuccess;
 }
 
 ncclResult_t ncclGroupStart() {
-    ++asked;
+    if (++asked != 1 || current == nullptr) return ncclInvalidUsage;
+    current->open = std::make_shared<Group>();
     return ncclSuccess;
 }
 ncclResult_t ncclGroupEnd() {
     if (--asked != 0 || current == nullptr) return ncclInvalidUsage;
-    current->stream.push_back(current->group);
-    current->group.clear();
     current->unasked = UNASKED;
     return ncclInProgress;
 }
 ncclResult_t ncclSend(const void *data, size_t count, ncclDataType_t type, int peer,
-                      ncclComm_t comm, cudaStream_t) {
-    return queue({true, (void *)data, count, peer}, type, comm);
+                      ncclComm_t comm, cudaStream_t stream) {
+    return queue({true, (void *)data, count, peer}, type, comm, stream);
 }
 ncclResult_t ncclRecv(void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
-                      cudaStream_t) {
-    return queue({false, data, count, peer}, type, comm);
+                      cudaStream_t stream) {
+    return queue({false, data, count, peer}, type, comm, stream);
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
@@ -146,16 +195,18 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     return ncclInProgress;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-    if (!comm->ending || comm->unasked > 0 || !comm->request.empty()) return ncclInvalidUsage;
+    if (!comm->ending || comm->unasked > 0) return ncclInvalidUsage;
+    for (auto &group : comm->queued)
+        if (!group->done) return ncclInvalidUsage;
     delete comm;
     current = nullptr;
     return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-    for (MPI_Request &request : comm->request) {
-        if (request == MPI_REQUEST_NULL) continue;
-        MPI_Cancel(&request);
-        MPI_Request_free(&request);
+    drop(comm->start);
+    for (auto &group : comm->queued) {
+        drop(group->request);
+        group->done = true;
     }
     asked = 0;
     delete comm;
@@ -163,36 +214,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
     return ncclSuccess;
 }
 
-// ---- the runtime --------------------------------------------------------------------------------
+// ---- what is not of streams ---------------------------------------------------------------------
 
 cudaError_t cudaSetDevice(int) {
     return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
-    *stream = (cudaStream_t)malloc(1);
-    return flags == cudaStreamNonBlocking ? cudaSuccess : cudaErrorInvalidValue;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-    free(stream);
-    return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-    *event = new CUevent_st{};
-    return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    delete event;
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-    if (current->unasked > 0) return cudaErrorInvalidValue; // NCCL has queued nothing yet
-    event->groups = current->stream.size();
-    return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-    if (is_told("error", current->rank)) current->error = ncclRemoteError;
-    bool done = is_done(current, event->groups) && current->error == ncclSuccess;
-    return done ? cudaSuccess : cudaErrorNotReady;
 }
 const char *cudaGetErrorString(cudaError_t) {
     return "an error of the emulated GPU";

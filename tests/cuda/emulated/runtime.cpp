@@ -1,23 +1,14 @@
-// The CUDA runtime functions that model/cuda calls, on the CPU. Work is executed when it is queued.
-// DYE_EMULATED_GPUS is the number of GPUs (1). Of these a process sees those that
-// DYE_EMULATED_VISIBLE lists, in its order, like CUDA_VISIBLE_DEVICES for real ones.
+// The CUDA runtime functions that model/cuda calls, on the CPU, but for those of
+// emulated_stream.cpp. DYE_EMULATED_GPUS is the number of GPUs (1). Of these a process sees those
+// that DYE_EMULATED_VISIBLE lists, in its order, like CUDA_VISIBLE_DEVICES for real ones.
 #include <cuda_runtime_api.h>
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-struct CUevent_st {
-    double at;
-};
-
-static double now_ms() {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
+#include "tests/cuda/emulated/emulated_stream.h"
 
 // The number of the GPU that this process calls `device`; -1: there is none.
 static int gpu_of(int device) {
@@ -71,25 +62,30 @@ cudaError_t cudaMalloc(void **out, size_t bytes) {
     return cudaSuccess;
 }
 cudaError_t cudaFree(void *memory) {
+    cudaError_t error = cudaDeviceSynchronize();
     free(memory);
-    return cudaSuccess;
+    return error;
 }
 cudaError_t cudaMemset(void *memory, int value, size_t bytes) {
     memset(memory, value, bytes);
     return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t) {
-    return cudaMemset(memory, value, bytes);
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
+    emulated_queue(stream, [=] { return memset(memory, value, bytes), true; });
+    return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-    memcpy(to, from, bytes);
+                            cudaStream_t stream) {
+    emulated_queue(stream, [=] { return memcpy(to, from, bytes), true; });
     return cudaSuccess;
 }
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
-                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t) {
-    for (size_t i = 0; i < height; ++i)
-        memcpy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width);
+                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t stream) {
+    emulated_queue(stream, [=] {
+        for (size_t i = 0; i < height; ++i)
+            memcpy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width);
+        return true;
+    });
     return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void **out, size_t bytes) {
@@ -97,48 +93,6 @@ cudaError_t cudaMallocHost(void **out, size_t bytes) {
 }
 cudaError_t cudaFreeHost(void *memory) {
     return cudaFree(memory);
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-    *stream = (cudaStream_t)malloc(1);
-    return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-    free(stream);
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize(void) {
-    return cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-    return cudaSuccess;
-}
-cudaError_t cudaEventCreate(cudaEvent_t *event) {
-    *event = (cudaEvent_t)calloc(1, sizeof **event);
-    return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-    return cudaEventCreate(event);
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    free(event);
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-    event->at = now_ms();
-    return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-    return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t) {
-    return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) {
-    *ms = (float)(end->at - begin->at);
-    return cudaSuccess;
 }
 cudaError_t cudaGetLastError(void) {
     return cudaSuccess;
