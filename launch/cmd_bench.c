@@ -14,19 +14,23 @@
 #include "launch/session.h"
 #include "launch/signals.h"
 
-#define USAGE                                                                                                 \
-    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--timed] [--json FILE], " \
+#define USAGE                                                                                       \
+    "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE], " \
     "or with the folder of a data set instead of CONFIG.yaml"
 
 static const BenchPhase phases[] = {
     // First, before other phases take memory of their own.
-    {"memory", bench_memory, "the plan against what is resident, of rank 0"},
-    {"startup", bench_startup, "the parts of the time until the first step is done"},
-    {"step", bench_step, "a step against its matrix products at peak; its time by operation"},
-    {"products", bench_products, "matrix products of a grain, at their shapes, against the peak"},
-    {"loader", bench_loader, "what one reading thread delivers against what training consumes"},
-    {"reduce", bench_reduce, "the ordered sum over ranks and the gathering of weights"},
-    {"checkpoint", bench_checkpoint, "what a save holds up; its rate and a load's against files"},
+    {"memory", bench_memory, false, "the plan against what is resident, of rank 0"},
+    {"startup", bench_startup, false, "the parts of the time until the first step is done"},
+    {"step", bench_step, false,
+     "a step by families of operations, against the roofline of this device"},
+    {"products", bench_products, true,
+     "matrix products of a grain, at their shapes, against the peak"},
+    {"loader", bench_loader, false,
+     "what one reading thread delivers against what training consumes"},
+    {"reduce", bench_reduce, false, "the ordered sum over ranks and the gathering of weights"},
+    {"checkpoint", bench_checkpoint, false,
+     "what a save holds up; its rate and a load's against files"},
 };
 enum { PHASES = sizeof phases / sizeof *phases };
 
@@ -69,7 +73,6 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
     static const struct option options[] = {{"only", required_argument, NULL, 'o'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {"json", required_argument, NULL, 'j'},
-                                            {"timed", no_argument, NULL, 't'},
                                             {0}};
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -79,7 +82,6 @@ static Status parse(int argc, char **argv, BenchCommand *command) {
             TRY(choose_list(optarg, command));
             break;
         case 's': TRY(option_f64("--seconds", optarg, 0, 86400, &command->seconds)); break;
-        case 't': command->bench.timed = true; break;
         case 'j': command->json_path = optarg; break;
         default: FAIL(BAD_USAGE, USAGE);
         }
@@ -124,6 +126,7 @@ static Status run_phases(BenchCommand *command) {
     for (int i = 0; i < PHASES; ++i) {
         if (!command->chosen[i]) continue;
         TRY(bench_meet(bench));
+        if (!bench->interrupted) TRY(bench_time_operations(bench, phases[i].timed));
         FAIL_IF(bench->interrupted, UNFINISHED, "stopped before the phase %s", phases[i].name);
         TRY(report_begin(bench, &phases[i]));
         TRY(phases[i].run(bench));

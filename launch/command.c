@@ -103,7 +103,6 @@ const CommandOption command_options[] = {
     {"plan", "--json", "one object for scripts, bytes"},
     {"bench", "--only PHASE,...", "startup, memory, step, products, loader, reduce, checkpoint"},
     {"bench", "--seconds S", "time for a measurement"},
-    {"bench", "--timed", "a GPU's time by operation too, which slows the step"},
     {"bench", "--json FILE", "one object a phase"},
     {"status", "--watch", "again and again until the run ends"},
     {"status", "--json", "status.json as it is"},

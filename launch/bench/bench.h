@@ -43,9 +43,10 @@ typedef struct {
     size_t resident_before;      // bytes, before the trainer was opened
     struct Recording *recording; // of one grain: launch/bench/bench_replay.h
     double seconds;              // that a phase should take
-    bool timed;                  // operations of a GPU one by one, which takes time itself
+    bool timed;                  // the device fills Stream.seconds (bench_time_operations)
     double step_seconds;         // median of the quiet steps so far
     double peak[2];              // fp32 and bf16: FLOP/s of a stream, all at once
+    double bandwidth;            // bytes/s of a stream that copies, all at once
     bool interrupted;            // somebody asked to stop: the same on all ranks
     BenchReport report;
     char parent[512]; // made for the temporary folder; empty: it was there
@@ -54,6 +55,7 @@ typedef struct {
 typedef struct {
     const char *name;
     Status (*run)(Bench *bench);
+    bool timed; // wants the times of operations
     const char *help;
 } BenchPhase;
 
@@ -69,7 +71,10 @@ Status bench_memory(Bench *bench);
 
 // Opens the trainer; bench->settings, comm, cores and started are set.
 Status bench_open(Bench *bench);
-Status bench_warm(Bench *bench);      // the first steps, one of them recorded
+Status bench_warm(Bench *bench); // the first steps, one of them recorded
+// Whether the device tells how long each operation takes. A GPU's steps are slower then: the
+// trainer is opened anew where this changes, and warmed. Elsewhere nothing is done.
+Status bench_time_operations(Bench *bench, bool timed);
 void bench_close(Bench *bench);       // removes the temporary folder; fine after a failure
 void bench_clean(const Bench *bench); // that alone
 
@@ -77,17 +82,22 @@ typedef struct {
     double seconds;              // train for so long,
     int64_t steps;               // but at least so many steps
     int64_t save_every;          // steps between checkpoints; 0: none
-    struct Recording *recording; // was begun; ends with the grains of the first step. NULL: none
+    struct Recording *recording; // of what is queued from the first step to the second; or NULL
 } StretchRequest;
 typedef struct {
     int64_t steps;
     double seconds; // all of it
     double step;    // median period of the steps, on rank 0
+    double step_p10, step_p90;
     int saves;
     double busy_step;    // median period of further steps while a save is under way; 0: none
     double save_step;    // median period of the steps that save
     double save_seconds; // median time from there until the checkpoint was told to be good
-    double ops[OPS];     // seconds on all streams of this rank
+    // From the point of the first step at which grains are done and nothing is updated yet to that
+    // of the last: so many whole steps and their seconds, those of this rank's main thread in waits
+    // for data and for other ranks, and those of operations on all of its streams.
+    int64_t whole;
+    double whole_seconds, data, exchange, ops[OPS];
 } Stretch;
 Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out);
 
@@ -99,11 +109,17 @@ bool bench_asked(void); // this rank was asked to stop
 Status bench_sum(Bench *bench, double *values, int count); // over ranks, at most 64 values
 double bench_median(double *values, int64_t count);        // sorts them; 0 values: 0
 
+// Seconds that all streams have spent in an operation so far; read at rest.
+double bench_op_seconds(const Engine *engine, int op);
+
 // ---- the machine's peak (bench_peak.c) ----------------------------------------------------------
 
 // Raises bench->peak[half] to the best rate of large square products through linear_forward, on all
 // streams of all ranks at once: the mean of this rank's streams.
 Status bench_peak(Bench *bench, bool half, double seconds);
+// Raises bench->bandwidth to the best rate of copies by axpby, larger than caches, likewise: bytes
+// that are read and bytes that are written.
+Status bench_bandwidth(Bench *bench, double seconds);
 // A loop of fused multiply-adds in registers: FLOP/s of one thread with `threads` of them running,
 // on the first cores of this rank; 0: unknown on this processor.
 double bench_fma_peak(const Cores *cores, int threads, double seconds);

@@ -46,7 +46,7 @@ static void format_name(const Recorded *recorded, char *out, size_t bytes) {
     const LinearLayer *grad = &recorded->args.linear_grad;
     const Attention *attend = &recorded->args.attention_forward;
     const Attention *attend_grad = &recorded->args.attention_grad;
-    const char *half = recorded_is_half(recorded) ? " bf16" : "";
+    const char *half = recorded_cost(recorded).half ? " bf16" : "";
     switch (recorded->op) {
     case OP_linear_forward:
         snprintf(out, bytes, "forward %lld x %lld -> %lld%s", (long long)forward->rows,
@@ -70,11 +70,9 @@ static void format_name(const Recorded *recorded, char *out, size_t bytes) {
 
 static Status add_shape(Products *products, int at) {
     const Recorded *recorded = recording_at(products->bench->recording, 0, at);
-    Shape shape = {.op = recorded->op,
-                   .first = at,
-                   .times = 1,
-                   .flops = recorded_flops(recorded),
-                   .half = recorded_is_half(recorded)};
+    OpCost cost = recorded_cost(recorded);
+    Shape shape = {
+        .op = recorded->op, .first = at, .times = 1, .flops = cost.flops, .half = cost.half};
     products->shape_of[at] = -1;
     if (shape.flops == 0) return STATUS_OK;
     format_name(recorded, shape.name, sizeof shape.name);
@@ -105,18 +103,12 @@ static Status list_shapes(Products *products) {
 
 // ---- measuring --------------------------------------------------------------------------------
 
-static double op_seconds(const Engine *engine, int op) {
-    double seconds = 0;
-    for (int i = 0; i < engine->lanes; ++i) seconds += engine->lane[i].stream->seconds[op];
-    return seconds;
-}
-
 // All streams execute `calls` of the same operation; the seconds of one call are the streams' own,
 // without queues.
 static Status time_op(const Bench *bench, int at, int calls, bool without_dx, double *seconds) {
     const Engine *engine = bench->engine;
     int op = recording_at(bench->recording, 0, at)->op;
-    double before = op_seconds(engine, op);
+    double before = bench_op_seconds(engine, op);
     for (int k = 0; k < calls; ++k)
         for (int i = 0; i < engine->lanes; ++i) {
             Recorded recorded = *recording_at(bench->recording, i, at);
@@ -124,7 +116,7 @@ static Status time_op(const Bench *bench, int at, int calls, bool without_dx, do
             recorded_queue(engine->lane[i].stream, &recorded);
         }
     TRY(engine_wait(engine));
-    *seconds = (op_seconds(engine, op) - before) / calls / engine->lanes;
+    *seconds = (bench_op_seconds(engine, op) - before) / calls / engine->lanes;
     return STATUS_OK;
 }
 

@@ -7,6 +7,7 @@
 typedef struct {
     Recorded *list;
     int count, room;
+    int grain, grain_count; // its first grain: where it begins, how long it is
 } Tape;
 
 struct Recording {
@@ -92,13 +93,13 @@ static bool ends_grain(const Recorded *recorded, int64_t params) {
            (recorded->op == OP_axpby && recorded->args.axpby.n == params);
 }
 
-static void tape_cut(Tape *tape, int64_t params) {
+static void tape_find_grain(Tape *tape, int64_t params) {
     int begin = 0, end;
     while (begin < tape->count && !begins_grain(&tape->list[begin])) ++begin;
     for (end = begin + 1; end < tape->count && !ends_grain(&tape->list[end], params);) ++end;
-    if (end > tape->count) end = begin = 0;
-    tape->count = end - begin;
-    if (begin > 0) memmove(tape->list, tape->list + begin, (size_t)tape->count * sizeof(Recorded));
+    if (end > tape->count) end = begin;
+    tape->grain = begin;
+    tape->grain_count = end - begin;
 }
 
 Status recording_end(Recording *recording) {
@@ -106,18 +107,28 @@ Status recording_end(Recording *recording) {
     active = NULL;
     for (int i = 0; i < engine->lanes; ++i) engine->lane[i].stream->backend = behind;
     FAIL_IF(recording->failed, NO_MEMORY, "no memory to record a step's operations");
-    for (int i = 0; i < recording->tapes; ++i) tape_cut(&recording->tape[i], engine->params.size);
     for (int i = 0; i < recording->tapes; ++i)
-        REQUIRE(recording->tape[i].count == recording->tape[0].count);
+        tape_find_grain(&recording->tape[i], engine->params.size);
+    for (int i = 0; i < recording->tapes; ++i)
+        REQUIRE(recording->tape[i].grain_count == recording->tape[0].grain_count);
     return STATUS_OK;
 }
 
+int recording_step_count(const Recording *recording, int stream) {
+    return recording->tape[stream].count;
+}
+
+const Recorded *recording_step_at(const Recording *recording, int stream, int i) {
+    return &recording->tape[stream].list[i];
+}
+
 int recording_count(const Recording *recording) {
-    return recording->tape[0].count;
+    return recording->tape[0].grain_count;
 }
 
 const Recorded *recording_at(const Recording *recording, int stream, int i) {
-    return &recording->tape[stream].list[i];
+    const Tape *tape = &recording->tape[stream];
+    return &tape->list[tape->grain + i];
 }
 
 void recorded_queue(Stream *stream, const Recorded *recorded) {
@@ -129,49 +140,14 @@ void recorded_queue(Stream *stream, const Recorded *recorded) {
     }
 }
 
-const char *op_name(int op) {
-#define NAME(name, Args, pointers) #name,
-    static const char *const names[] = {BACKEND_OPS(NAME)};
-#undef NAME
-    return names[op];
-}
-
-double recorded_flops(const Recorded *recorded) {
-    const LinearLayer *forward = &recorded->args.linear_forward;
-    const LinearLayer *grad = &recorded->args.linear_grad;
-    const Attention *attend = &recorded->args.attention_forward;
-    const Attention *attend_grad = &recorded->args.attention_grad;
-    switch (recorded->op) {
-    case OP_linear_forward:
-        return 2.0 * (double)forward->rows * (double)forward->in * (double)forward->out;
-    case OP_linear_grad:
-        return (grad->dx != NULL ? 4.0 : 2.0) * (double)grad->rows * (double)grad->in *
-               (double)grad->out;
-    case OP_attention_forward:
-        return 4.0 * (double)attend->samples * (double)attend->heads * (double)attend->head_dim *
-               (double)attend->tokens * (double)attend->tokens;
-    case OP_attention_grad:
-        return 8.0 * (double)attend_grad->samples * (double)attend_grad->heads *
-               (double)attend_grad->head_dim * (double)attend_grad->tokens *
-               (double)attend_grad->tokens;
-    default: return 0;
-    }
-}
-
-bool recorded_is_half(const Recorded *recorded) {
-    switch (recorded->op) {
-    case OP_linear_forward: return recorded->args.linear_forward.half;
-    case OP_linear_grad: return recorded->args.linear_grad.half;
-    case OP_attention_forward: return recorded->args.attention_forward.half;
-    case OP_attention_grad: return recorded->args.attention_grad.half;
-    default: return false;
-    }
+OpCost recorded_cost(const Recorded *recorded) {
+    return op_cost(recorded->op, &recorded->args);
 }
 
 void recording_precisions(const Recording *recording, bool out[2]) {
     out[0] = out[1] = false;
     for (int i = 0; i < recording_count(recording); ++i) {
-        const Recorded *recorded = recording_at(recording, 0, i);
-        if (recorded_flops(recorded) > 0) out[recorded_is_half(recorded)] = true;
+        OpCost cost = recorded_cost(recording_at(recording, 0, i));
+        if (cost.flops > 0) out[cost.half] = true;
     }
 }

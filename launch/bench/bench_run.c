@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/journal.h"
 #include "launch/bench/bench_replay.h"
 #include "launch/bench/bench_resident.h"
 #include "launch/metrics.h"
@@ -29,9 +30,58 @@ static struct {
     int64_t periods, busy_periods;
     int save_periods, saves;
     Status status;     // of the recording
+    bool recording;    // is under way
     bool saved_before; // the last step asked for a save
+    Phase phase;
+    double entered, waiting, data, exchange; // clock_now() of both; seconds so far
+    Stretch first, newest; // what has been at the first and the newest step's point
 } watch;
 static bool asked_to_stop;
+static RunStart run_start;
+
+// ---- what the trainer tells -------------------------------------------------------------------
+
+static void hear_phase(Phase phase, int64_t step) {
+    (void)step;
+    double now = clock_now();
+    if (watch.phase == PHASE_DATA) watch.data += now - watch.entered;
+    watch.phase = phase;
+    watch.entered = now;
+}
+
+static void hear_wait(const char *what) {
+    (void)what;
+    watch.waiting = clock_now();
+}
+
+static void hear_proceed(void) {
+    if (watch.waiting > 0) watch.exchange += clock_now() - watch.waiting;
+    watch.waiting = 0;
+}
+
+static void watch_point(double now) {
+    Stretch *point = &watch.newest;
+    point->whole = watch.steps;
+    point->whole_seconds = now;
+    point->data = watch.data;
+    point->exchange = watch.exchange;
+    for (int op = 0; op < OPS; ++op) point->ops[op] = bench_op_seconds(run_start.engine, op);
+    if (watch.steps == 1) watch.first = *point;
+}
+
+// From the second of two steps' points, where grains are done and the update is not queued yet, all
+// of a step lies behind.
+static void watch_recording(void) {
+    Recording *recording = watch.request.recording;
+    if (recording == NULL || watch.status != STATUS_OK) return;
+    if (watch.steps == 1 && !asked_to_stop) {
+        watch.status = recording_begin(recording, run_start.engine);
+        watch.recording = watch.status == STATUS_OK;
+    } else if (watch.recording) {
+        watch.status = recording_end(recording);
+        watch.recording = false;
+    }
+}
 
 static void watch_period(double period) {
     if (watch.saved_before && watch.save_periods < WATCH_SAVES)
@@ -48,11 +98,10 @@ static int hear_step(double *seconds_left) {
     *seconds_left = 0; // nothing is to be saved before an end
     if (watch.steps++ > 0) watch_period(now - watch.last);
     watch.last = now;
-    // The grains are done, the update is not queued yet.
-    if (watch.request.recording != NULL && watch.steps == 1)
-        watch.status = recording_end(watch.request.recording);
+    watch_point(now);
     watch.saved_before = false;
     asked_to_stop = asked_to_stop || (actions & ACTION_STOP);
+    watch_recording();
     const StretchRequest *request = &watch.request;
     bool over = now - watch.began >= request->seconds && watch.steps >= request->steps;
     if (asked_to_stop || (watch.rank_0 && over && watch.saving == 0)) {
@@ -72,8 +121,6 @@ static void hear_saved(const char *path) {
         watch.save_seconds[watch.saves++] = clock_now() - watch.saving;
     watch.saving = 0;
 }
-
-static RunStart run_start;
 
 static void hear_start(const RunStart *start) {
     run_start = *start;
@@ -96,6 +143,11 @@ double bench_median(double *values, int64_t count) {
     if (count == 0) return 0;
     qsort(values, (size_t)count, sizeof *values, compare_doubles);
     return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
+// Of sorted values: the one that `share` of the others are below.
+static double quantile(const double *values, int64_t count, double share) {
+    return count == 0 ? 0 : values[(int64_t)(share * (double)(count - 1) + 0.5)];
 }
 
 Status bench_sum(Bench *bench, double *values, int count) {
@@ -124,32 +176,42 @@ Status bench_meet(Bench *bench) {
     return STATUS_OK;
 }
 
-static void read_ops(const Engine *engine, double sign, double ops[OPS]) {
-    for (int i = 0; i < engine->lanes; ++i)
-        for (int op = 0; op < OPS; ++op) ops[op] += sign * engine->lane[i].stream->seconds[op];
+static void read_watch(Stretch *out) {
+    out->step = bench_median(watch.period, watch.periods);
+    out->step_p10 = quantile(watch.period, watch.periods, 0.1);
+    out->step_p90 = quantile(watch.period, watch.periods, 0.9);
+    out->busy_step = bench_median(watch.busy_period, watch.busy_periods);
+    out->saves = watch.saves;
+    out->save_step = bench_median(watch.save_period, watch.save_periods);
+    out->save_seconds = bench_median(watch.save_seconds, watch.saves);
+    const Stretch *first = &watch.first, *last = &watch.newest;
+    out->whole = last->whole - first->whole;
+    out->whole_seconds = last->whole_seconds - first->whole_seconds;
+    out->data = last->data - first->data;
+    out->exchange = last->exchange - first->exchange;
+    for (int op = 0; op < OPS; ++op) out->ops[op] = last->ops[op] - first->ops[op];
 }
 
 Status bench_train(Bench *bench, const StretchRequest *request, Stretch *out) {
+    static const JournalSink sink = {hear_phase, hear_wait, hear_proceed};
     int64_t first = trainer_step(bench->trainer);
     *out = (Stretch){0};
-    read_ops(bench->engine, -1, out->ops);
     memset(&watch, 0, sizeof watch);
     watch.rank_0 = comm_rank(bench->comm) == 0;
     watch.request = *request;
     watch.began = clock_now();
+    journal_set_sink(&sink);
     Status status = trainer_run(bench->trainer);
+    journal_set_sink(NULL);
+    // Another rank was asked to stop: half a step is of no use.
+    if (watch.recording) watch.status = recording_end(request->recording);
     FAIL_IF(status == STATUS_OK, FAILED, "the run to measure ended by itself");
     if (status != STATUS_UNFINISHED) return error_trail(status, __FILE__, __LINE__, __func__);
     error_clear();
     TRY(watch.status);
     out->seconds = clock_now() - watch.began;
     out->steps = trainer_step(bench->trainer) - first;
-    read_ops(bench->engine, 1, out->ops);
-    out->step = bench_median(watch.period, watch.periods);
-    out->busy_step = bench_median(watch.busy_period, watch.busy_periods);
-    out->saves = watch.saves;
-    out->save_step = bench_median(watch.save_period, watch.save_periods);
-    out->save_seconds = bench_median(watch.save_seconds, watch.saves);
+    read_watch(out);
     return bench_meet(bench);
 }
 
@@ -172,6 +234,7 @@ static Status choose_folder(Bench *bench) {
 
 // Nothing but steps, unless a phase asks for more; far from the end.
 static void settle(RunSettings *s) {
+    s->log.fingerprint_every = 0;
     s->checkpoint.every = (Interval){.seconds = 1e9};
     s->checkpoint.keep = 1;
     s->eval.every = s->sample.every = (Interval){0};
@@ -199,13 +262,9 @@ static Status open_trainer(Bench *bench) {
         .evaluate = view_evaluate,
         .preview = view_draw,
     };
-    double started = clock_now();
-    bench->resident_before = resident_now();
-    resident_forget();
     TRY(trainer_open(settings, &run, &bench->trainer));
     bench->engine = run_start.engine;
     bench->plan = run_start.plan;
-    bench->start.open = clock_now() - started;
     return STATUS_OK;
 }
 
@@ -214,7 +273,11 @@ Status bench_open(Bench *bench) {
     bench->start.process = clock_now() - bench->started - bench->start.mpi;
     TRY(choose_folder(bench));
     settle(&bench->settings);
+    double started = clock_now();
+    bench->resident_before = resident_now();
+    resident_forget();
     TRY(open_trainer(bench));
+    bench->start.open = clock_now() - started;
     return recording_open(&bench->recording);
 }
 
@@ -223,12 +286,20 @@ Status bench_warm(Bench *bench) {
     Stretch stretch;
     double started = clock_now();
     TRY(bench_train(bench, &(StretchRequest){.steps = 1}, &stretch));
-    bench->start.first_step = clock_now() - started;
-    TRY(recording_begin(bench->recording, bench->engine));
-    TRY(bench_train(bench, &(StretchRequest){.steps = 1, .recording = bench->recording}, &stretch));
+    if (bench->start.first_step == 0) bench->start.first_step = clock_now() - started;
+    TRY(bench_train(bench, &(StretchRequest){.steps = 2, .recording = bench->recording}, &stretch));
     TRY(bench_train(bench, &(StretchRequest){.seconds = 0.2, .steps = 3}, &stretch));
-    bench->step_seconds = stretch.step;
+    if (bench->step_seconds == 0) bench->step_seconds = stretch.step;
     return STATUS_OK;
+}
+
+Status bench_time_operations(Bench *bench, bool timed) {
+    if (bench->engine->device->on_host || bench->timed == timed) return STATUS_OK;
+    bench->timed = timed;
+    trainer_close(bench->trainer);
+    bench->trainer = NULL;
+    TRY(open_trainer(bench));
+    return bench_warm(bench);
 }
 
 void bench_clean(const Bench *bench) {

@@ -103,27 +103,84 @@ static void test_only(void) {
     EXPECT_EQ(check_json(phases), 2);
 }
 
+// A number of a row; 0 where there is none.
+static double cell(const json_t *row, const char *column) {
+    return json_number_value(json_object_get(row, column));
+}
+
+typedef struct {
+    double percent, floor, flops; // of families
+    int families, operations;
+} RowSums;
+
+// Families, below each its operations where there are several, which add up to it.
+static RowSums add_rows(const json_t *rows) {
+    static const char *const columns[] = {"ms a step", "GFLOP", "MB", "floor ms"};
+    RowSums sums = {0};
+    double left[4] = {0};
+    bool apart = false; // operations of the family are told
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        bool operation = name[0] == ' ';
+        for (int k = 0; k < 4 && !operation; ++k) {
+            if (apart) EXPECT_NEAR(left[k], 0, 1e-9);
+            left[k] = cell(row, columns[k]);
+        }
+        for (int k = 0; k < 4 && operation; ++k) left[k] -= cell(row, columns[k]);
+        apart = operation;
+        if (cell(row, "floor ms") > 0)
+            EXPECT_NEAR(cell(row, "over floor") * cell(row, "floor ms"), cell(row, "ms a step"),
+                        1e-9);
+        if (operation) ++sums.operations;
+        if (operation) continue;
+        sums.percent += cell(row, "% of it");
+        sums.floor += cell(row, "floor ms");
+        sums.flops += cell(row, "GFLOP") * 1e9;
+        sums.families += name[0] != '(';
+    }
+    return sums;
+}
+
+static double megabytes(const json_t *rows, const char *name) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "name")), name) == 0)
+            return cell(row, "MB");
+    }
+    return NAN;
+}
+
 static void test_operations(void) {
     const char *words[] = {"--only", "step", "--seconds", "0.2", "--json", json_path, NULL};
     json_t *record = NULL;
     EXPECT_OK(run_bench(words));
     EXPECT_OK(json_read(json_path, &record));
-    double percent = 0, linear = 0;
-    size_t i;
-    json_t *row;
-    json_array_foreach(json_object_get(record, "rows"), i, row) {
-        percent += json_number_value(json_object_get(row, "% of it"));
-        if (strcmp(json_string_value(json_object_get(row, "name")), "linear_grad") == 0)
-            linear = json_number_value(json_object_get(row, "of peak"));
-    }
-    EXPECT_NEAR(percent, 100, 1e-6); // with what is in no operation
-    EXPECT(linear > 0);
+    RowSums sums = add_rows(json_object_get(record, "rows"));
+    EXPECT_EQ(sums.families, 6); // a network without attention
+    EXPECT(sums.operations >= 10);
+    EXPECT_NEAR(sums.percent, 100, 1e-6); // with what is in no operation
+    // A whole step: all parameters are updated once, and their gradient's norm is taken once.
+    double gradient = 1e6 * megabytes(json_object_get(record, "rows"), "    sum_squares") - 8;
+    double update = 1e6 * megabytes(json_object_get(record, "rows"), "optimizer, averages");
+    EXPECT_NEAR(update, 11 * gradient, 1e-3);
     // By hand: 3 times the forward pass, less the gradients of the two inputs, for 24 samples.
     const json_t *figures = json_object_get(record, "figures");
-    double step = json_number_value(json_object_get(figures, "step_ms")) * 1e-3;
-    double flops = json_number_value(json_object_get(figures, "gflops")) * 1e9 * step;
+    double step = cell(figures, "step_ms") * 1e-3;
     double forward = 256 * 32 + 5 * 32 * 32 + 2 * (2 * 32), inputs = 256 * 32 + 2 * 32;
-    EXPECT_NEAR(flops, 24 * 2 * (3 * forward - inputs), 1);
+    EXPECT_NEAR(sums.flops, 24 * 2 * (3 * forward - inputs), 1);
+    EXPECT_NEAR(cell(figures, "model_gflops") * 1e9 * step, 24 * 2 * 3 * forward, 1);
+    EXPECT_NEAR(cell(figures, "floor_ms"), sums.floor, 1e-9);
+    EXPECT(cell(figures, "step_ms_p10") <= cell(figures, "step_ms"));
+    EXPECT(cell(figures, "step_ms") <= cell(figures, "step_ms_p90"));
+    EXPECT(cell(figures, "copy_gb_s") > 0);
+    // Two streams of this one rank.
+    const json_t *ratios = json_object_get(record, "ratios");
+    EXPECT_NEAR(cell(ratios, "step_over_floor") * sums.floor, cell(figures, "step_ms"), 1e-6);
+    EXPECT_NEAR(cell(ratios, "model_flops_of_peak") * 2 * cell(figures, "peak_fp32"),
+                cell(figures, "model_gflops"), 1e-6);
     json_decref(record);
 }
 

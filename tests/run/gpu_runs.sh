@@ -52,6 +52,14 @@ said "equal only statistically from here" "a resume on other hardware"
 run 0 0 sample "$work/pictures-bf16" -n 2 sampler.steps=4 -o "$work/grid.png"
 checked "on by the CPU, and samples"
 
+# Opened anew to time operations, and once more not to.
+run 0 0 bench "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${gpu[@]}" model.patch=7 \
+    train.batch=8 train.grains=1 run.dir="$work/bench" --only step,loader --seconds 1 --json "$work/bench.json"
+python3 "$root/tests/run/bench_rows.py" "$work/bench.json" $((8 * 2 * 32 * (16 * 49 + 256))) >"$log" 2>&1 ||
+    die "the table of a step"
+[ ! -e "$work/bench" ] || die "dye bench leaves a folder"
+checked "bench: a step by operations, $(cat "$log")"
+
 DYE_EMULATED_GPUS=0 CUDA_VISIBLE_DEVICES='' run 66 0 train "$root/configs/fashion-mnist.yaml" \
     data.path="$work/pictures" "${gpu[@]}" run.dir="$work/none"
 said "there is no GPU that CUDA can use here" "no GPU"
