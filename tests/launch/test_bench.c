@@ -153,6 +153,21 @@ static double megabytes(const json_t *rows, const char *name) {
     return NAN;
 }
 
+// Two streams: arrays at the rate of copies, or products at the peak, each call for itself.
+static void check_floors(const json_t *rows, const json_t *figures) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        double floor = cell(row, "floor ms"),
+               copies = cell(row, "MB") / cell(figures, "copy_gb_s") / 2;
+        double products = 1e3 * cell(row, "GFLOP") / cell(figures, "peak_fp32") / 2;
+        if (products == 0) EXPECT_NEAR(floor, copies, 1e-9);
+        EXPECT(floor > fmax(products, copies) - 1e-9 && floor < products + copies + 1e-9);
+        if (products > 0)
+            EXPECT_NEAR(cell(row, "of peak") * cell(row, "ms a step"), products, 1e-9);
+    }
+}
+
 static void test_operations(void) {
     const char *words[] = {"--only", "step", "--seconds", "0.2", "--json", json_path, NULL};
     json_t *record = NULL;
@@ -162,6 +177,7 @@ static void test_operations(void) {
     EXPECT_EQ(sums.families, 6); // a network without attention
     EXPECT(sums.operations >= 10);
     EXPECT_NEAR(sums.percent, 100, 1e-6); // with what is in no operation
+    check_floors(json_object_get(record, "rows"), json_object_get(record, "figures"));
     // A whole step: all parameters are updated once, and their gradient's norm is taken once.
     double gradient = 1e6 * megabytes(json_object_get(record, "rows"), "    sum_squares") - 8;
     double update = 1e6 * megabytes(json_object_get(record, "rows"), "optimizer, averages");
