@@ -169,6 +169,10 @@ Status comm_exchange_wait(Comm *comm, Exchange *exchange) {
     return comm->ops == NULL ? STATUS_OK : comm->ops->exchange_wait(comm, exchange);
 }
 
+Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Exchange **out) {
+    return comm->ops->sum_start(comm, from, to, count, out);
+}
+
 void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context) {
     comm->alarm = alarm;
     comm->alarm_context = context;

@@ -74,10 +74,15 @@ Status comm_exchange_wait(Comm *comm, Exchange *exchange);
 //                    (comm/cuda/); to be closed before `comm`. Its exchanges are queued on the
 //                    device's side stream: any number of them, in one order on all ranks, and
 //                    waiting for one waits for all that were started
+//            "nccl-sum"  the same, with comm_sum_start
 //            "auto"  nccl where each rank has a GPU of its own, and the library; else host
 // A rank alone gets `comm`. All call it together and get the same status: BAD_CONFIG (GPUs that are
 // none or shared, no library), NOT_FOUND (something that the library needs), COMM.
 Status comm_open_device(Comm *comm, const Device *device, const char *exchange, Comm **out);
+
+// Of a comm that was opened as "nccl-sum": to[count] = the sum over ranks of from[rank * count...],
+// in whatever order NCCL likes; queued and waited for as an exchange. `to` may be there in `from`.
+Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Exchange **out);
 
 // Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for
 // ("barrier", "exchange 12"); `missing` names the ranks whose messages, or whose readiness to take

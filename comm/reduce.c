@@ -18,6 +18,7 @@
 #include "comm/reduce.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/bump.h"
 
@@ -49,6 +50,7 @@ struct Reducer {
     Device *device;
     const Ownership *ownership;
     ReduceWay way;
+    bool loose; // whole buckets are summed by NCCL
     int rank, world, stages, flights;
     Stage stage[STAGES_MOST + 1]; // one behind the last, of no members
     int64_t send, receive, sums;  // floats of each flight
@@ -224,9 +226,10 @@ done:
     return status;
 }
 
-static Status open_alone(Reducer *reducer, int grains) {
+static Status open_alone(Reducer *reducer, const char *exchange, int grains) {
     Bump host, device;
     bool own_memory = reducer->device->on_host;
+    reducer->loose = reducer->exchange != reducer->comm && strcmp(exchange, "nccl-sum") == 0;
     reducer->way = reducer->exchange != reducer->comm ? REDUCE_QUEUED
                    : own_memory                       ? REDUCE_DIRECT
                                                       : REDUCE_STAGED;
@@ -258,7 +261,7 @@ Status reducer_open(Comm *comm, Device *device, const char *exchange, const Owne
                          .rank = comm_rank(comm)};
     Status status;
     TRY_OR(fail, status, comm_open_device(comm, device, exchange, &reducer->exchange));
-    TRY_OR(fail, status, comm_share_status(comm, open_alone(reducer, grains)));
+    TRY_OR(fail, status, comm_share_status(comm, open_alone(reducer, exchange, grains)));
     *out = reducer;
     return STATUS_OK;
 fail:
@@ -437,10 +440,27 @@ static Status free_flight(Reducer *reducer, Flight **out) {
     return finish_flight(reducer, *out, device_stream(reducer->device, 0));
 }
 
+// Of a bucket whose shares are all of one length, in order of ranks.
+static Status queue_sum(Reducer *reducer, Flight *flight, Stream *stream) {
+    Range all = range_before(reducer, flight);
+    int64_t share = length(all) / reducer->world;
+    for (int k = 1; k < flight->held; ++k)
+        axpby(stream,
+              (Elementwise){
+                  .x = flight->sum[k], .y = flight->sum[0], .n = length(all), .a = 1, .b = 1});
+    return comm_sum_start(reducer->exchange, flight->sum[0], flight->sum[0] + share * reducer->rank,
+                          (size_t)share, &flight->exchange);
+}
+
 // Queues a whole flight behind what stream 0 has queued.
 static Status queue_flight(Reducer *reducer, Flight *flight) {
     Stream *side = reducer->device->side;
     TRY(stream_after(side, device_stream(reducer->device, 0)));
+    bool last = flight->bucket + 1 == reducer->ownership->buckets; // maybe uneven
+    if (reducer->loose && !last) {
+        TRY(queue_sum(reducer, flight, side));
+        flight->stage = reducer->stages;
+    }
     while (flight->stage < reducer->stages) {
         TRY(stage_start(reducer, flight, NULL, side));
         TRY(stage_finish(reducer, flight, side));

@@ -1,6 +1,9 @@
 // The ordered reduction: gradients of V grains summed along one fixed binary tree, whatever the
 // number of ranks and streams; ZeRO-1 ownership of parts; weights gathered back.
 //
+// Whoever prefers NCCL's own sums (exchange "nccl-sum") gets them for all but the last bucket, in
+// one stage, and with other bits for another number of ranks.
+//
 // Tree. Node (level, i) covers grains [i 2^level, (i+1) 2^level) below V; a node with one child in
 // range equals that child, else left + right in fp32. The root is the lowest node (level, 0) that
 // covers all. A run of grains [begin, end) is covered by a shortest list of nodes, its *cover*

@@ -115,6 +115,9 @@ static void say(const char *format, ...) {
 }
 
 static void show_hosts(const Comm *comm) {
+    if (strcmp(shown->settings.device.exchange, "nccl-sum") == 0 && comm_world(comm) > 1)
+        return say("device.exchange is nccl-sum: another number of ranks gives other bits; nccl"
+                   " gives the same");
     int world = comm_world(comm), group = comm_group(comm), here = 0;
     for (int rank = 0; rank < world; ++rank)
         here += strcmp(comm_host_of(comm, rank), comm_host(comm)) == 0;
@@ -140,7 +143,7 @@ static void show_start(const RunStart *start) {
     if (start->engine->device->identity[0] != '\0')
         say("computes on %s%s%s", shown->device, alone ? "" : "; gradients travel by ",
             alone ? "" : start->exchange);
-    show_hosts(shown->comm);
+    if (!alone) show_hosts(shown->comm);
     say("model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample", s->model.family,
         (double)params->size / 1e6, params->parts,
         3 * network_forward_flops(start->engine->network) / 1e9);

@@ -197,9 +197,11 @@ static const SchemaRow rows[] = {
     NUMBER(
         device.threads, "0", 0, 1024, NONE, FREE,
         "threads of a rank, 0: its share of the cores that it may use; of a GPU: streams, 0: one"),
-    CHOICE(device.exchange, "auto", "auto|nccl|host", FREE,
-           "gradients and weights of GPUs travel by NCCL, or over MPI through the host's memory;"
-           " auto: nccl where each rank has a GPU of its own"),
+    CHOICE(
+        device.exchange, "auto", "auto|nccl|nccl-sum|host", FREE,
+        "gradients and weights of GPUs travel by NCCL, or over MPI through the host's memory;"
+        " auto: nccl where each rank has a GPU of its own; nccl-sum: NCCL adds up, too, with other"
+        " bits for another number of ranks"),
     SCHEMA_SWITCH(RunSettings, device.share_gpu, "false", SCHEMA_FREE,
                   "several ranks of a host may use one GPU"),
 

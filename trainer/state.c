@@ -117,7 +117,9 @@ static void list_ranges(Trainer *t) {
 static void plan_state(Trainer *t, int world, int group, int rank, Bump *device, Bump *host) {
     const Params *params = &t->engine.params;
     int grains = t->settings.train.grains;
-    bool by_host = strcmp(t->settings.device.exchange, "host") == 0;
+    const char *exchange = t->settings.device.exchange;
+    bool by_host = strcmp(exchange, "host") == 0;
+    if (strcmp(exchange, "nccl-sum") == 0) group = world; // NCCL knows of hosts itself
     ReduceWay way = t->plan.on_host ? REDUCE_DIRECT : by_host ? REDUCE_STAGED : REDUCE_QUEUED;
     ownership_init(&t->ownership, params, world, group, (size_t)t->settings.optim.bucket);
     for (int part = 0; part < params->parts; ++part)

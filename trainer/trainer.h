@@ -78,9 +78,9 @@ typedef struct {
 
 typedef struct {
     char backend[12];
-    int32_t threads;  // per rank; 0: this rank's share of the cores that it may use
-    char exchange[8]; // "auto", "nccl", "host" (comm_open_device)
-    bool share_gpu;   // several ranks on one
+    int32_t threads;   // per rank; 0: this rank's share of the cores that it may use
+    char exchange[12]; // "auto", "nccl", "nccl-sum", "host" (comm_open_device)
+    bool share_gpu;    // several ranks on one
 } ComputeConfig;
 
 // How ranks are watched (launch/watch/control.h).

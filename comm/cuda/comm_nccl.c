@@ -105,20 +105,41 @@ static Status queue_messages(CommNccl *nccl, const Message *send, int sends, con
 
 // The first one between two ranks connects them, for which NCCL waits for both: it has no deadline,
 // since a rank may have work to do before.
-static Status nccl_exchange_start(Comm *comm, const Message *send, int sends,
-                                  const Message *receive, int receives, int tag, Exchange **out) {
-    CommNccl *nccl = (CommNccl *)comm;
+static Status begin(CommNccl *nccl, const char *what, int tag) {
     Exchange *exchange = &nccl->exchange;
-    snprintf(exchange->what, sizeof exchange->what, "exchange %d", tag);
+    snprintf(exchange->what, sizeof exchange->what, "%s %d", what, tag);
     FAIL_IF(nccl->nccl == NULL, COMM, "%s: NCCL has failed before", exchange->what);
     exchange->busy = true;
     exchange->queued = false;
-    TRY(queue_messages(nccl, send, sends, receive, receives, exchange->what));
-    TRY(comm_wait(comm, exchange, exchange->what));
+    return STATUS_OK;
+}
+
+// NCCL has been asked: waits until it has queued its work, and marks its end.
+static Status mark(CommNccl *nccl, Exchange **out) {
+    Exchange *exchange = &nccl->exchange;
+    TRY(comm_wait(&nccl->comm, exchange, exchange->what));
     CUDA_TRY(cudaEventRecord(exchange->done, nccl->stream), exchange->what);
     exchange->queued = true;
     *out = exchange;
     return STATUS_OK;
+}
+
+static Status nccl_exchange_start(Comm *comm, const Message *send, int sends,
+                                  const Message *receive, int receives, int tag, Exchange **out) {
+    CommNccl *nccl = (CommNccl *)comm;
+    TRY(begin(nccl, "exchange", tag));
+    TRY(queue_messages(nccl, send, sends, receive, receives, nccl->exchange.what));
+    return mark(nccl, out);
+}
+
+static Status nccl_sum_start(Comm *comm, const float *from, float *to, size_t count,
+                             Exchange **out) {
+    CommNccl *nccl = (CommNccl *)comm;
+    TRY(begin(nccl, "sum of", (int)count));
+    NCCL_TRY(nccl,
+             ncclReduceScatter(from, to, count, ncclFloat32, ncclSum, nccl->nccl, nccl->stream),
+             nccl->exchange.what);
+    return mark(nccl, out);
 }
 
 static Status nccl_exchange_wait(Comm *comm, Exchange *exchange) {
@@ -165,6 +186,7 @@ static const CommOps nccl_ops = {
     .close = nccl_close,
     .exchange_start = nccl_exchange_start,
     .exchange_wait = nccl_exchange_wait,
+    .sum_start = nccl_sum_start,
     .poll = nccl_poll,
 };
 

@@ -40,6 +40,30 @@ static void test_grains_and_buckets(void) {
     }
 }
 
+// NCCL's own sums: of the same numbers, with bits of another order.
+static void test_loose_sums(void) {
+    if (getenv("DYE_BACKENDS") == NULL || comm_world(comm) > 4) return;
+    GradientCase config = {.parts = 37,
+                           .part_size = 32,
+                           .bucket_parts = 12,
+                           .grains = 13,
+                           .rounds = 2,
+                           .exchange = "nccl-sum",
+                           .loose = true};
+    uint64_t loose, again, exact;
+    int64_t wrong;
+    for (int at_once = 0; at_once <= 1; ++at_once) {
+        config.at_once = at_once;
+        EXPECT_OK(gradients_check(comm, &config, &wrong, at_once ? &again : &loose));
+        EXPECT_EQ(wrong, 0);
+    }
+    EXPECT(loose == again);
+    config.exchange = "nccl", config.loose = false;
+    EXPECT_OK(gradients_check(comm, &config, &wrong, &exact));
+    EXPECT_EQ(wrong, 0);
+    EXPECT(comm_world(comm) == 1 ? loose == exact : loose != exact);
+}
+
 // Ranks in groups, as on several hosts; of shares of grains that no node covers, too.
 static void test_groups(void) {
     static const int grains[] = {8, 13, 16, 21, 32};
@@ -88,6 +112,7 @@ static void test_known_result(void) {
 int main(void) {
     EXPECT_OK(comm_open("auto", &comm));
     RUN(test_grains_and_buckets);
+    RUN(test_loose_sums);
     RUN(test_groups);
     RUN(test_few_parts);
     RUN(test_long_messages);

@@ -60,7 +60,7 @@ static Status rig_open(Rig *rig) {
     TRY(reducer_open(rig->comm, rig->device, exchange, &rig->ownership, config->grains,
                      &rig->reducer));
     bool by_nccl = strncmp(reducer_describe(rig->reducer), "NCCL", 4) == 0;
-    REQUIRE(by_nccl == (strcmp(exchange, "nccl") == 0 && comm_world(rig->comm) > 1));
+    REQUIRE(by_nccl == (strncmp(exchange, "nccl", 4) == 0 && comm_world(rig->comm) > 1));
     int begin, end;
     grain_share(config->grains, comm_world(rig->comm), comm_rank(rig->comm), &begin, &end);
     rig->buffers = tree_sum_slots(config->grains, begin, end);
@@ -122,6 +122,15 @@ static Status reduce_buckets(Rig *rig, float *const *cover, int covers) {
     return STATUS_OK;
 }
 
+// Whether it is no sum in this order, but one of the same numbers.
+static bool is_close(const Rig *rig, int round, int64_t e, float expected) {
+    double all = 0;
+    for (int grain = 0; grain < rig->config->grains; ++grain)
+        all += fabs((double)gradient(round, grain, e));
+    return rig->weights[e] != expected &&
+           fabs((double)rig->weights[e] - (double)expected) < 1e-6 * all;
+}
+
 // Everything but the owned parts is spoilt before the weights are gathered.
 static Status run_round(Rig *rig, int round, int64_t *wrong) {
     float *cover[TREE_COVER_MOST];
@@ -138,6 +147,7 @@ static Status run_round(Rig *rig, int round, int64_t *wrong) {
     for (int64_t e = 0; e < rig->params.size; ++e) {
         float expected = root_sum(rig->config->grains, round, e);
         if (memcmp(&rig->weights[e], &expected, sizeof expected) != 0) ++*wrong;
+        if (rig->config->loose && is_close(rig, round, e, expected)) --*wrong;
     }
     return STATUS_OK;
 }

@@ -53,7 +53,11 @@ same_bits gpu "a" "" "${gpu[@]}"
 export DYE_EMULATED_TRACE=$work/trace
 same_bits gpu "a a b b" "by the 2 ranks of each host first" "${gpu[@]}" device.exchange=nccl
 [ -n "${DYE_EMULATED_GPUS:-}" ] || exit 0
+unset DYE_EMULATED_TRACE
 # Of each step's buckets all but a few have kernels between them and the bucket before.
 buckets=$(awk 'NR > 1 && $1 > last + 5 { ++n } { last = $1 } END { print n + 0 }' "$work/trace")
 [ "$buckets" -gt 9 ] || die "only $buckets buckets have kernels before them: they wait for backward's end"
+run 0 4 train "${gpu[@]}" device.exchange=nccl-sum run.dir="$work/loose"
+said "another number of ranks gives other bits" "sums of NCCL"
+! curve "$work/loose" | diff -q "$work/gpu.curve" - >"$log" || die "NCCL's sums are the tree's"
 checked "gpu: one curve on one GPU and on four of two hosts by NCCL; $buckets buckets left in the midst of backward"

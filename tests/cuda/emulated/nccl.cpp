@@ -31,6 +31,7 @@ struct Transfer {
 // What ncclGroupEnd queues. It outlives an aborted communicator.
 struct Group {
     std::vector<Transfer> transfer;
+    std::function<void(bool)> sum; // told before messages leave, and when all have come
     std::vector<MPI_Request> request;
     cudaStream_t stream;
     bool posted, done;
@@ -74,12 +75,15 @@ static bool are_done(std::vector<MPI_Request> &requests) {
 
 static bool run_group(ncclComm *comm, Group &group, int tag) {
     if (group.done) return true;
+    if (!group.posted && group.sum) group.sum(false);
     for (const Transfer &t : group.transfer)
         if (!group.posted) group.request.push_back(post(t, tag));
     group.posted = true;
     if (is_told("error", comm->rank)) comm->error = ncclRemoteError;
     if (comm->error != ncclSuccess) return false;
-    return group.done = are_done(group.request);
+    group.done = are_done(group.request);
+    if (group.done && group.sum) group.sum(true);
+    return group.done;
 }
 
 static void drop(std::vector<MPI_Request> &requests) {
@@ -187,6 +191,33 @@ ncclResult_t ncclSend(const void *data, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
     return queue({false, data, count, peer}, type, comm, stream);
+}
+
+// Each rank adds up in an order of its own: an order that depends on the number of ranks.
+ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDataType_t type,
+                               ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+    if (type != ncclFloat32 || op != ncclSum || asked != 0 || comm->unasked > 0)
+        return ncclInvalidUsage;
+    size_t rank = (size_t)comm->rank, world = (size_t)comm->world, bytes = count * sizeof(float);
+    auto in = std::make_shared<std::vector<float>>(count * world);
+    comm->open = std::make_shared<Group>();
+    comm->open->stream = stream;
+    for (size_t peer = 0; peer < world; ++peer) {
+        if (peer == rank) continue;
+        comm->open->transfer.push_back({false, &(*in)[peer * count], bytes, (int)peer});
+        comm->open->transfer.push_back({true, (float *)from + peer * count, bytes, (int)peer});
+    }
+    comm->open->sum = [=](bool arrived) {
+        float *own = &(*in)[rank * count];
+        if (!arrived) memcpy(own, (const float *)from + rank * count, bytes);
+        for (size_t i = 0; arrived && i < count; ++i) {
+            float x = (*in)[(rank + 1) % world * count + i];
+            for (size_t k = 2; k <= world; ++k) x += (*in)[(rank + k) % world * count + i];
+            ((float *)to)[i] = x;
+        }
+    };
+    comm->unasked = UNASKED;
+    return ncclInProgress;
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
