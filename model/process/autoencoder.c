@@ -43,7 +43,6 @@ const ProcessSystem system_autoencoder = {
     .name = "autoencoder",
     .family = &family_gaussian,
     .choices = {.loss = "vlb"},
-    .first_time = 1,
     .autoencoder = true,
     .check = check,
     .fill = fill,

@@ -64,7 +64,7 @@ const ProcessSystem system_binomial = {
     .name = "binomial",
     .family = &family_categorical,
     .choices = {.solver = "ancestral"},
-    .first_time = 2,
+    .starts_late = true,
     .one_step = true,
     .check = check,
     .fill = fill,

@@ -56,8 +56,5 @@ static const ProcessFamily family_classifier = {
     .bound_terms = bound_terms,
 };
 
-const ProcessSystem system_classifier = {.name = "classifier",
-                                         .family = &family_classifier,
-                                         .first_time = 1,
-                                         .timeless = true,
-                                         .classifier = true};
+const ProcessSystem system_classifier = {
+    .name = "classifier", .family = &family_classifier, .timeless = true, .classifier = true};

@@ -46,7 +46,6 @@ const ProcessSystem system_consistency = {
     .name = "consistency",
     .family = &family_gaussian,
     .choices = {.times = "lognormal, uniform, stratified", .solver = "consistency"},
-    .first_time = 1,
     .begin = EDM_FIRST,
     .end = 1,
     .sample_end = 2 * EDM_FIRST,

@@ -110,7 +110,6 @@ const ProcessSystem system_d3pm = {
     .choices = {.schedule = "absorbing, gaussian",
                 .times = "uniform, stratified",
                 .solver = "ancestral, remask, purity"},
-    .first_time = 1,
     .check = check,
     .tables = tables,
     .prior = prior,

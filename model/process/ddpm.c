@@ -97,7 +97,6 @@ const ProcessSystem system_ddpm = {
                 .loss = "simple, hybrid, vlb",
                 .times = "uniform, second-moment, stratified",
                 .solver = "ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
-    .first_time = 1,
     .check = check,
     .fill = fill,
     .prior = gaussian_prior_nats,

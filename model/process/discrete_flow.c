@@ -22,7 +22,6 @@ const ProcessSystem system_discrete_flow = {
     .choices = {.schedule = "uniform, absorbing",
                 .times = "uniform, stratified",
                 .solver = "ancestral"},
-    .first_time = 1,
     .end = 1,
     .own = &own,
 };

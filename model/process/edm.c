@@ -85,7 +85,6 @@ const ProcessSystem system_edm = {
                 .loss = "simple",
                 .times = "lognormal, uniform, stratified",
                 .solver = "heun, ddim, dpm-2m, dpm-3m, dpm-sde, pc, ddpm"},
-    .first_time = 1,
     .begin = EDM_FIRST,
     .end = 1,
     .sample_end = 2 * EDM_FIRST,

@@ -38,7 +38,7 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
 static double weight(const Process *process, double t) {
     const CategoricalSystem *own = system_of(process);
     if (is_continuous(process->system)) return own->weighted ? own->rate(&process->config, t) : 1;
-    return process->config.steps - process->system->first_time + 1;
+    return process->config.steps - first_time(process->system) + 1;
 }
 
 // As A_t = A_s a, 1 - C_t = (1 - C_s) (1 - c), without a difference where there is no spread.

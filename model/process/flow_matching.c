@@ -37,7 +37,6 @@ const ProcessSystem system_flow = {
                 .head = "velocity, v, x0, eps",
                 .loss = "simple",
                 .solver = "heun, ddim, em, dpm-2m, dpm-3m, dpm-sde, pc, ddpm"},
-    .first_time = 1,
     .begin = 1e-3, // what is left of x_0 or eps at the ends is a millionth of the variance
     .end = 1 - 1e-3,
     .sample_end = 2e-3,

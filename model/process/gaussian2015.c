@@ -78,7 +78,7 @@ const ProcessSystem system_gaussian2015 = {
     .name = "gaussian2015",
     .family = &family_gaussian,
     .choices = {.loss = "vlb", .solver = "ddim, ddpm"},
-    .first_time = 2,
+    .starts_late = true,
     .fill = fill,
     .prior = prior,
     .null_nats = null_nats,

@@ -28,7 +28,6 @@ const ProcessSystem system_mdlm = {
     .name = "mdlm",
     .family = &family_categorical,
     .choices = {.times = "stratified, uniform", .solver = "ancestral, remask, purity"},
-    .first_time = 1,
     .end = 1,
     .timeless = true,
     .blocks = true,

@@ -28,7 +28,6 @@ const ProcessSystem system_multinomial = {
     .choices = {.schedule = "cosine",
                 .times = "uniform, importance, stratified",
                 .solver = "ancestral"},
-    .first_time = 1,
     .fill = fill,
     .prior = categorical_prior_nats,
     .own = &own,

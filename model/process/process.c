@@ -107,8 +107,8 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     FAIL_IF(config->block > 0 && (!system->blocks || shape->length % config->block != 0),
             BAD_CONFIG, "process.block is %d; it is for mdlm, and must divide data.length %d",
             config->block, shape->length);
-    FAIL_IF(config->steps < system->first_time || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
-            "process.steps is %d; choose %d to %d", config->steps, system->first_time,
+    FAIL_IF(config->steps < first_time(system) || config->steps > PROCESS_STEPS_MOST, BAD_CONFIG,
+            "process.steps is %d; choose %d to %d", config->steps, first_time(system),
             PROCESS_STEPS_MOST);
     bool image = !shape->tokens && !shape->latent && (shape->height > 1 || shape->width > 1);
     FAIL_IF(config->dequantise && !image, BAD_CONFIG,
@@ -193,7 +193,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
     }
     fill_table(process, rows);
     fill_proposal(process, rows);
-    Status status = time_law_open(config.times, system->first_time, config.steps, &process->law);
+    Status status = time_law_open(config.times, first_time(system), config.steps, &process->law);
     if (status != STATUS_OK) {
         process_close(process);
         return status;

@@ -42,7 +42,7 @@ struct ProcessSystem {
     const char *name;
     const ProcessFamily *family;
     ProcessChoices choices;
-    int first_time; // of training: 1, or 2 where the first step has nothing to be learned
+    bool starts_late; // training draws times from 2 on: the first step has nothing to be learned
     // Continuous time: training draws from [begin, end], samplers walk from end to sample_end and
     // take the mean there. All 0: times 1..T.
     double begin, end, sample_end;
@@ -153,6 +153,10 @@ struct Sampler {
 
 static inline bool is_continuous(const ProcessSystem *system) {
     return system->end > 0;
+}
+
+static inline int first_time(const ProcessSystem *system) {
+    return system->starts_late ? 2 : 1;
 }
 
 static inline bool word_is(const char *text, const char *choice) {

@@ -72,7 +72,6 @@ const ProcessSystem system_score_sde = {
                 .head = "eps, x0, v",
                 .loss = "simple, likelihood",
                 .solver = "pc, em, heun, ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
-    .first_time = 1,
     .begin = 1e-5,
     .end = 1,
     .sample_end = 1e-3,

@@ -29,7 +29,6 @@ const ProcessSystem system_sedd = {
     .choices = {.schedule = "absorbing, uniform",
                 .times = "uniform, stratified",
                 .solver = "ancestral"},
-    .first_time = 1,
     .begin = 1e-3,
     .end = 1,
     .prior = categorical_prior_nats,

@@ -23,8 +23,6 @@ const ProcessSystem system_sundae = {
     .name = "sundae",
     .family = &family_categorical,
     .choices = {.solver = "fraction, argmax"},
-    .first_time = 1,
-    .begin = 0,
     .end = 1,
     .timeless = true,
     .unrolled = true,

@@ -67,7 +67,6 @@ const ProcessSystem system_variational_sde = {
                 .loss = "simple",
                 .times = "debiased, uniform",
                 .solver = "em, pc, heun, ddim, ddpm, dpm-2m, dpm-3m, dpm-sde"},
-    .first_time = 1,
     .begin = 1e-5,
     .end = 1,
     .sample_end = 1e-3,

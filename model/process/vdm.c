@@ -44,7 +44,6 @@ const ProcessSystem system_vdm = {
                 .loss = "continuous, discrete",
                 .times = "stratified, uniform",
                 .solver = "ddpm, ddim"},
-    .first_time = 1,
     .begin = 0x1p-40, // time 0 of the paper; our 0 is the data itself
     .end = 1,
     .sample_end = 0x1p-40,

@@ -41,7 +41,6 @@ const ProcessSystem system_vq = {
     .choices = {.schedule = "released, paper",
                 .times = "importance, uniform",
                 .solver = "ancestral, purity, remask"},
-    .first_time = 1,
     .prior = prior,
     .own = &own,
 };
