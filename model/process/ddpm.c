@@ -75,7 +75,6 @@ static GaussianVariance first_variance(const Process *process) {
 
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     const ProcessConfig *config = &process->config;
-    gaussian_set_head(config->head, out);
     out->term = t > 1 ? GAUSSIAN_KL : process->image ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY;
     out->variance = t > 1 ? variance(process, t, t - 1) : first_variance(process);
     // The hybrid loss adds T/1000 of the bound's term in bits, through the variance alone.

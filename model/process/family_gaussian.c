@@ -50,46 +50,36 @@ static double diffusion(GaussianPoint at) {
 }
 
 void gaussian_set_head(const char *head, GaussianNumbers *out) {
-    double keep = out->keep, noise = out->noise;
-    if (word_is(head, "eps")) {
-        out->target_eps = 1;
-        out->hat_x = 1 / keep;
-        out->hat_out = -noise / keep;
-    } else if (word_is(head, "x0")) {
-        out->target_x0 = 1;
-        out->hat_out = 1;
-    } else if (word_is(head, "score")) { // g score = - g eps / noise
-        double g = sqrt(out->diffusion);
-        out->target_eps = -g / noise;
-        out->hat_x = 1 / keep;
-        out->hat_out = noise * noise / (g * keep);
-    } else if (word_is(head, "velocity")) { // eps - x_0
-        out->target_x0 = -1;
-        out->target_eps = 1;
-        out->hat_x = 1 / (keep + noise);
-        out->hat_out = -noise / (keep + noise);
-    } else if (word_is(head, "edm")) { // (x_0 - c_skip x)/c_out; data = sigma_data
-        double data = sqrt(1 - noise * noise) / keep;
-        out->target_x0 = noise / data;
-        out->target_eps = -data * keep;
-        out->hat_x = data * data * keep;
-        out->hat_out = data * noise;
-    } else if (word_is(head, "residual")) { // eps - x_t
-        out->target_x0 = -keep;
-        out->target_eps = 1 - noise;
-        out->hat_x = (1 - noise) / keep;
-        out->hat_out = -noise / keep;
-    } else { // v = keep eps - noise x_0 (arXiv 2202.00512), where the squares often add up to 1
-        double square = keep * keep + noise * noise;
-        if (fabs(square - 1) < 1e-9) square = 1;
-        out->target_x0 = -noise;
-        out->target_eps = keep;
-        out->hat_x = keep / square;
-        out->hat_out = -noise / square;
-    }
+    double keep = out->keep, noise = out->noise, g = sqrt(out->diffusion);
+    double data = sqrt(1 - noise * noise) / keep; // edm's sigma_data
+    double square = keep * keep + noise * noise;  // often 1
+    if (fabs(square - 1) < 1e-9) square = 1;
+    const struct {
+        const char *name;
+        double target_x0, target_eps, hat_x, hat_out;
+    } heads[] = {
+        {"eps", 0, 1, 1 / keep, -noise / keep},
+        {"x0", 1, 0, 0, 1},
+        {"score", 0, -g / noise, 1 / keep, noise * noise / (g * keep)}, // g score = - g eps / noise
+        {"velocity", -1, 1, 1 / (keep + noise), -noise / (keep + noise)},      // eps - x_0
+        {"edm", noise / data, -data * keep, data * data * keep, data * noise}, // of D - c_skip x
+        {"residual", -keep, 1 - noise, (1 - noise) / keep, -noise / keep},     // eps - x_t
+        {"v", -noise, keep, keep / square, -noise / square},                   // arXiv 2202.00512
+    };
+    int i = 0;
+    while (!word_is(heads[i].name, head)) ++i; // checked before: it is one of them
+    out->target_x0 = heads[i].target_x0;
+    out->target_eps = heads[i].target_eps;
+    out->hat_x = heads[i].hat_x;
+    out->hat_out = heads[i].hat_out;
 }
 
-void gaussian_read_off(const Process *process, double t, GaussianNumbers *out) {
+// A loss of weight 1 on what the head predicts. Of the bound, half a square of eps: the KL of unit
+// variances; in continuous time at the first time, and before, that of reading x_0 off x_t.
+static void set_loss(const Process *process, double t, GaussianNumbers *out) {
+    gaussian_set_head(process->config.head, out);
+    out->term = GAUSSIAN_KL;
+    out->weight = 1;
     if (t > process->system->begin) return;
     GaussianPoint at = gaussian_point(process, t);
     out->term = process->image ? GAUSSIAN_DECODER : GAUSSIAN_DENSITY;
@@ -110,14 +100,8 @@ GaussianNumbers gaussian_numbers(const Process *process, double t) {
         numbers.slope = sqrt(to.keep) * process->table.step_noise[(int)t] / at.noise;
         numbers.log_posterior = log(gaussian_posterior_variance(process, t, t - 1));
     }
-    if (system_of(process)->numbers != NULL) {
-        system_of(process)->numbers(process, t, &numbers);
-        return numbers;
-    }
-    gaussian_set_head(process->config.head, &numbers);
-    numbers.term = GAUSSIAN_KL; // of unit variances: half a square of eps
-    numbers.weight = 1;
-    gaussian_read_off(process, t, &numbers);
+    if (process->config.head[0] != 0) set_loss(process, t, &numbers);
+    if (system_of(process)->numbers != NULL) system_of(process)->numbers(process, t, &numbers);
     return numbers;
 }
 

@@ -27,8 +27,9 @@ typedef struct {
 
 // What tells one system from another.
 typedef struct {
-    // Fills everything but keep, noise, slope and log_posterior, which are there already. NULL: in
-    // continuous time, a loss of weight 1 on what the head predicts.
+    // Fills or changes what is not there already: keep, noise, slope and log_posterior, and where
+    // the system has heads, a loss of weight 1 on what the head predicts, and the bound's term of
+    // continuous time. NULL: nothing.
     void (*numbers)(const Process *process, double t, GaussianNumbers *out);
     // Of the reverse step from t to s > 0; NULL: that of q(x_s|x_t,x_0).
     GaussianVariance (*variance)(const Process *process, double t, double s);
@@ -46,12 +47,9 @@ GaussianPoint gaussian_point(const Process *process, double t);
 // (what is left to c_out, where the data have the variance that makes that of x_t 1), or "score"
 // times g.
 void gaussian_set_head(const char *head, GaussianNumbers *out);
-// Continuous time: at the first time, and before, the bound's term is that of reading x_0 off x_t,
-// N(x_t/alpha, (sigma/alpha)^2), in levels for images.
-void gaussian_read_off(const Process *process, double t, GaussianNumbers *out);
 // The SDE dx = - b x/2 dt + sqrt(b) dw, b from vp_beta_0 to vp_beta_1 (score_sde.c).
 extern const double vp_beta_0, vp_beta_1;
-GaussianPoint vp_point(double t);
+GaussianPoint vp_point(const Process *process, double t);
 // Mean over the noise of the sum of squares of a sample as the process sees it.
 double gaussian_square_sum(const Process *process, const void *x_0);
 // KL(q(x_T|x_0) || start of a sampler) in nats, T the last time.

@@ -11,15 +11,16 @@ const double vp_beta_0 = 0.1, vp_beta_1 = 20;
 static const double sigma_0 = 0.01, sigma_1 = 50;
 
 // VP: alpha = e^c, sigma^2 = 1 - e^{2c}, c = -t^2 (vp_beta_1 - vp_beta_0)/4 - t vp_beta_0/2.
-GaussianPoint vp_point(double t) {
+GaussianPoint vp_point(const Process *process, double t) {
+    (void)process;
     double c = -0.25 * t * t * (vp_beta_1 - vp_beta_0) - 0.5 * t * vp_beta_0, noise = -expm1(2 * c);
     double half_beta = 0.5 * (vp_beta_0 + t * (vp_beta_1 - vp_beta_0)), keep = exp(2 * c);
     return (GaussianPoint){keep, noise, -half_beta * sqrt(keep), half_beta * keep / sqrt(noise)};
 }
 
 // The same alpha, sigma = 1 - e^{2c}.
-static GaussianPoint sub_vp_point(double t) {
-    GaussianPoint at = vp_point(t);
+static GaussianPoint sub_vp_point(const Process *process, double t) {
+    GaussianPoint at = vp_point(process, t);
     double beta = vp_beta_0 + t * (vp_beta_1 - vp_beta_0);
     at.noise_rate = beta * at.keep;
     at.noise *= at.noise;
@@ -35,9 +36,9 @@ static GaussianPoint ve_point(double t) {
 
 static GaussianPoint point(const Process *process, double t) {
     const char *schedule = process->config.schedule;
-    return word_is(schedule, "vp")   ? vp_point(t)
+    return word_is(schedule, "vp")   ? vp_point(process, t)
            : word_is(schedule, "ve") ? ve_point(t)
-                                     : sub_vp_point(t);
+                                     : sub_vp_point(process, t);
 }
 
 static double start(const Process *process) {
@@ -53,14 +54,8 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
 
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     GaussianPoint at = point(process, t);
-    gaussian_set_head(process->config.head, out);
-    out->term = GAUSSIAN_KL; // of unit variances: half a square
-    out->weight = 1;
-    if (word_is(process->config.loss, "likelihood")) { // g^2 / sigma^2
-        double f = at.keep_rate / out->keep;
-        out->weight = 2 * at.noise_rate / out->noise - 2 * f;
-    }
-    gaussian_read_off(process, t, out);
+    if (word_is(process->config.loss, "likelihood")) // g^2 / sigma^2
+        out->weight = 2 * at.noise_rate / out->noise - 2 * (at.keep_rate / out->keep);
 }
 
 static const GaussianSystem own = {.numbers = numbers, .point = point, .start = start};

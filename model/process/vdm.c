@@ -18,8 +18,6 @@ static GaussianPoint point(const Process *process, double t) {
 // time x_0 is read off z_0.
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     double rise, unused, g = vdm_g(process, t, &rise);
-    gaussian_set_head(process->config.head, out);
-    out->term = GAUSSIAN_KL;
     if (process->grid > 0) {
         double rate = rise / process->grid; // of linear g
         if (process->own_count > 0) rate = g - vdm_g(process, t - 1.0 / process->grid, &unused);
@@ -28,10 +26,8 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     }
     out->weight = 0.5 * rise;
     if (t > process->system->begin) return;
-    out->term = process->image ? GAUSSIAN_LEVELS : GAUSSIAN_DENSITY;
+    if (process->image) out->term = GAUSSIAN_LEVELS;
     out->variance.add = g;
-    out->hat_x = 1 / out->keep;
-    out->hat_out = 0;
 }
 
 static const GaussianSystem own = {.numbers = numbers, .point = point};
