@@ -27,21 +27,17 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-static bool has_variance(const ProcessConfig *config) {
-    return word_is(config->variance, "learned") || word_is(config->variance, "learned-range");
-}
-
 static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     (void)shape;
     FAIL_IF(word_is(config->schedule, "linear") && config->steps <= 20, BAD_CONFIG,
             "process.steps is %d; the linear schedule needs at least 21, or its last step keeps"
             " nothing",
             config->steps);
-    FAIL_IF(has_variance(config) && word_is(config->loss, "simple"), BAD_CONFIG,
+    FAIL_IF(learns_variance(config) && word_is(config->loss, "simple"), BAD_CONFIG,
             "process.variance is \"%s\", which the simple loss does not train; set process.loss to"
             " hybrid or vlb",
             config->variance);
-    FAIL_IF(!has_variance(config) && word_is(config->loss, "hybrid"), BAD_CONFIG,
+    FAIL_IF(!learns_variance(config) && word_is(config->loss, "hybrid"), BAD_CONFIG,
             "process.loss is \"hybrid\", which trains a variance; set process.variance to"
             " learned-range");
     FAIL_IF(word_is(config->times, "second-moment") && !word_is(config->loss, "vlb"), BAD_CONFIG,
@@ -84,8 +80,7 @@ static void numbers(const Process *process, double t, GaussianNumbers *out) {
     out->mean_stops = hybrid;
 }
 
-static const GaussianSystem own = {
-    .numbers = numbers, .variance = variance, .has_variance = has_variance};
+static const GaussianSystem own = {.numbers = numbers, .variance = variance};
 
 const ProcessSystem system_ddpm = {
     .name = "ddpm",

@@ -9,15 +9,12 @@ static const GaussianSystem *system_of(const Process *process) {
     return process->system->own;
 }
 
-static bool has_variance(const Process *process) {
-    const GaussianSystem *system = system_of(process);
-    return system->has_variance != NULL && system->has_variance(&process->config);
+static bool has_variance(const ProcessSystem *system, const ProcessConfig *config) {
+    return ((const GaussianSystem *)system->own)->has_variance || learns_variance(config);
 }
 
 static Status check(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape) {
-    const GaussianSystem *own = system->own;
-    bool halves = own->has_variance != NULL && own->has_variance(config);
-    shape->out_channels = shape->channels * (halves ? 2 : 1);
+    shape->out_channels = shape->channels * (has_variance(system, config) ? 2 : 1);
     return STATUS_OK;
 }
 
@@ -150,7 +147,7 @@ static Gaussian args_of(const Process *process, const Pass *pass, int64_t sample
                       .target = pass->target,
                       .samples = samples,
                       .item = process->items,
-                      .has_variance = has_variance(process),
+                      .has_variance = has_variance(process->system, &process->config),
                       .key = key};
 }
 
@@ -390,7 +387,7 @@ GaussianStep gaussian_step(const Process *process, const SamplerConfig *config, 
     const GaussianSystem *system = system_of(process);
     step.variance.add = log(gaussian_posterior_variance(process, t, s));
     if (system->variance != NULL) step.variance = system->variance(process, t, s);
-    step.has_variance = has_variance(process);
+    step.has_variance = has_variance(process->system, &process->config);
     if (!step.has_variance) step.std = exp(0.5 * step.variance.add);
     return step;
 }

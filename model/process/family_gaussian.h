@@ -33,13 +33,17 @@ typedef struct {
     void (*numbers)(const Process *process, double t, GaussianNumbers *out);
     // Of the reverse step from t to s > 0; NULL: that of q(x_s|x_t,x_0).
     GaussianVariance (*variance)(const Process *process, double t, double s);
-    bool (*has_variance)(const ProcessConfig *config); // the network gives it: a second half of out
+    bool has_variance; // the network gives it, whatever process.variance: a second half of out
     // Continuous time, and the deviation of the start of a sampler (NULL: 1).
     GaussianPoint (*point)(const Process *process, double t);
     double (*start)(const Process *process);
     double (*stir)(const Process *process, double t); // g^2 of the SDE of `em`; NULL: that of x_t
     bool straight; // `heun` walks along x/alpha over sigma/alpha, in which x_0 alone bends it
 } GaussianSystem;
+
+static inline bool learns_variance(const ProcessConfig *config) {
+    return word_is(config->variance, "learned") || word_is(config->variance, "learned-range");
+}
 
 GaussianNumbers gaussian_numbers(const Process *process, double t);
 GaussianPoint gaussian_point(const Process *process, double t);

@@ -23,11 +23,6 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-static bool has_variance(const ProcessConfig *config) {
-    (void)config;
-    return true;
-}
-
 static GaussianVariance variance(const Process *process, double t, double s) {
     double b = gaussian_step_noise(process, t, s);
     return (GaussianVariance){
@@ -71,8 +66,7 @@ static double null_nats(const Process *process, const void *x_0) {
     return 0.5 * ((double)process->items * log(2 * M_PI) + gaussian_square_sum(process, x_0));
 }
 
-static const GaussianSystem own = {
-    .numbers = numbers, .variance = variance, .has_variance = has_variance};
+static const GaussianSystem own = {.numbers = numbers, .variance = variance, .has_variance = true};
 
 const ProcessSystem system_gaussian2015 = {
     .name = "gaussian2015",
