@@ -120,12 +120,9 @@ static NetworkMemory inner(const Run *run, void *activations) {
 
 // ---- passes -----------------------------------------------------------------------------------
 
-// An image of few channels as rows of patches, and these as an image of one pixel a patch.
-typedef struct {
-    Patches image, pixels;
-} Regroup;
-
-static Regroup regroup(const Run *run, int32_t channels) {
+// An image of few channels, as rows of patches, becomes an image of one pixel a patch; or `back`.
+static void regroup(const Run *run, int32_t channels, const float *from, float *patches, float *to,
+                    bool back) {
     const NetworkShape *shape = &run->network->shape;
     int64_t patch = run->network->config.patch;
     Patches image = {.samples = run->input->samples,
@@ -138,27 +135,12 @@ static Regroup regroup(const Run *run, int32_t channels) {
                       .height = image.height / patch,
                       .width = image.width / patch,
                       .patch = 1};
-    return (Regroup){image, pixels};
-}
-
-static void gather(const Run *run, int32_t channels, const float *image, float *patches,
-                   float *pixels) {
-    Regroup args = regroup(run, channels);
-    args.image.from = image;
-    args.pixels.from = args.image.to = patches;
-    args.pixels.to = pixels;
-    patch_forward(run->stream, args.image);
-    patch_back(run->stream, args.pixels);
-}
-
-static void scatter(const Run *run, int32_t channels, const float *pixels, float *patches,
-                    float *image) {
-    Regroup args = regroup(run, channels);
-    args.pixels.from = pixels;
-    args.image.from = args.pixels.to = patches;
-    args.image.to = image;
-    patch_forward(run->stream, args.pixels);
-    patch_back(run->stream, args.image);
+    Patches first = back ? pixels : image, second = back ? image : pixels;
+    first.from = from;
+    second.from = first.to = patches;
+    second.to = to;
+    patch_forward(run->stream, first);
+    patch_back(run->stream, second);
 }
 
 static void no_labels(const Run *run, const FsqMemory *memory) {
@@ -174,7 +156,7 @@ static void encode(const Run *run, const FsqMemory *memory, int32_t *ids) {
     const Fsq *fsq = (const Fsq *)run->network;
     NetworkMemory encoder = inner(run, memory->encoder);
     no_labels(run, memory);
-    gather(run, fsq->base.shape.channels, run->input->x, memory->patches, memory->pixels);
+    regroup(run, fsq->base.shape.channels, run->input->x, memory->patches, memory->pixels, false);
     network_forward(fsq->encoder, run->stream, &encoder, &memory->encoder_in, memory->number);
     quantise(run->stream, (Quantise){.x = memory->number,
                                      .y = memory->value,
@@ -189,7 +171,7 @@ static void decode(const Run *run, const FsqMemory *memory, float *out) {
     const Fsq *fsq = (const Fsq *)run->network;
     NetworkMemory decoder = inner(run, memory->decoder);
     network_forward(fsq->decoder, run->stream, &decoder, &memory->decoder_in, memory->out_pixels);
-    scatter(run, fsq->base.shape.out_channels, memory->out_pixels, memory->out_patches, out);
+    regroup(run, fsq->base.shape.out_channels, memory->out_pixels, memory->out_patches, out, true);
 }
 
 static void fsq_encode(const Run *run, int32_t *ids) {
@@ -221,14 +203,14 @@ static void fsq_backward(const Run *run, float *dout, float *dx) {
     FsqMemory memory = memory_of(run);
     NetworkMemory encoder = inner(run, memory.encoder), decoder = inner(run, memory.decoder);
     int64_t digits = run->input->samples * fsq->digits * fsq->places;
-    gather(run, fsq->base.shape.out_channels, dout, memory.out_patches, memory.out_pixels);
+    regroup(run, fsq->base.shape.out_channels, dout, memory.out_patches, memory.out_pixels, false);
     network_backward(fsq->decoder, run->stream, &decoder, &memory.decoder_in, memory.out_pixels,
                      run->grads, run->accumulate, memory.number);
     multiply(run->stream, (Elementwise){.x = memory.slope, .y = memory.number, .n = digits});
     float *dpixels = dx != NULL ? memory.pixels : NULL;
     network_backward(fsq->encoder, run->stream, &encoder, &memory.encoder_in, memory.number,
                      run->grads, run->accumulate, dpixels);
-    if (dx != NULL) scatter(run, fsq->base.shape.channels, dpixels, memory.patches, dx);
+    if (dx != NULL) regroup(run, fsq->base.shape.channels, dpixels, memory.patches, dx, true);
 }
 
 const NetworkFamily network_fsq = {
