@@ -204,7 +204,7 @@ Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, 
 
 void process_close(Process *process) {
     if (process == NULL) return;
-    time_law_close(process->law);
+    free(process->law);
     free(process);
 }
 

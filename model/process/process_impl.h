@@ -216,11 +216,8 @@ enum { CONSISTENCY_CELLS_MOST = 1280 };
 
 // ---- times.c ----------------------------------------------------------------------------------
 
-// Times first..steps by the law of a name. Errors: NO_MEMORY.
+// Times first..steps by the law of a name, to be freed. Errors: NO_MEMORY.
 Status time_law_open(const char *name, int first, int steps, TimeLaw **out);
-void time_law_close(TimeLaw *law);
-// A time for u in [0,1), and the probability of a uniform draw over that of this one.
-int time_law_draw(const TimeLaw *law, double u, double *scale);
-// process_draw_time, and that number.
+// process_draw_time, and the probability of a uniform draw over that of this one.
 double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                              double *scale);

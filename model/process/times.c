@@ -35,15 +35,6 @@ struct TimeLaw {
 
 // ---- kinds ------------------------------------------------------------------------------------
 
-static void learn_nothing(TimeLaw *law, int i, double loss) {
-    (void)law, (void)i, (void)loss;
-}
-
-static bool weigh_alike(const TimeLaw *law, double *weight) {
-    (void)law, (void)weight;
-    return false;
-}
-
 static void learn_average(TimeLaw *law, int i, double loss) {
     law->state[i] = 0.9 * law->state[i] + 0.1 * loss * loss;
     ++law->state[law->count + i];
@@ -78,19 +69,16 @@ static bool weigh_by_history(const TimeLaw *law, double *weight) {
 }
 
 static const LawKind kinds[] = {
-    {"uniform", 0, learn_nothing, weigh_alike},
-    {"debiased", 0, learn_nothing, weigh_alike}, // ProcessSystem has it, and the next
-    {"lognormal", 0, learn_nothing, weigh_alike},
-    {"stratified", 0, learn_nothing, weigh_alike},
     {"importance", 2, learn_average, weigh_by_average},
     {"second-moment", HISTORY + 1, learn_history, weigh_by_history},
+    {0}, // any other, without a state: nothing is learned
 };
 
 // ---- the law ----------------------------------------------------------------------------------
 
 Status time_law_open(const char *name, int first, int steps, TimeLaw **out) {
     int kind = 0, count = steps - first + 1;
-    while (!word_is(kinds[kind].name, name)) ++kind; // checked before: it is one of them
+    while (kinds[kind].name != NULL && !word_is(kinds[kind].name, name)) ++kind;
     size_t numbers = ((size_t)kinds[kind].numbers + 1) * (size_t)count;
     TimeLaw *law = calloc(1, sizeof *law + numbers * sizeof *law->memory);
     FAIL_IF(law == NULL, NO_MEMORY, "no memory for a law of %d times", count);
@@ -103,17 +91,14 @@ Status time_law_open(const char *name, int first, int steps, TimeLaw **out) {
     return STATUS_OK;
 }
 
-void time_law_close(TimeLaw *law) {
-    free(law);
-}
-
 // Sums in one order on every rank.
 static void set_cumulative(TimeLaw *law) {
-    law->warm = law->kind->weights(law, law->cumulative);
+    law->warm = law->kind->weights != NULL && law->kind->weights(law, law->cumulative);
     for (int i = 1; i < law->count && law->warm; ++i) law->cumulative[i] += law->cumulative[i - 1];
 }
 
-int time_law_draw(const TimeLaw *law, double u, double *scale) {
+// A time for u in [0,1), and the probability of a uniform draw over that of this one.
+static int law_draw(const TimeLaw *law, double u, double *scale) {
     *scale = 1;
     if (!law->warm) return law->first + (int)floor(u * law->count);
     double total = law->cumulative[law->count - 1], goal = u * total;
@@ -139,7 +124,7 @@ static double uniform_of(const Process *process, uint64_t seed, uint64_t step, u
 double process_draw_weighted(const Process *process, uint64_t seed, uint64_t step, uint64_t sample,
                              double *scale) {
     double u = uniform_of(process, seed, step, sample);
-    if (!is_continuous(process->system)) return time_law_draw(process->law, u, scale);
+    if (!is_continuous(process->system)) return law_draw(process->law, u, scale);
     *scale = 1;
     return process_time_at(process, u);
 }
