@@ -12,7 +12,12 @@
 // The runtime's own prototype: its header comes with gcc only.
 extern void omp_set_num_threads(int threads);
 
-enum { FORMS_MOST = 1024, FORM_WORDS = 7, FACTOR_ARG = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) };
+enum { FORMS_MOST = 1024, FORM_WORDS = 7, OPERANDS = 5 };
+
+// What a product reads and writes, a, b, c, bias and factor, as oneDNN calls it.
+static const int operand_name[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST,
+                                           DNNL_ARG_BIAS,
+                                           DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1};
 
 typedef struct {
     int64_t word[FORM_WORDS]; // sizes, distances, switches
@@ -21,7 +26,7 @@ typedef struct {
 typedef struct {
     Form form;
     dnnl_primitive_t primitive; // NULL: a free entry
-    dnnl_memory_t a, b, c, bias, factor;
+    dnnl_memory_t operand[OPERANDS];
 } Entry;
 
 struct ProductCache {
@@ -50,8 +55,7 @@ void product_cache_close(ProductCache *cache) {
         Entry *entry = &cache->entry[i];
         if (entry->primitive == NULL) continue;
         dnnl_primitive_destroy(entry->primitive);
-        dnnl_memory_t memory[] = {entry->a, entry->b, entry->c, entry->bias, entry->factor};
-        for (int k = 0; k < 5; ++k) dnnl_memory_destroy(memory[k]);
+        for (int k = 0; k < OPERANDS; ++k) dnnl_memory_destroy(entry->operand[k]);
     }
     dnnl_stream_destroy(cache->stream);
     dnnl_engine_destroy(cache->engine);
@@ -92,12 +96,6 @@ static dnnl_memory_desc_t matrix_of(int64_t rows, int64_t columns, int64_t dista
     return out;
 }
 
-static dnnl_memory_t memory_of(const ProductCache *cache, const dnnl_memory_desc_t *desc) {
-    dnnl_memory_t out;
-    check(dnnl_memory_create(&out, desc, cache->engine, DNNL_MEMORY_NONE));
-    return out;
-}
-
 static void entry_fill(const ProductCache *cache, const Product *p, Entry *entry) {
     dnnl_memory_desc_t a = matrix_of(p->m, p->k, p->lda, p->transpose_a, p->half_in);
     dnnl_memory_desc_t b = matrix_of(p->k, p->n, p->ldb, p->transpose_b, p->half_in);
@@ -119,11 +117,9 @@ static void entry_fill(const ProductCache *cache, const Product *p, Entry *entry
     dnnl_primitive_attr_destroy(attributes);
     dnnl_post_ops_destroy(after);
 
-    entry->a = memory_of(cache, &a);
-    entry->b = memory_of(cache, &b);
-    entry->c = memory_of(cache, &c);
-    entry->bias = memory_of(cache, &bias);
-    entry->factor = memory_of(cache, &c);
+    const dnnl_memory_desc_t *desc[OPERANDS] = {&a, &b, &c, &bias, &c};
+    for (int k = 0; k < OPERANDS; ++k)
+        check(dnnl_memory_create(&entry->operand[k], desc[k], cache->engine, DNNL_MEMORY_NONE));
 }
 
 // ---- running it -------------------------------------------------------------------------------
@@ -151,20 +147,16 @@ static Entry *entry_find(ProductCache *cache, const Product *product) {
     }
 }
 
-static dnnl_exec_arg_t argument_of(int name, dnnl_memory_t memory, const void *address) {
-    check(dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)address));
-    return (dnnl_exec_arg_t){name, memory};
-}
-
 void product_run(ProductCache *cache, const Product *p) {
     if (p->m == 0 || p->n == 0) return;
-    Entry *entry = entry_find(cache, p);
-    dnnl_exec_arg_t argument[5] = {argument_of(DNNL_ARG_SRC, entry->a, p->a),
-                                   argument_of(DNNL_ARG_WEIGHTS, entry->b, p->b),
-                                   argument_of(DNNL_ARG_DST, entry->c, p->c)};
-    int count = 3;
-    if (p->bias != NULL) argument[count++] = argument_of(DNNL_ARG_BIAS, entry->bias, p->bias);
-    if (p->factor != NULL)
-        argument[count++] = argument_of(FACTOR_ARG | DNNL_ARG_SRC_1, entry->factor, p->factor);
+    const Entry *entry = entry_find(cache, p);
+    const void *address[OPERANDS] = {p->a, p->b, p->c, p->bias, p->factor};
+    dnnl_exec_arg_t argument[OPERANDS];
+    int count = 0;
+    for (int k = 0; k < OPERANDS; ++k) {
+        if (address[k] == NULL) continue;
+        check(dnnl_memory_set_data_handle(entry->operand[k], (void *)(uintptr_t)address[k]));
+        argument[count++] = (dnnl_exec_arg_t){operand_name[k], entry->operand[k]};
+    }
     check(dnnl_primitive_execute(entry->primitive, cache->stream, count, argument));
 }
