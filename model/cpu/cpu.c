@@ -15,8 +15,7 @@ enum { STREAMS_MOST = 1024, LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 typedef struct {
     Device base;
-    CpuStream *streams; // [base.streams]
-    Stream **pointers;  // [base.streams] what base.stream points to
+    Stream *stream[]; // what base.stream points to
 } CpuDevice;
 
 // ---- choice of kernels ------------------------------------------------------------------------
@@ -60,7 +59,8 @@ static Status isa_choose(const char *wanted, Isa *out) {
 
 // ---- memory -----------------------------------------------------------------------------------
 
-static Status memory_zeroed(size_t bytes, void **out) {
+static Status cpu_alloc(Device *device, size_t bytes, void **out) {
+    (void)device;
     *out = NULL;
     bool huge = bytes >= HUGE_PAGE_BYTES;
     size_t unit = huge ? HUGE_PAGE_BYTES : LINE_BYTES;
@@ -77,27 +77,12 @@ static Status memory_zeroed(size_t bytes, void **out) {
     return STATUS_OK;
 }
 
-static Status cpu_alloc(Device *device, size_t bytes, void **out) {
-    (void)device;
-    TRY(memory_zeroed(bytes, out));
-    return STATUS_OK;
-}
-
 static void cpu_release(Device *device, void *memory) {
     (void)device;
     free(memory);
 }
 
 // ---- queued calls -----------------------------------------------------------------------------
-
-static void call_queue(Stream *stream, void (*run)(void *, const void *), const void *args,
-                       size_t bytes) {
-    Queue *queue = ((CpuStream *)stream)->queue;
-    QueueRecord *record = queue_next(queue);
-    record->run = run;
-    memcpy(record->args, args, bytes);
-    queue_push(queue);
-}
 
 #define CALL(name, Args, pointers)                                                                 \
     _Static_assert(sizeof(Args) <= QUEUE_ARGS_BYTES, #Args " does not fit a record");              \
@@ -108,7 +93,7 @@ static void call_queue(Stream *stream, void (*run)(void *, const void *), const 
         stream->base.seconds[OP_##name] += clock_now() - started;                                  \
     }                                                                                              \
     static void queue_##name(Stream *stream, const Args *args) {                                   \
-        call_queue(stream, run_##name, args, sizeof *args);                                        \
+        queue_call(((CpuStream *)stream)->queue, run_##name, args, sizeof *args);                  \
     }
 BACKEND_OPS(CALL)
 #undef CALL
@@ -127,7 +112,7 @@ static void run_copy(void *context, const void *args) {
 
 static void queue_copy(Stream *stream, void *to, const void *from, size_t bytes) {
     Copy copy = {to, from, bytes};
-    call_queue(stream, run_copy, &copy, sizeof copy);
+    queue_call(((CpuStream *)stream)->queue, run_copy, &copy, sizeof copy);
 }
 
 static Status cpu_wait(Stream *stream) {
@@ -137,34 +122,32 @@ static Status cpu_wait(Stream *stream) {
 
 // ---- open and close ---------------------------------------------------------------------------
 
-static void cpu_close(Device *base) {
-    CpuDevice *device = (CpuDevice *)base;
-    for (int i = 0; device->streams != NULL && i < base->streams; ++i) {
-        queue_close(device->streams[i].queue);
-        product_cache_close(device->streams[i].products);
-        amx_room_close(device->streams[i].amx);
-        free(device->streams[i].scratch);
+static void cpu_close(Device *device) {
+    for (int i = 0; i < device->streams && device->stream[i] != NULL; ++i) {
+        CpuStream *stream = (CpuStream *)device->stream[i];
+        queue_close(stream->queue);
+        product_cache_close(stream->products);
+        amx_room_close(stream->amx);
+        free(stream->scratch);
+        free(stream);
     }
-    free(device->pointers);
-    free(device->streams);
     free(device);
 }
 
-static Status stream_open(CpuDevice *device, int index, const DeviceConfig *config,
-                          const CpuKernels *kernels, bool tiles) {
-    CpuStream *stream = &device->streams[index];
-    device->pointers[index] = &stream->base;
-    stream->base =
-        (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
+static Status stream_open(Device *device, int index, const DeviceConfig *config,
+                          const CpuKernels *kernels, bool tiles, Stream **out) {
+    CpuStream *stream = calloc(1, sizeof *stream);
+    FAIL_IF(stream == NULL, NO_MEMORY, "no memory for a stream");
+    *out = &stream->base;
+    stream->base = (Stream){.backend = device->backend, .device = device, .index = index};
     stream->kernels = kernels;
     stream->scratch_bytes = config->scratch_bytes;
-    TRY(memory_zeroed(config->scratch_bytes, &stream->scratch));
+    TRY(cpu_alloc(device, config->scratch_bytes, &stream->scratch));
     stream->products = product_cache_open();
     stream->amx = tiles ? amx_room_open() : NULL;
     FAIL_IF(stream->products == NULL || (tiles && stream->amx == NULL), NO_MEMORY,
             "no memory for a stream's matrix products");
-    TRY(queue_open(config->core != NULL ? config->core[index] : -1, stream, &stream->queue));
-    return STATUS_OK;
+    return queue_open(config->core != NULL ? config->core[index] : -1, stream, &stream->queue);
 }
 
 static Status cpu_open(const DeviceConfig *config, Device **out) {
@@ -174,28 +157,26 @@ static Status cpu_open(const DeviceConfig *config, Device **out) {
             config->streams, STREAMS_MOST);
     TRY(isa_choose(config->isa, &isa));
     bool tiles = amx_open();
-    CpuDevice *device = calloc(1, sizeof *device);
-    FAIL_IF(device == NULL, NO_MEMORY, "no memory for a device");
-    Status status;
-    device->base.backend = &cpu_backend;
-    device->base.streams = config->streams;
-    device->streams = calloc((size_t)config->streams, sizeof *device->streams);
-    device->pointers = calloc((size_t)config->streams, sizeof *device->pointers);
-    if (device->streams == NULL || device->pointers == NULL)
-        FAIL_OR(failed, status, NO_MEMORY, "no memory for %d streams", config->streams);
-    device->base.stream = device->pointers;
-    device->base.has_half = product_has_half();
-    device->base.on_host = true;
+    size_t pointers = (size_t)config->streams * sizeof(Stream *);
+    CpuDevice *cpu = calloc(1, sizeof *cpu + pointers);
+    FAIL_IF(cpu == NULL, NO_MEMORY, "no memory for a device");
+    Device *device = &cpu->base;
+    Status status = STATUS_OK;
+    *device = (Device){.backend = &cpu_backend,
+                       .streams = config->streams,
+                       .stream = cpu->stream,
+                       .has_half = product_has_half(),
+                       .on_host = true};
     char products[64];
     product_describe(products, sizeof products);
-    snprintf(device->base.description, sizeof device->base.description, "cpu %s, %s%s", isa.name,
-             products, tiles ? ", tiles" : "");
+    snprintf(device->description, sizeof device->description, "cpu %s, %s%s", isa.name, products,
+             tiles ? ", tiles" : "");
     for (int i = 0; i < config->streams; ++i)
-        TRY_OR(failed, status, stream_open(device, i, config, isa.kernels, tiles));
-    *out = &device->base;
+        TRY_OR(failed, status, stream_open(device, i, config, isa.kernels, tiles, &cpu->stream[i]));
+    *out = device;
     return STATUS_OK;
 failed:
-    cpu_close(&device->base);
+    cpu_close(device);
     return status;
 }
 

@@ -12,7 +12,12 @@
 
 #include "base/thread.h"
 
-enum { SPINS = 300 };
+enum { SPINS = 300, QUEUE_RECORDS = 1024 };
+
+typedef struct {
+    void (*run)(void *context, const void *args);
+    _Alignas(16) unsigned char args[QUEUE_ARGS_BYTES];
+} QueueRecord;
 
 struct Queue {
     _Alignas(64) _Atomic uint64_t pushed;
@@ -115,8 +120,7 @@ failed:
 
 void queue_close(Queue *queue) {
     if (queue == NULL) return;
-    queue_next(queue)->run = NULL;
-    queue_push(queue);
+    queue_call(queue, NULL, "", 0);
     pthread_join(queue->thread, NULL);
     pthread_cond_destroy(&queue->progress);
     pthread_cond_destroy(&queue->work);
@@ -124,15 +128,15 @@ void queue_close(Queue *queue) {
     free(queue);
 }
 
-QueueRecord *queue_next(Queue *queue) {
+void queue_call(Queue *queue, void (*run)(void *context, const void *args), const void *args,
+                size_t bytes) {
     uint64_t pushed = atomic_load_explicit(&queue->pushed, memory_order_relaxed);
     // A full ring is left to half empty, so that the host is not woken for each record.
     if (pushed - atomic_load(&queue->done) >= QUEUE_RECORDS)
         done_await(queue, pushed - QUEUE_RECORDS / 2);
-    return &queue->record[pushed % QUEUE_RECORDS];
-}
-
-void queue_push(Queue *queue) {
+    QueueRecord *record = &queue->record[pushed % QUEUE_RECORDS];
+    record->run = run;
+    memcpy(record->args, args, bytes);
     atomic_fetch_add(&queue->pushed, 1);
     if (atomic_load(&queue->idle)) signal_locked(queue, &queue->work);
 }

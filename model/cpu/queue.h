@@ -1,21 +1,15 @@
 // A worker thread with a bounded ring of calls: one host thread pushes, the worker executes in
 // order. Nothing is allocated after queue_open.
 //
-//   QueueRecord *record = queue_next(queue);        // waits while the ring is full
-//   record->run = run_something;
-//   memcpy(record->args, &args, sizeof args);       // a copy: the caller's may go
-//   queue_push(queue);
-//   queue_drain(queue);                             // waits until all calls are done
+//   queue_call(queue, run_something, &args, sizeof args); // waits while the ring is full
+//   queue_drain(queue);                                   // waits until all calls are done
 #pragma once
+
+#include <stddef.h>
 
 #include "base/status.h"
 
-enum { QUEUE_ARGS_BYTES = 192, QUEUE_RECORDS = 1024 };
-
-typedef struct {
-    void (*run)(void *context, const void *args);
-    _Alignas(16) unsigned char args[QUEUE_ARGS_BYTES];
-} QueueRecord;
+enum { QUEUE_ARGS_BYTES = 192 };
 
 typedef struct Queue Queue;
 
@@ -25,6 +19,7 @@ typedef struct Queue Queue;
 Status queue_open(int core, void *context, Queue **out);
 void queue_close(Queue *queue); // executes what is left; NULL is fine
 
-QueueRecord *queue_next(Queue *queue);
-void queue_push(Queue *queue);
+// `args`, of at most QUEUE_ARGS_BYTES, are copied: the caller's may go.
+void queue_call(Queue *queue, void (*run)(void *context, const void *args), const void *args,
+                size_t bytes);
 void queue_drain(Queue *queue);
