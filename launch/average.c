@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "trainer/checkpoint.h"
+#include "launch/checkpoint_view.h"
 #include "trainer/schedule.h"
 
 // ---- profiles ---------------------------------------------------------------------------------

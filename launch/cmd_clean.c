@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "launch/checkpoint_view.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/lock.h"
 #include "launch/options.h"
 #include "launch/run_folder.h"
-#include "trainer/checkpoint.h"
 
 static const char usage[] = "usage: dye clean RUN ... [--keep N] [--dry-run]";
 

@@ -7,11 +7,11 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
+#include "launch/checkpoint_view.h"
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/options.h"
 #include "launch/session.h"
-#include "trainer/checkpoint.h"
 
 // ---- inspect ----------------------------------------------------------------------------------
 

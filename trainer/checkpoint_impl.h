@@ -1,5 +1,5 @@
 // What the files behind trainer/checkpoint.h share: names, part files, the manifest.
-// Nobody else includes this but tests.
+// Nobody else includes this but launch/checkpoint_view.c and tests.
 #pragma once
 
 #include "data/codec.h"
@@ -44,6 +44,8 @@ uint64_t part_fingerprint(const Params *params, int part, const float *numbers);
 // part's weights. Nothing is left behind after a failure.
 Status part_write(const char *folder, const Params *params, int part, const StateAccess *access,
                   PartRoom *room, BlockFileInfo *info, uint64_t *fingerprint);
+// BAD_DATA where a part's file is not there, or not the one that the manifest lists.
+Status part_verify(const char *folder, int part, const BlockFileInfo *file);
 // Opens a part and checks that its header and blocks are those of this part. BAD_DATA also if the
 // file is not there.
 Status part_open(const char *folder, const Params *params, int part, BlockReader **out);
@@ -70,3 +72,5 @@ Status manifest_read(const char *folder, Manifest *out);
 void manifest_close(Manifest *manifest); // fine on a zeroed one
 // BAD_CONFIG names the first tensor that differs from what the model wants.
 Status manifest_fits(const Manifest *manifest, const Params *params, const char *folder);
+// BAD_DATA: the weights of all parts have another fingerprint than the manifest says.
+Status manifest_check_print(const Manifest *manifest, const char *folder, uint64_t is);

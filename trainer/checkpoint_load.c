@@ -1,11 +1,9 @@
-// Loading and checking: nothing is believed before its hash is, and a broken checkpoint is named.
+// Loading: nothing is believed before its hash is, and a broken checkpoint is named.
 #include "trainer/checkpoint_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// ---- choosing and loading a checkpoint, all ranks together --------------------------------------
 
 typedef struct {
     const CheckpointRun *run;
@@ -31,19 +29,13 @@ static void note_damage(Load *load) {
     if ((size_t)n >= room) load->reasons[length] = 0;
 }
 
-static Status verify_file(const char *folder, int part, const BlockFileInfo *file) {
-    char path[PATH_BYTES];
-    TRY(part_path(folder, part, path));
-    return missing_is_bad(block_file_verify(path, file));
-}
-
 static Status load_part(Load *load, const char *folder, const Manifest *manifest, int part,
                         uint64_t *fingerprint) {
     const Params *params = load->run->params;
     const StateAccess *access = &load->run->access;
     BlockReader *reader;
     float *numbers = load->room.numbers;
-    TRY(verify_file(folder, part, &manifest->file[part]));
+    TRY(part_verify(folder, part, &manifest->file[part]));
     TRY(part_open(folder, params, part, &reader));
     Status status = STATUS_OK;
     for (StateKind kind = 0; kind < STATE_KINDS; ++kind) {
@@ -67,13 +59,6 @@ static Status load_own(Load *load, const char *folder, Manifest *manifest, uint6
     return STATUS_OK;
 }
 
-static Status check_fingerprint(const char *folder, uint64_t is, const Manifest *manifest) {
-    FAIL_IF(is != manifest->meta.fingerprint, BAD_DATA,
-            "%s: its weights have fingerprint %016llx, its manifest says %016llx", folder,
-            (unsigned long long)is, (unsigned long long)manifest->meta.fingerprint);
-    return STATUS_OK;
-}
-
 // The parts of one checkpoint into their places. The result is the same on all ranks.
 static Status load_step(Load *load, int64_t step, CheckpointMeta *meta) {
     Comm *comm = load->run->comm;
@@ -85,7 +70,7 @@ static Status load_step(Load *load, int64_t step, CheckpointMeta *meta) {
     if (status == STATUS_OK) status = load_own(load, folder, &manifest, &fingerprint);
     TRY_OR(done, status, comm_share_status(comm, status));
     TRY_OR(done, status, comm_sum_u64(comm, &fingerprint, 1));
-    status = check_fingerprint(folder, fingerprint, &manifest);
+    status = manifest_check_print(&manifest, folder, fingerprint);
     TRY_OR(done, status, comm_share_status(comm, status));
     *meta = manifest.meta;
     manifest.meta.facts = NULL;
@@ -136,95 +121,5 @@ Status checkpoint_load(const CheckpointRun *run, void (*warn)(const char *messag
     if (status == STATUS_OK) status = load_newest(&load, meta, found);
     folder_names_free(load.names, load.count);
     free(load.room.numbers);
-    return status;
-}
-
-// ---- one checkpoint, one process ----------------------------------------------------------------
-
-Status checkpoint_read_meta(const char *folder, CheckpointMeta *meta) {
-    Manifest manifest;
-    TRY(manifest_read(folder, &manifest));
-    *meta = manifest.meta;
-    manifest.meta.facts = NULL;
-    manifest_close(&manifest);
-    return STATUS_OK;
-}
-
-static Status read_part(const char *folder, const Params *params, int part, StateKind kind,
-                        PartRoom *room, float *numbers) {
-    BlockReader *reader;
-    TRY(part_open(folder, params, part, &reader));
-    Status status = part_read_kind(reader, params, part, kind, room, numbers);
-    block_reader_close(reader);
-    return status;
-}
-
-Status checkpoint_read_kind(const char *folder, const Params *params, StateKind kind,
-                            float *numbers) {
-    Manifest manifest;
-    PartRoom room = {0};
-    TRY(manifest_read(folder, &manifest));
-    Status status = STATUS_OK;
-    uint64_t fingerprint = 0;
-    TRY_OR(done, status, manifest_fits(&manifest, params, folder));
-    TRY_OR(done, status, part_room_take(params, &room));
-    for (int part = 0; part < params->parts; ++part) {
-        int64_t begin, end;
-        params_part(params, part, &begin, &end);
-        TRY_OR(done, status, read_part(folder, params, part, kind, &room, numbers + begin));
-        fingerprint += part_fingerprint(params, part, numbers + begin);
-    }
-    if (kind == STATE_WEIGHT)
-        TRY_OR(done, status, check_fingerprint(folder, fingerprint, &manifest));
-done:
-    free(room.numbers);
-    manifest_close(&manifest);
-    return status;
-}
-
-// Every entry of the folder is a listed one.
-static Status check_entries(const char *folder, const Manifest *manifest) {
-    char **names;
-    int count;
-    TRY(folder_names(folder, &names, &count));
-    Status status = STATUS_OK;
-    for (int i = 0; i < count; ++i) {
-        bool known = strcmp(names[i], MANIFEST_NAME) == 0;
-        for (int part = 0; part < manifest->params.parts && !known; ++part) {
-            char wanted[PART_NAME_BYTES];
-            part_name(part, wanted);
-            known = strcmp(names[i], wanted) == 0;
-        }
-        if (!known)
-            FAIL_OR(done, status, BAD_DATA, "%s/%s does not belong to this checkpoint", folder,
-                    names[i]);
-    }
-done:
-    folder_names_free(names, count);
-    return status;
-}
-
-static Status verify_parts(const char *folder, const Manifest *manifest, PartRoom *room) {
-    const Params *params = &manifest->params;
-    uint64_t fingerprint = 0;
-    for (int part = 0; part < params->parts; ++part) {
-        TRY(verify_file(folder, part, &manifest->file[part]));
-        TRY(read_part(folder, params, part, STATE_WEIGHT, room, room->numbers));
-        fingerprint += part_fingerprint(params, part, room->numbers);
-    }
-    return check_fingerprint(folder, fingerprint, manifest);
-}
-
-Status checkpoint_verify(const char *folder) {
-    Manifest manifest;
-    PartRoom room = {0};
-    TRY(manifest_read(folder, &manifest));
-    Status status = STATUS_OK;
-    TRY_OR(done, status, check_entries(folder, &manifest));
-    TRY_OR(done, status, part_room_take(&manifest.params, &room));
-    TRY_OR(done, status, verify_parts(folder, &manifest, &room));
-done:
-    free(room.numbers);
-    manifest_close(&manifest);
     return status;
 }

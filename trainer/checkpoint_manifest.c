@@ -291,3 +291,10 @@ Status manifest_fits(const Manifest *manifest, const Params *params, const char 
             (long long)saved->part_size, (long long)params->part_size);
     return STATUS_OK;
 }
+
+Status manifest_check_print(const Manifest *manifest, const char *folder, uint64_t is) {
+    FAIL_IF(is != manifest->meta.fingerprint, BAD_DATA,
+            "%s: its weights have fingerprint %016llx, its manifest says %016llx", folder,
+            (unsigned long long)is, (unsigned long long)manifest->meta.fingerprint);
+    return STATUS_OK;
+}

@@ -169,6 +169,12 @@ static Status check_part(BlockReader *reader, PartLayout layout, int part, const
     return check_header(reader, layout, part, path);
 }
 
+Status part_verify(const char *folder, int part, const BlockFileInfo *file) {
+    char path[PATH_BYTES];
+    TRY(part_path(folder, part, path));
+    return missing_is_bad(block_file_verify(path, file));
+}
+
 Status part_open(const char *folder, const Params *params, int part, BlockReader **out) {
     char path[PATH_BYTES];
     TRY(part_path(folder, part, path));

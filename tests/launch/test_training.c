@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/pack/pack.h"
+#include "launch/checkpoint_view.h"
 #include "launch/stragglers.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "launch/checkpoint_view.h"
 #include "tests/test.h"
 #include "tests/trainer/support_state.h"
 #include "trainer/checkpoint_impl.h"

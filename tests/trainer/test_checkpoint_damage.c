@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/mix.h"
+#include "launch/checkpoint_view.h"
 #include "tests/test.h"
 #include "tests/trainer/support_state.h"
 

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/mix.h"
+#include "launch/checkpoint_view.h"
 #include "tests/test.h"
 #include "tests/trainer/support_state.h"
 
