@@ -25,7 +25,6 @@
 #include "launch/signals.h"
 #include "launch/tensorboard.h"
 #include "launch/version.h"
-#include "launch/stragglers.h"
 #include "trainer/trainer.h"
 
 typedef struct {
@@ -74,11 +73,13 @@ static Status read_config(TrainCommand *command, Comm *comm) {
     return comm_broadcast(comm, &command->settings, sizeof command->settings, 0);
 }
 
-static void show_progress(const MetricsRecord *record) {
+static void show_progress(const StepReport *report) {
     char line[512];
-    metrics_format(record, line, sizeof line);
+    MetricsRecord record = metrics_sum_up(report);
+    metrics_format(&record, line, sizeof line);
     control_progress(line);
     console_progress(line);
+    if (report->logged) process_metrics_record(&record, report->params);
 }
 
 static void note_checkpoint(const char *path) {
@@ -214,14 +215,12 @@ static Status start(void *context, Comm *comm) {
         .started = show_start,
         .say = console_say,
         .warn = console_warn,
-        .judge = stragglers_judge,
         .progress = show_progress,
         .signals = signals_pending,
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
         .good_checkpoint = note_checkpoint,
         .records_open = process_metrics_open,
-        .record = process_metrics_record,
         .evaluate = view_evaluate,
         .preview = view_draw,
         .drill = drill_choose(),

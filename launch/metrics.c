@@ -68,6 +68,34 @@ Status metrics_open(const char *run_dir, const char *name, int64_t step,
     return lines_open(path, "\"fingerprint\"", warn, out);
 }
 
+MetricsRecord metrics_sum_up(const StepReport *report) {
+    const TrainConfig *train = &report->settings->train;
+    const StepTotals *totals = report->totals;
+    double now = clock_now(), steps = (double)totals->steps;
+    MetricsRecord record = {
+        .step = report->step,
+        .steps = train->steps,
+        .samples = report->step * train->batch,
+        .samples_left = (double)((train->steps - report->step) * train->batch),
+        .samples_per_s = (double)(totals->steps * train->batch) / (now - totals->started),
+        .world = comm_world(report->comm),
+        .saved_s = now - report->saved,
+        .loss = totals->loss_sum / totals->loss_items,
+        .grad_norm = totals->grad_norm / steps,
+        .lr = report->lr,
+        .data_wait_s = totals->data_wait,
+        .data_wait_each_s = totals->data_wait / steps,
+        .skipped = report->skipped,
+        .left_out = report->left_out,
+        .lost = report->lost,
+        .has_fingerprint = report->fingerprints != NULL,
+        .fingerprint = report->fingerprint,
+        .tensors = report->fingerprints,
+    };
+    stragglers_judge(report->comm, totals->time, totals->steps, &record);
+    return record;
+}
+
 const char *slow_cause_name(SlowCause cause) {
     static const char *const names[SLOW_CAUSES] = {"data", "compute", "save"};
     return names[cause];

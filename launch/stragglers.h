@@ -2,12 +2,12 @@
 // look, and again when it is over.
 #pragma once
 
-#include "trainer/trainer.h"
+#include "launch/metrics.h"
 
 enum { STRAGGLER_RECORDS = 3 };
 
-// For RunContext: the rank that arrives last at the reduction, by how much over the median rank,
-// and the cause of most of that.
+// Fills the rank that arrives last at the reduction, by how much over the median rank, and the
+// cause of most of that. times [world][SLOW_CAUSES] are seconds of so many steps.
 void stragglers_judge(const Comm *comm, const double *times, int64_t steps, MetricsRecord *record);
 
 // Reads each record of metrics.jsonl. Slow is a rank whose excess over the median rank is more than

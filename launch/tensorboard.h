@@ -5,8 +5,7 @@
 // metrics.jsonl has them.
 #pragma once
 
-#include "launch/evaluate.h"
-#include "trainer/trainer.h"
+#include "launch/metrics.h"
 
 // From now on tensorboard_open opens something; both are lent for good.
 void tensorboard_enable(const RunSettings *settings, const char *config_text);

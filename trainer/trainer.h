@@ -108,27 +108,31 @@ typedef struct {
     ControlConfig control;
 } RunSettings;
 
-// A record of metrics.jsonl: the steps since the one before. A rank's time to arrive at the
-// reduction is what it spent in reading data, computing, and saving since the last step.
+// A rank's time to arrive at the reduction is what it spent in reading data, computing, and saving
+// since the last step.
 typedef enum { SLOW_DATA, SLOW_COMPUTE, SLOW_SAVE, SLOW_CAUSES } SlowCause;
+// Sums over some steps.
 typedef struct {
-    int64_t step, steps, samples; // of `steps` in all; samples so far
-    int world;
-    double loss, grad_norm, lr, samples_per_s, samples_left;
-    double saved_s;              // since the last checkpoint; NAN: there is none
-    double data_wait_s;          // waited for data in all, by the last rank of each step
-    double data_wait_each_s;     // per step
-    double arrival_s, compute_s; // of the median rank, per step: to arrive; computing alone
-    int slowest_rank;            // by time to arrive
-    const char *slowest_host;
-    double slowest_excess_s; // over the median rank, per step
-    SlowCause slowest_cause; // most of the excess
-    int64_t skipped;         // non-finite steps so far
-    int64_t left_out, lost;  // samples that count no more: not finite, unreadable
-    bool has_fingerprint;
-    uint64_t fingerprint;
-    const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint
-} MetricsRecord;
+    int64_t steps;
+    double loss_sum, loss_items, grad_norm; // loss: numerator and denominator
+    double started;                         // clock_now()
+    double data_wait;                       // seconds, of the last rank of each step
+    double *time;                           // [world][SLOW_CAUSES] seconds
+} StepTotals;
+// A run after a step, all lent.
+typedef struct {
+    const RunSettings *settings;
+    const Comm *comm;
+    const Params *params;
+    const StepTotals *totals; // since the last report that was `logged`
+    bool logged;              // is to be written down
+    int64_t step;
+    double lr, saved;             // clock_now() of the last checkpoint; NAN: there is none
+    int64_t skipped;              // non-finite steps so far
+    int64_t left_out, lost;       // samples that count no more: not finite, unreadable
+    const uint64_t *fingerprints; // of each tensor; NULL: none of this step
+    uint64_t fingerprint;         // of all
+} StepReport;
 // A place at which tests disturb a run.
 typedef enum { DRILL_LOSS, DRILL_GRADIENT, DRILL_WEIGHT } DrillPoint;
 typedef struct {
@@ -174,19 +178,16 @@ typedef struct {
     void (*started)(const RunStart *start); // before trainer_open returns
     void (*say)(const char *line);          // one line for people; set on all ranks, told by rank 0
     void (*warn)(const char *line);         // told by the rank that sees it
-    // Fills who was slowest, and why: times [world][SLOW_CAUSES] are seconds of so many steps.
-    void (*judge)(const Comm *comm, const double *times, int64_t steps, MetricsRecord *record);
-    void (*progress)(const MetricsRecord *record); // for the live line, each step; rank 0
-    int (*signals)(double *seconds_left);          // pending actions of this rank, see below
+    void (*progress)(const StepReport *report); // each step; rank 0
+    int (*signals)(double *seconds_left);       // pending actions of this rank, see below
     // Make this process the run folder's only writer, and see that it still is (BUSY: somebody
     // else); called on rank 0, NULL: nobody minds. What was taken is released by the caller.
     Status (*folder_take)(const char *run_dir);
     Status (*folder_check)(void);
     void (*good_checkpoint)(const char *path); // after each save and load: the last good one
-    // What is written down, rank 0: metrics.jsonl and eval.jsonl, cut back to `step` at first. What
-    // the disk refuses is for the callee to bear.
+    // Where reports are written down, rank 0: cut back to `step` at first. What the disk refuses is
+    // for the callee to bear.
     Status (*records_open)(const char *run_dir, int64_t step);
-    void (*record)(const MetricsRecord *record, const Params *params);
     // When they fall due, on all ranks: how good the model is, and samples of it.
     Status (*evaluate)(const RunView *view);
     Status (*preview)(const RunView *view);

@@ -55,13 +55,6 @@ enum {
     BOARD_RANK_FIELDS
 };
 
-// Sums since the last metrics record.
-typedef struct {
-    int64_t steps;
-    double loss_sum, loss_items, grad_norm, started, data_wait;
-    double *time; // [world][SLOW_CAUSES]
-} StepTotals;
-
 struct Trainer {
     RunSettings settings;
     RunContext context;
@@ -157,7 +150,7 @@ Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA
 // ---- report.c ----
 void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_reset(Trainer *t);             // start a new stretch of steps
-Status report_step(Trainer *t, bool last); // progress line, metrics, fingerprint when due
+Status report_step(Trainer *t, bool last); // RunContext.progress, with a fingerprint when due
 // All ranks: RunContext.evaluate or preview, with the first average.
 Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view));
 

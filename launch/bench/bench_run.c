@@ -1,5 +1,4 @@
 // The trainer that is measured, through what it tells of itself: the call for signals once a step.
-#include "launch/stragglers.h"
 #include "launch/bench/bench.h"
 
 #include <errno.h>
@@ -130,8 +129,9 @@ static void hear_line(const char *line) {
     (void)line;
 }
 
-static void hear_progress(const MetricsRecord *record) {
-    (void)record;
+static void hear_progress(const StepReport *report) {
+    MetricsRecord record = metrics_sum_up(report);
+    if (report->logged) process_metrics_record(&record, report->params);
 }
 
 static int compare_doubles(const void *a, const void *b) {
@@ -253,12 +253,10 @@ static Status open_trainer(Bench *bench) {
         .started = hear_start,
         .say = hear_line,
         .warn = hear_line,
-        .judge = stragglers_judge,
         .progress = hear_progress,
         .signals = hear_step,
         .good_checkpoint = hear_saved,
         .records_open = process_metrics_open,
-        .record = process_metrics_record,
         .evaluate = view_evaluate,
         .preview = view_draw,
     };

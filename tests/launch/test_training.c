@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "data/pack/pack.h"
 #include "launch/checkpoint_view.h"
-#include "launch/stragglers.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
 #include "launch/view.h"
@@ -30,8 +29,9 @@ static int64_t steps_beside; // most steps that a checkpoint was behind when it 
 static void hear(const char *line) {
     (void)line;
 }
-static void hear_progress(const MetricsRecord *record) {
-    (void)record;
+static void hear_progress(const StepReport *report) {
+    MetricsRecord record = metrics_sum_up(report);
+    if (report->logged) process_metrics_record(&record, report->params);
 }
 static void hear_good(const char *path) {
     int64_t saved = 0, step = trainer == NULL ? 0 : trainer_step(trainer);
@@ -98,14 +98,12 @@ static Outcome run_settings(const RunSettings *settings, bool fresh) {
         .started = hear_start,
         .say = hear,
         .warn = keep_warning,
-        .judge = stragglers_judge,
         .progress = hear_progress,
         .signals = raise_signal,
         .folder_take = process_lock_take,
         .folder_check = process_lock_check,
         .good_checkpoint = hear_good,
         .records_open = process_metrics_open,
-        .record = process_metrics_record,
         .evaluate = view_evaluate,
         .preview = view_draw,
         .drill = bad.is_on ? disturb : NULL,
