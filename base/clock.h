@@ -1,12 +1,10 @@
-// Monotonic and wall-clock time, and intervals.
+// Monotonic time, and intervals.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-double clock_now(void);           // seconds, monotonic
-double clock_wall(void);          // seconds since 1970
-double clock_process_start(void); // clock_now() value at which this process was started
+double clock_now(void); // seconds, monotonic
 // "4 s", "3 min 20 s", "2 h 05 min", "3 d 4 h": for people.
 void clock_format(double seconds, char *out, size_t bytes);
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "launch/bench/bench.h"
 #include "launch/bench/bench_read.h"
 #include "launch/command.h"
@@ -13,6 +12,7 @@
 #include "launch/run_config.h"
 #include "launch/session.h"
 #include "launch/signals.h"
+#include "launch/wall_clock.h"
 
 #define USAGE                                                                                       \
     "usage: dye bench CONFIG.yaml [key=value ...] [--only PHASE,...] [--seconds S] [--json FILE], " \

@@ -14,6 +14,7 @@
 #include "launch/command.h"
 #include "launch/console.h"
 #include "launch/run_folder.h"
+#include "launch/wall_clock.h"
 
 enum {
     STATUS_BYTES_MOST = 4 << 20,

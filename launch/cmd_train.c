@@ -25,6 +25,7 @@
 #include "launch/signals.h"
 #include "launch/tensorboard.h"
 #include "launch/version.h"
+#include "launch/wall_clock.h"
 #include "trainer/trainer.h"
 
 typedef struct {

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/thread.h"
 #include "launch/console.h"
+#include "launch/wall_clock.h"
 
 enum {
     RENEW_SECONDS = 10,

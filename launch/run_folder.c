@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "launch/run_config.h"
+#include "launch/wall_clock.h"
 #include "trainer/checkpoint.h"
 
 enum { STALE_SECONDS = 15, STATUS_BYTES_MOST = 4 << 20, RECORDS_BYTES_MOST = 1 << 30 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "launch/wall_clock.h"
 #include "trainer/trainer.h"
 
 // From mpirun's SIGTERM to its SIGKILL, less a margin for what follows a save.

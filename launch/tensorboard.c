@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "launch/console.h"
 #include "launch/event_file.h"
 #include "launch/run_config.h"
+#include "launch/wall_clock.h"
 
 enum { SAMPLES_BYTES_MOST = 64 << 20 };
 

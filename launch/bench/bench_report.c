@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "launch/console.h"
 #include "launch/version.h"
+#include "launch/wall_clock.h"
 
 enum { NAME_WIDTH = 34 };
 enum { TICKS_BUSY, TICKS_STOLEN, TICKS_ALL };

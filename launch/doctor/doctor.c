@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "launch/console.h"
 #include "launch/doctor/odd_ranks.h"
+#include "launch/wall_clock.h"
 
 enum { RANKS_BYTES = 200 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "launch/wall_clock.h"
 #include "launch/watch/blackbox.h"
 #include "launch/watch/suspect.h"
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "launch/wall_clock.h"
 
 static Journal plain = {.magic = JOURNAL_MAGIC, .version = JOURNAL_VERSION};
 static Journal *_Atomic mine = &plain;

@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/thread.h"
+#include "launch/wall_clock.h"
 #include "launch/watch/blackbox.h"
 
 enum { STATUS_SECONDS = 2, CAUSES_BYTES = 16384 };

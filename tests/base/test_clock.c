@@ -1,4 +1,4 @@
-// Times for people, and that clocks go forward.
+// Times for people, and that the clock goes forward.
 #include "base/clock.h"
 #include "tests/test.h"
 
@@ -32,26 +32,14 @@ static void test_format(void) {
 }
 
 static void test_now(void) {
-    double before = clock_now(), wall = clock_wall();
+    double before = clock_now();
     usleep(20000);
     double passed = clock_now() - before;
     EXPECT(passed >= 0.02 && passed < 5);
-    EXPECT_NEAR(clock_wall() - wall, passed, 1);
-    EXPECT(wall > 1.6e9);
-}
-
-// The start is that of the process, whenever it is asked.
-static void test_process_start(void) {
-    double start = clock_process_start();
-    double age = clock_now() - start;
-    EXPECT(age > 0.019 && age < 60); // test_now slept for 20 ms; the kernel counts in 10 ms
-    usleep(50000);
-    EXPECT_NEAR(clock_process_start(), start, 0.02);
 }
 
 int main(void) {
     RUN(test_format);
     RUN(test_now);
-    RUN(test_process_start);
     return test_report();
 }

@@ -6,10 +6,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "launch/lock.h"
+#include "launch/wall_clock.h"
 #include "tests/test.h"
 
 static char noticed[2048];
