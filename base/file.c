@@ -180,17 +180,12 @@ Status folder_names(const char *path, char ***names, int *count) {
     struct dirent **entries = NULL;
     int n = scandir(path, &entries, is_name, compare_names);
     if (n < 0) FAIL_ERRNO("open folder", path);
-    char **copies = calloc((size_t)n + 1, sizeof *copies);
-    bool good = copies != NULL;
-    for (int i = 0; i < n; ++i) {
-        if (good) good = (copies[i] = strdup(entries[i]->d_name)) != NULL;
-        free(entries[i]);
-    }
-    free(entries);
-    if (!good) folder_names_free(copies, n);
-    FAIL_IF(!good, NO_MEMORY, "%s: no memory for %d file names", path, n);
-    *names = copies;
     *count = n;
+    *names = (char **)entries; // each name moves to the start of its entry's memory
+    for (int i = 0; i < n; ++i) {
+        const char *name = entries[i]->d_name;
+        (*names)[i] = memmove(entries[i], name, strlen(name) + 1);
+    }
     return STATUS_OK;
 }
 
