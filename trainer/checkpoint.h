@@ -4,9 +4,8 @@
 //     part-000.safetensors.zst ...   one file a part: weight, adam_m, adam_v, ema_0, ema_1
 //     manifest.json                  written last: step, samples, tensors, parts, hashes, facts
 //
-// A part file is a block file (data/codec.h) whose decoded content is one safetensors file. Each
-// kind is a tensor U8 [4,n]: the byte planes of n fp32 numbers; every plane starts a new block, so
-// that one kind is read without the others. Nothing in a checkpoint depends on the number of ranks
+// A part file (data/plane_file.h) is a block file whose decoded content is one safetensors file, of
+// which one kind is read without the others. Nothing in a checkpoint depends on the number of ranks
 // that wrote it: equal state gives equal bytes.
 //
 // Save: a thread of each rank writes its parts into RUN/.saving-step-N, fsync, reads them again;

@@ -7,9 +7,7 @@
 
 enum {
     CHECKPOINT_VERSION = 1,
-    CHECKPOINT_LEVEL = 1,        // zstd
-    PLANES = 4,                  // bytes of a number
-    PLANE_BLOCK_BYTES = 1 << 20, // most raw bytes of a block; a block lies in one plane
+    CHECKPOINT_LEVEL = 1, // zstd
     MANIFEST_BYTES_MOST = 16 << 20,
     PART_NAME_BYTES = 32,
     STEP_NAME_BYTES = 32,
