@@ -95,7 +95,6 @@ typedef struct {
 Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out);
 void process_close(Process *process);
 bool process_is_tokens(const Process *process);
-int process_steps(const Process *process); // T
 const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
 bool process_has_steps(const char *name);  // false: this system's time is continuous
 

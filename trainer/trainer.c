@@ -14,14 +14,6 @@ static const double pause_nap = 0.25, pause_tell = 60, pause_grace = 2;
 
 // ---- opening ----------------------------------------------------------------------------------
 
-static Status check_world(const RunSettings *s, int world) {
-    FAIL_IF(world > s->train.grains, BAD_CONFIG,
-            "%d ranks are more than train.grains = %d can feed: start at most %d ranks, or raise"
-            " train.grains for a new run",
-            world, s->train.grains, s->train.grains);
-    return STATUS_OK;
-}
-
 static Status open_split(Trainer *t, const char *split, Dataset **out) {
     const DataConfig *data = &t->settings.data;
     return dataset_open(&(DatasetConfig){.path = data->path,
@@ -139,11 +131,15 @@ static Status open_own(Trainer *t) {
 
 static Status open_all(Trainer *t) {
     Comm *comm = t->context.comm;
-    TRY(check_world(&t->settings, comm_world(comm)));
+    int world = comm_world(comm), grains = t->settings.train.grains;
+    FAIL_IF(world > grains, BAD_CONFIG,
+            "%d ranks are more than train.grains = %d can feed: start at most %d ranks, or raise"
+            " train.grains for a new run",
+            world, grains, grains);
     TRY(on_rank_0(t, prepare_folder));
     TRY(comm_share_status(comm, open_own(t)));
-    TRY(reducer_open(comm, t->engine.device, t->settings.device.exchange, &t->ownership,
-                     t->settings.train.grains, &t->reducer));
+    TRY(reducer_open(comm, t->engine.device, t->settings.device.exchange, &t->ownership, grains,
+                     &t->reducer));
     double opened = clock_now();
     bool found;
     journal_enter(PHASE_LOAD, 0);

@@ -148,8 +148,7 @@ Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **
     *out = NULL;
     const ProcessSystem *system;
     TRY(find_system(config->name, &system));
-    TRY(process_open_as(system, config, shape, out));
-    return STATUS_OK;
+    return process_open_as(system, config, shape, out);
 }
 
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *given, NetworkShape *shape,
@@ -218,10 +217,6 @@ void process_restore(const Process *process, float *x, int64_t n) {
         if (config->logit > 0) x[i] = 1 / (1 + expf(-x[i]));
         x[i] = x[i] * config->data_std + config->data_mean;
     }
-}
-
-int process_steps(const Process *process) {
-    return process->config.steps;
 }
 
 const char *process_bound_unit(const Process *process) {

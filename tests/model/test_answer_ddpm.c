@@ -32,7 +32,7 @@ static double term_mean(const GaussianNumbers *n, double error) {
 
 static double bound_bits(const Process *process, double s) {
     double nats = 0;
-    for (int t = 1; t <= process_steps(process); ++t) {
+    for (int t = 1; t <= process->config.steps; ++t) {
         GaussianNumbers n = gaussian_numbers(process, t);
         nats += term_mean(&n, best_error(process, t, s));
     }

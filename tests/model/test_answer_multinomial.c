@@ -153,7 +153,7 @@ static double expected_gradient(ProcessCase *c, int t, LogitTable *table) {
     case_download(c, loss, c->pass.loss, sizeof loss);
     memset(table->gradient, 0, sizeof table->gradient);
     for (int pair = 0; pair < PAIRS; ++pair) {
-        double weight = source_probability(pair / STATES) / process_steps(c->process);
+        double weight = source_probability(pair / STATES) / c->process->config.steps;
         for (int i = 0; i < LENGTH; ++i)
             weight *=
                 uniform_kernel(keep, token_of(pair / STATES, i), token_of(pair % STATES, i), K);

@@ -74,7 +74,7 @@ static CategoricalMass mass_of(const Process *process, int t) {
 static double best_terms(ProcessCase *c) {
     static double error[COUPLES];
     double nats = 0;
-    for (int t = 1; t <= process_steps(c->process); ++t) {
+    for (int t = 1; t <= c->process->config.steps; ++t) {
         CategoricalMass mass = mass_of(c->process, t);
         CategoricalLevel level;
         c->process->system->family->level(c->process, t, 1, &level);

@@ -306,7 +306,7 @@ static void test_network_input(void) {
     network_time_features(c.network, 1000, expected);
     EXPECT(memcmp(features + TIME_FEATURES, expected, sizeof expected) == 0);
     EXPECT_EQ(process_loss_items(c.process), 6);
-    EXPECT(process_is_tokens(c.process) && process_steps(c.process) == 200);
+    EXPECT(process_is_tokens(c.process) && c.process->config.steps == 200);
     process_case_close(&c);
 }
 
