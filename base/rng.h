@@ -13,8 +13,8 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "base/kernel.h"
 #include "base/mix.h"
+#include "base/polynomial.h"
 
 typedef enum {
     RNG_INIT = 1,       // initial weights: sample = tensor number, step = 0
@@ -97,11 +97,8 @@ KERNEL_FN float rng_log(float x) {
     v.u -= (uint32_t)e << 23;
     float s = (v.f - 1.0f) / (v.f + 1.0f);
     float z = s * s;
-    float p = 0.22222222f;       // 2/9
-    p = fmaf(p, z, 0.28571429f); // 2/7
-    p = fmaf(p, z, 0.4f);        // 2/5
-    p = fmaf(p, z, 0.66666667f); // 2/3
-    float log_m = fmaf(s * z, p, 2.0f * s);
+    const float series[] = {0.22222222f, 0.28571429f, 0.4f, 0.66666667f}; // 2/9, 2/7, 2/5, 2/3
+    float log_m = fmaf(s * z, polynomial_f32(series, 4, z), 2.0f * s);
     return fmaf((float)e, 0.69314718f, log_m);
 }
 
@@ -117,26 +114,14 @@ KERNEL_FN float rng_normal(uint32_t bits) {
     float c = ((float)(0x7FFFFFFFu - k) + 0.5f) * 0x1p-31f; // 1 - 2p without cancellation
     float w = -rng_log(4.0f * p * (1.0f - p));
     w = w < 0.0f ? 0.0f : w;
-    float a = w - 2.5f;
-    float near = 4.035429412851954e-08f;
-    near = fmaf(near, a, 4.861034881287196e-07f);
-    near = fmaf(near, a, -4.990561137674376e-06f);
-    near = fmaf(near, a, -6.217987902346067e-06f);
-    near = fmaf(near, a, 0.00030915020033717155f);
-    near = fmaf(near, a, -0.0017730101244524121f);
-    near = fmaf(near, a, -0.005908171180635691f);
-    near = fmaf(near, a, 0.3488026559352875f);
-    near = fmaf(near, a, 2.1233136653900146f);
-    float b = sqrtf(w) - 3.0f;
-    float far = -3.0224893635022454e-05f;
-    far = fmaf(far, b, -0.0001568693114677444f);
-    far = fmaf(far, b, 0.0016234761569648981f);
-    far = fmaf(far, b, -0.004849228076636791f);
-    far = fmaf(far, b, 0.00822859164327383f);
-    far = fmaf(far, b, -0.010895970277488232f);
-    far = fmaf(far, b, 0.013330241665244102f);
-    far = fmaf(far, b, 1.416590690612793f);
-    far = fmaf(far, b, 4.006434917449951f);
-    float magnitude = (w < 5.0f ? near : far) * c;
+    const float near[] = {4.035429412851954e-08f,  4.861034881287196e-07f,  -4.990561137674376e-06f,
+                          -6.217987902346067e-06f, 0.00030915020033717155f, -0.0017730101244524121f,
+                          -0.005908171180635691f,  0.3488026559352875f,     2.1233136653900146f};
+    const float far[] = {-3.0224893635022454e-05f, -0.0001568693114677444f, 0.0016234761569648981f,
+                         -0.004849228076636791f,   0.00822859164327383f,    -0.010895970277488232f,
+                         0.013330241665244102f,    1.416590690612793f,      4.006434917449951f};
+    float by_w = polynomial_f32(near, 9, w - 2.5f);
+    float by_root = polynomial_f32(far, 9, sqrtf(w) - 3.0f);
+    float magnitude = (w < 5.0f ? by_w : by_root) * c;
     return upper ? magnitude : -magnitude;
 }

@@ -1,10 +1,9 @@
 // fp32 of every backend: the exponential, activations with their slopes, bf16.
 #pragma once
 
-#include <math.h>
 #include <stdint.h>
 
-#include "base/kernel.h"
+#include "base/polynomial.h"
 
 typedef union {
     float f;
@@ -21,12 +20,9 @@ KERNEL_FN float exp_f32(float x) {
     float n = shifted.f - 0x1.8p23f;
     float r = fmaf(n, -0.693359375f, x); // ln 2 in two parts, the first with few bits
     r = fmaf(n, 2.12194440e-4f, r);
-    float p = 1.9875691500e-4f;
-    p = fmaf(p, r, 1.3981999507e-3f);
-    p = fmaf(p, r, 8.3334519073e-3f);
-    p = fmaf(p, r, 4.1665795894e-2f);
-    p = fmaf(p, r, 1.6666665459e-1f);
-    p = fmaf(p, r, 5.0000001201e-1f);
+    const float series[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                            4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+    float p = polynomial_f32(series, 6, r);
     p = fmaf(p * r, r, r) + 1.0f;
     F32Bits scale = {.u = (shifted.u + 127u) << 23};
     return p * scale.f;

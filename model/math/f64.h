@@ -2,10 +2,9 @@
 // number of lanes, and functions of our own.
 #pragma once
 
-#include <math.h>
 #include <stdint.h>
 
-#include "base/kernel.h"
+#include "base/polynomial.h"
 
 // Sums go to lane i % F64_LANES, then f64_fold: lane i meets lane i+8, i+4, i+2, i+1.
 enum { F64_LANES = 16 };
@@ -42,18 +41,11 @@ KERNEL_FN double exp_f64(double x) {
     double n = shifted.f - 0x1.8p52;
     double r = fma(n, -0x1.62e42fefa39efp-1, x);
     r = fma(n, -0x1.abc9e3b39803fp-56, r);
-    double p = 1.0 / 6227020800.0;
-    p = fma(p, r, 1.0 / 479001600.0);
-    p = fma(p, r, 1.0 / 39916800.0);
-    p = fma(p, r, 1.0 / 3628800.0);
-    p = fma(p, r, 1.0 / 362880.0);
-    p = fma(p, r, 1.0 / 40320.0);
-    p = fma(p, r, 1.0 / 5040.0);
-    p = fma(p, r, 1.0 / 720.0);
-    p = fma(p, r, 1.0 / 120.0);
-    p = fma(p, r, 1.0 / 24.0);
-    p = fma(p, r, 1.0 / 6.0);
-    p = fma(p, r, 0.5);
+    const double taylor[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0,
+                             1.0 / 3628800.0,    1.0 / 362880.0,    1.0 / 40320.0,
+                             1.0 / 5040.0,       1.0 / 720.0,       1.0 / 120.0,
+                             1.0 / 24.0,         1.0 / 6.0,         0.5};
+    double p = polynomial_f64(taylor, 12, r);
     p = fma(p * r, r, r) + 1.0;
     F64Bits scale = {.i = (int64_t)(((uint64_t)shifted.i + 1023u) << 52)};
     return p * scale.f;
@@ -71,17 +63,9 @@ KERNEL_FN double log_f64(double x) {
     F64Bits m = {.i = (int64_t)((uint64_t)v.i - ((exponent - 1023u) << 52))};
     double s = (m.f - 1.0) / (m.f + 1.0);
     double z = s * s;
-    double p = 2.0 / 23.0;
-    p = fma(p, z, 2.0 / 21.0);
-    p = fma(p, z, 2.0 / 19.0);
-    p = fma(p, z, 2.0 / 17.0);
-    p = fma(p, z, 2.0 / 15.0);
-    p = fma(p, z, 2.0 / 13.0);
-    p = fma(p, z, 2.0 / 11.0);
-    p = fma(p, z, 2.0 / 9.0);
-    p = fma(p, z, 2.0 / 7.0);
-    p = fma(p, z, 2.0 / 5.0);
-    p = fma(p, z, 2.0 / 3.0);
+    const double series[] = {2.0 / 23.0, 2.0 / 21.0, 2.0 / 19.0, 2.0 / 17.0, 2.0 / 15.0, 2.0 / 13.0,
+                             2.0 / 11.0, 2.0 / 9.0,  2.0 / 7.0,  2.0 / 5.0,  2.0 / 3.0};
+    double p = polynomial_f64(series, 11, z);
     double log_m = fma(s * z, p, 2.0 * s);
     return fma(e, 0x1.62e42fefa39efp-1, log_m) + x * 0.0;
 }
