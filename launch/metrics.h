@@ -26,6 +26,7 @@ typedef struct {
     uint64_t fingerprint;
     const uint64_t *tensors; // fingerprint of each tensor, with has_fingerprint
 } MetricsRecord;
+// Of the steps since the last report that was logged; tensors are lent by the report.
 MetricsRecord metrics_sum_up(const StepReport *report);
 
 // Opens RUN/NAME for appending after removing every line whose "step" is beyond `step` and any

@@ -95,8 +95,8 @@ typedef struct {
 Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out);
 void process_close(Process *process);
 bool process_is_tokens(const Process *process);
-const char *process_names(void);           // of all systems: "ddpm, multinomial, ..."
-bool process_has_steps(const char *name);  // false: this system's time is continuous
+const char *process_names(void);          // of all systems: "ddpm, multinomial, ..."
+bool process_has_steps(const char *name); // false: this system's time is continuous
 
 // Host numbers as the process sees them become numbers as they were stored, for pictures.
 void process_restore(const Process *process, float *x, int64_t n);
