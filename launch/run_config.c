@@ -202,6 +202,10 @@ static const SchemaRow rows[] = {
         "gradients and weights of GPUs travel by NCCL, or over MPI through the host's memory;"
         " auto: nccl where each rank has a GPU of its own; nccl-sum: NCCL adds up, too, with other"
         " bits for another number of ranks"),
+    SCHEMA_NUMBER_AS("device.recompute", RunSettings, model.recompute, "0", 0, 127, UNIT_NONE,
+                     SCHEMA_FREE,
+                     "dit, fsq: leading blocks whose activations are computed again in backward, to"
+                     " the same bits, instead of kept: less memory, more time"),
     SCHEMA_SWITCH(RunSettings, device.share_gpu, "false", SCHEMA_FREE,
                   "several ranks of a host may use one GPU"),
 
@@ -293,6 +297,13 @@ static Status check(const RunSettings *s) {
         FAIL_IF(s->optim.ema_power[i] > 0 && s->optim.ema_power[i] < 0.01, BAD_CONFIG,
                 "optim.ema_power%s is %g; it must be 0, or 0.01 to 0.28", i == 0 ? "" : "_2",
                 s->optim.ema_power[i]);
+    FAIL_IF(s->model.recompute > 0 && strcmp(s->model.family, "mlp") == 0, BAD_CONFIG,
+            "device.recompute is %d, but it is for blocks of dit and fsq, and model.family is mlp:"
+            " leave it at 0",
+            s->model.recompute);
+    FAIL_IF(s->model.recompute > s->model.depth, BAD_CONFIG,
+            "device.recompute is %d; there are model.depth = %d blocks", s->model.recompute,
+            s->model.depth);
     return check_read(s);
 }
 

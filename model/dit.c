@@ -194,25 +194,25 @@ static void dit_table_fill(const Network *network, float *table) {
 
 // ---- plan of memory ---------------------------------------------------------------------------
 
-static DitLayer layer_place(const Dit *dit, Bump *bump, int64_t samples, float *modulation,
-                            bool half) {
-    int64_t rows = samples * dit->tokens, n = rows * dit->width;
-    return (DitLayer){.sum = bump_floats(bump, n),
-                      .stats = bump_floats(bump, 2 * rows),
-                      .norm = bump_numbers(bump, n, half),
-                      .modulation = modulation};
+// Where a layer, and with it a block, begins: the residual stream and how it is modulated.
+static void entry_place(const Dit *dit, Bump *bump, int64_t samples, DitLayer *layer) {
+    int64_t rows = samples * dit->tokens;
+    layer->sum = bump_floats(bump, rows * dit->width);
+    layer->stats = bump_floats(bump, 2 * rows);
+    layer->modulation = bump_floats(bump, samples * layer->stride);
 }
 
+// All else of a block, which can be computed from its entry.
 static void block_place(const Dit *dit, Bump *bump, int64_t samples, DitLayer layer[2]) {
     int64_t width = dit->width, rows = samples * dit->tokens;
     bool half = dit->base.half;
-    float *modulation = bump_floats(bump, samples * 6 * width);
-    for (int i = 0; i < 2; ++i) {
-        layer[i] = layer_place(dit, bump, samples, modulation, half);
-        layer[i].first = 3 * i * width;
-        layer[i].stride = 6 * width;
-        layer[i].branch = bump_numbers(bump, rows * width, half);
-    }
+    for (int i = 0; i < 2; ++i)
+        layer[i] = (DitLayer){.norm = bump_numbers(bump, rows * width, half),
+                              .branch = bump_numbers(bump, rows * width, half),
+                              .first = 3 * i * width,
+                              .stride = 6 * width};
+    layer[1].sum = bump_floats(bump, rows * width);
+    layer[1].stats = bump_floats(bump, 2 * rows);
     layer[0].qkv = bump_numbers(bump, rows * 3 * width, half);
     layer[0].attention = bump_numbers(bump, rows * width, half);
     layer[0].lse = bump_floats(bump, rows * dit->heads);
@@ -238,26 +238,31 @@ static void gradients_place(const Dit *dit, Bump *bump, int64_t samples, DitMemo
     out->layer[layers].dmodulation = bump_floats(bump, samples * 2 * dit->width);
 }
 
-// Lays out a pass in `base`; NULL only measures. Without backward the memory of two blocks serves
-// all: a layer reads nothing from further back than the layer before.
+// Lays out a pass in `base`; NULL only measures. A layer reads nothing from further back than the
+// layer before, so the memory of one block, but for its entry, serves all whose activations are not
+// kept: those to be computed again, or all of them without backward, which has room for the entries
+// of two neighbours only.
 static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backward,
                         DitMemory *out) {
     Bump bump = {.base = base};
     int64_t rows = samples * dit->tokens;
     int depth = dit->base.config.depth;
+    int passing = backward ? dit->base.config.recompute : depth; // blocks that are not kept
     DitLayer *final = &out->layer[2 * depth];
     condition_place(&dit->base, &bump, samples, backward, &out->condition);
     for (int i = 0; i < depth; ++i) {
-        if (backward || i < 2)
-            block_place(dit, &bump, samples, &out->layer[2 * i]);
-        else
-            memcpy(&out->layer[2 * i], &out->layer[2 * i - 4], 2 * sizeof *out->layer);
+        DitLayer *layer = &out->layer[2 * i];
+        int shared = i == 0 || i >= passing ? 0 : !backward && i > 1 ? 4 : 2;
+        if (shared > 0) memcpy(layer, layer - shared, 2 * sizeof *layer);
+        if (shared == 0) block_place(dit, &bump, samples, layer);
+        if (shared < 4) entry_place(dit, &bump, samples, layer);
+        layer[1].modulation = layer[0].modulation;
     }
     for (int i = 0; i < depth && dit->cached; ++i)
         out->layer[2 * i].qkv =
             bump_numbers(&bump, samples * dit->places * 3 * dit->width, dit->base.half);
-    *final = layer_place(dit, &bump, samples, bump_floats(&bump, samples * 2 * dit->width), false);
-    final->stride = 2 * dit->width;
+    *final = (DitLayer){.norm = bump_floats(&bump, rows * dit->width), .stride = 2 * dit->width};
+    entry_place(dit, &bump, samples, final);
     out->features = bump_floats(&bump, features_size(&dit->base, samples));
     out->patches = bump_floats(&bump, rows * dit->patch_in);
     if (!dit->base.shape.tokens) out->final_patches = bump_floats(&bump, rows * dit->patch_out);
@@ -508,6 +513,17 @@ static void embed_backward(const Run *run, const Dit *dit, const DitMemory *memo
     if (fourier) run_features_grad(run, memory->dfeatures, dx);
 }
 
+// Once more what block i left behind in forward, from its entry, which has been kept.
+static void block_again(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+    ResidualNorm entry = norm_of(run, dit, memory, 2 * i);
+    entry.x = entry.sum;
+    entry.branch = NULL, entry.gate = NULL;
+    residual_norm_forward(run->stream, entry);
+    layer_forward(run, dit, &memory->layer[2 * i], 2 * i);
+    norm_step(run, dit, memory, 2 * i + 1);
+    layer_forward(run, dit, &memory->layer[2 * i + 1], 2 * i + 1);
+}
+
 static void dit_backward(const Run *run, float *dout, float *dx) {
     const Dit *dit = (const Dit *)run->network;
     int layers = 2 * dit->base.config.depth;
@@ -522,6 +538,9 @@ static void dit_backward(const Run *run, float *dout, float *dx) {
     norm_step_grad(run, dit, &memory, layers);
     for (int i = layers - 1; i >= 0; --i) {
         layer_backward(run, dit, &memory, i);
+        // Of those that are not kept the last one is still there: nothing has followed it.
+        if (i > 0 && i % 2 == 0 && i < 2 * dit->base.config.recompute)
+            block_again(run, dit, &memory, i / 2 - 1);
         norm_step_grad(run, dit, &memory, i);
     }
     embed_backward(run, dit, &memory, dx);

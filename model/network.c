@@ -27,6 +27,7 @@ static Status config_check(const NetworkConfig *config) {
     FAIL_IF(config->width < 4 || config->width % 4 != 0, BAD_CONFIG,
             "model.width is %d; it must be a multiple of 4", config->width);
     REQUIRE(config->depth >= 1 && config->depth <= NETWORK_DEPTH_MOST);
+    REQUIRE(config->recompute >= 0 && config->recompute <= config->depth);
     return STATUS_OK;
 }
 

@@ -27,6 +27,9 @@ typedef struct {
     char precision[8];     // "fp32", or "bf16": operands of the blocks' products and activations
     bool fourier;          // numbers: x comes with sin, cos(2 pi 64 x) and (2 pi 128 x)
     char timestep_freq[8]; // "div-127" (diffusers) or "div-128" (DiT): f_k = 10000^(-k/127|128)
+    // dit, fsq: of so many leading blocks backward computes activations again, to the same bits,
+    // instead of keeping them; nothing else depends on it.
+    int32_t recompute;
 } NetworkConfig;
 
 // What goes in and out, decided by the data set and the process.
@@ -71,7 +74,7 @@ void network_close(Network *network);
 int64_t network_in_item(const Network *network);  // numbers (or ids) of one sample
 int64_t network_out_item(const Network *network); // numbers of `out` for one sample
 // Floating point operations of one sample's forward pass (multiply-add = 2); training costs 3
-// times.
+// times, not counting what is computed again.
 double network_forward_flops(const Network *network);
 
 bool network_is_half(const Network *network); // model.precision is bf16
@@ -108,9 +111,9 @@ void network_forward(const Network *network, Stream *stream, const NetworkMemory
 const float *network_stream(const Network *network, const NetworkMemory *memory,
                             const NetworkInput *input, int64_t *tokens);
 
-// Gradients of a preceding forward with the same arguments: written to grads[params.size] (added if
-// `accumulate`, each in one rounding, for a further pass), and to dx [samples, in_item] if not NULL
-// (numbers only). dout may be overwritten. Needs memory->backward.
+// Gradients of the forward before, with the same arguments, each forward once: written to
+// grads[params.size] (added if `accumulate`, each in one rounding, for a further pass), and to dx
+// [samples, in_item] if not NULL (numbers only). dout may be overwritten. Needs memory->backward.
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,
                       const NetworkInput *input, float *dout, float *grads, bool accumulate,
                       float *dx);

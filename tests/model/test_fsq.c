@@ -184,6 +184,30 @@ static void test_gradient_passes_the_rounding(void) {
     close_halves(&h);
 }
 
+// Both halves compute blocks again, to the same bits and in less memory.
+static void test_recompute(void) {
+    NetworkConfig deeper = config;
+    NetworkResult kept = {0};
+    size_t bytes[4];
+    deeper.depth = 3;
+    for (int32_t n = 0; n <= deeper.depth; ++n) {
+        NetworkCase c;
+        deeper.recompute = n;
+        network_case_open(&c, &deeper, &image, SAMPLES, 7);
+        NetworkResult result =
+            network_case_run(&c, (NetworkRunOptions){.backend = "cpu", .passes = 2});
+        bytes[n] = network_activation_bytes(c.network, SAMPLES, true);
+        if (n == 0) kept = result;
+        EXPECT(memcmp(kept.grads, result.grads, (size_t)c.params.size * sizeof(float)) == 0);
+        EXPECT(memcmp(kept.dx, result.dx, (size_t)(SAMPLES * c.in_item) * sizeof(float)) == 0);
+        if (n > 0) network_result_close(&result);
+        network_case_close(&c);
+    }
+    network_result_close(&kept);
+    EXPECT(bytes[1] == bytes[0] && bytes[2] < bytes[1]);
+    EXPECT(bytes[2] - bytes[3] == bytes[1] - bytes[2]);
+}
+
 // ---- refusals ---------------------------------------------------------------------------------
 
 static Status try_open(const NetworkConfig *given, const NetworkShape *shape) {
@@ -221,6 +245,7 @@ int main(void) {
     RUN(test_codes_and_their_values);
     RUN(test_pass_is_that_of_the_halves);
     RUN(test_gradient_passes_the_rounding);
+    RUN(test_recompute);
     RUN(test_refusals);
     return test_report();
 }

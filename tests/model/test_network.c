@@ -253,6 +253,68 @@ static void test_memory(void) {
     }
 }
 
+static size_t up(int64_t numbers, size_t bytes_each) { // a piece of memory
+    return ((size_t)numbers * bytes_each + 63) / 64 * 64;
+}
+
+// All of a block of a transformer but its entry (residual stream, statistics and modulation): two
+// norms, two branches, the stream between them and its statistics; attention; the MLP.
+static size_t block_bytes(const NetworkCase *c, int64_t tokens) {
+    int64_t rows = c->samples * tokens, n = rows * c->config.width;
+    size_t wide = strcmp(c->config.precision, "bf16") == 0 ? 2 : 4;
+    return 4 * up(n, wide) + up(n, 4) + up(2 * rows, 4) + up(3 * n, wide) + up(n, wide) +
+           up(rows * c->config.heads, 4) + 2 * up(n * c->config.mlp_ratio, wide);
+}
+
+// Blocks that are computed again change no bit, on any backend, and take the memory of one. A
+// network that has none of them does not look at the number.
+static void expect_recompute(int i, const char *precision, const char *backend) {
+    NetworkCase c;
+    NetworkConfig config = scenarios[i].config;
+    snprintf(config.precision, sizeof config.precision, "%s", precision);
+    if (strcmp(config.family, "dit") == 0) config.depth = 4;
+    NetworkResult kept = {0};
+    size_t bytes = 0;
+    for (config.recompute = 0; config.recompute <= config.depth; ++config.recompute) {
+        network_case_open(&c, &config, &scenarios[i].shape, scenarios[i].samples,
+                          100 + (uint64_t)i);
+        c.dropout_on = scenarios[i].dropout_on;
+        NetworkResult result =
+            network_case_run(&c, (NetworkRunOptions){.backend = backend, .passes = 2});
+        size_t now = network_activation_bytes(c.network, c.samples, true);
+        if (config.recompute == 0) kept = result, bytes = now;
+        if (config.recompute > 1 && result.stream != NULL) bytes -= block_bytes(&c, result.tokens);
+        EXPECT(same_result(&c, &kept, &result));
+        EXPECT(same(kept.stream, result.stream, c.samples * result.tokens * config.width));
+        EXPECT_EQ((int64_t)now, (int64_t)bytes);
+        if (config.recompute > 0) network_result_close(&result);
+        if (config.recompute == config.depth) network_result_close(&kept);
+        network_case_close(&c);
+    }
+}
+
+static void test_recompute(void) {
+    static const char *const backends[] = {"cpu", "late", "cuda"};
+    late_register();
+    for (int b = 0; b < 3; ++b) {
+        Device *device;
+        DeviceConfig config = {.backend = backends[b], .streams = 1};
+        if (device_open(&config, &device) != STATUS_OK) {
+            printf("  %s: %s\n", backends[b],
+                   error_get()->text); // no GPU, not even an emulated one
+            EXPECT(b == 2);
+            continue;
+        }
+        bool half = device->has_half;
+        device_close(device);
+        for (int i = 0; i < SCENARIOS; ++i) {
+            expect_recompute(i, "fp32", backends[b]);
+            if (half && strcmp(scenarios[i].config.family, "dit") == 0)
+                expect_recompute(i, "bf16", backends[b]);
+        }
+    }
+}
+
 // The weights are an argument: an average of them gives what a network of its own would give.
 static void test_other_weights(void) {
     for (int i = 0; i < SCENARIOS; ++i) {
@@ -374,6 +436,7 @@ int main(void) {
     RUN(test_absent_rows_have_no_gradient);
     RUN(test_accumulation);
     RUN(test_memory);
+    RUN(test_recompute);
     RUN(test_other_weights);
     RUN(test_samples_are_independent);
     RUN(test_dropout_keys);
