@@ -108,8 +108,17 @@ static void print_rows(const Forecast *forecast, const ForecastRank *rank) {
     print_row("in all", device + (double)forecast_outside(forecast), host, "");
 }
 
-static void print_fit(const Forecast *forecast, const ForecastRank *rank, const char *name,
-                      double bytes) {
+// The fewest blocks whose activations, computed again, let it fit; 0: it does, or none do.
+static Status find_recompute(const PlanCommand *command, const Forecast *forecast, double taken,
+                             double bytes, int *out) {
+    *out = 0;
+    if (taken <= bytes) return STATUS_OK;
+    return forecast_recompute(forecast, (int)command->rank, (size_t)bytes, out);
+}
+
+static Status print_fit(const PlanCommand *command, const Forecast *forecast,
+                        const ForecastRank *rank, const char *name, double bytes) {
+    int recompute, depth = forecast->settings.model.depth;
     int64_t batch = forecast->settings.train.batch;
     double taken = (double)plan_device_bytes(&rank->plan) + (double)forecast_outside(forecast);
     int64_t grain = forecast_largest_grain(forecast, (size_t)bytes);
@@ -121,10 +130,15 @@ static void print_fit(const Forecast *forecast, const ForecastRank *rank, const 
                grain, batch / grain);
     else
         printf("; no grain fits%s\n", forecast->world == 1 ? ": take more GPUs" : "");
+    TRY(find_recompute(command, forecast, taken, bytes, &recompute));
+    if (recompute > 0)
+        printf("%s: device.recompute=%d lets it fit: %d of %d blocks are computed twice\n", name,
+               recompute, recompute - 1, depth);
+    return STATUS_OK;
 }
 
-static void print_plan(const PlanCommand *command, const Forecast *forecast,
-                       const ForecastRank *rank) {
+static Status print_plan(const PlanCommand *command, const Forecast *forecast,
+                         const ForecastRank *rank) {
     const TrainConfig *train = &forecast->settings.train;
     int64_t grain = train->batch / train->grains;
     printf("model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample\n",
@@ -134,14 +148,15 @@ static void print_plan(const PlanCommand *command, const Forecast *forecast,
            forecast->world, rank->grains, grain, rank->streams, rank->streams == 1 ? "" : "s");
     print_rows(forecast, rank);
     printf("a sample of a grain takes %.1f MB\n", (double)forecast_sample_bytes(forecast) / 1e6);
-    if (forecast->on_host) return;
+    if (forecast->on_host) return STATUS_OK;
     if (command->memory > 0) {
         char name[32];
         snprintf(name, sizeof name, "%g GB", command->memory / 1e9);
-        print_fit(forecast, rank, name, command->memory);
-        return;
+        return print_fit(command, forecast, rank, name, command->memory);
     }
-    for (int i = 0; i < GPUS; ++i) print_fit(forecast, rank, gpus[i].name, gpus[i].bytes);
+    for (int i = 0; i < GPUS; ++i)
+        TRY(print_fit(command, forecast, rank, gpus[i].name, gpus[i].bytes));
+    return STATUS_OK;
 }
 
 // ---- for scripts ------------------------------------------------------------------------------
@@ -150,10 +165,23 @@ static void put_bytes(json_t *object, const char *purpose, size_t bytes) {
     if (bytes > 0) json_object_set_new(object, purpose, json_integer((json_int_t)bytes));
 }
 
-static json_t *fit_json(const Forecast *forecast, size_t taken, double bytes) {
+static Status put_fit(const PlanCommand *command, const Forecast *forecast, size_t taken,
+                      double bytes, json_t *list) {
+    int recompute;
     int64_t grain = forecast_largest_grain(forecast, (size_t)bytes);
-    return json_pack("{s:I, s:b, s:I}", "bytes", (json_int_t)bytes, "fits", (double)taken <= bytes,
-                     "largest_grain", (json_int_t)grain);
+    TRY(find_recompute(command, forecast, (double)taken, bytes, &recompute));
+    json_array_append_new(list, json_pack("{s:I, s:b, s:I, s:i}", "bytes", (json_int_t)bytes,
+                                          "fits", (double)taken <= bytes, "largest_grain",
+                                          (json_int_t)grain, "recompute", recompute));
+    return STATUS_OK;
+}
+
+static Status put_fits(const PlanCommand *command, const Forecast *forecast, size_t taken,
+                       json_t *list) {
+    if (command->memory > 0) return put_fit(command, forecast, taken, command->memory, list);
+    for (int i = 0; i < GPUS && !forecast->on_host; ++i)
+        TRY(put_fit(command, forecast, taken, gpus[i].bytes, list));
+    return STATUS_OK;
 }
 
 static Status print_json(const PlanCommand *command, const Forecast *forecast,
@@ -161,15 +189,17 @@ static Status print_json(const PlanCommand *command, const Forecast *forecast,
     const Plan *plan = &rank->plan;
     const TrainConfig *train = &forecast->settings.train;
     size_t device = plan_device_bytes(plan), outside = forecast_outside(forecast);
-    json_t *on_device = json_object(), *on_host = json_object(), *memory = json_array();
+    json_t *memory = json_array();
+    Status status = put_fits(command, forecast, device + outside, memory);
+    if (status != STATUS_OK) {
+        json_decref(memory);
+        return status;
+    }
+    json_t *on_device = json_object(), *on_host = json_object();
     for (int i = 0; i < plan->items; ++i) {
         put_bytes(on_device, plan->item[i].purpose, plan_item_bytes(plan, i, false));
         put_bytes(on_host, plan->item[i].purpose, plan_item_bytes(plan, i, true));
     }
-    for (int i = 0; i < GPUS && command->memory == 0 && !forecast->on_host; ++i)
-        json_array_append_new(memory, fit_json(forecast, device + outside, gpus[i].bytes));
-    if (command->memory > 0)
-        json_array_append_new(memory, fit_json(forecast, device + outside, command->memory));
     json_t *largest = json_object_get(json_array_get(memory, 0), "largest_grain");
     json_t *all = json_pack(
         "{s:I, s:i, s:i, s:i, s:I, s:o, s:I, s:o, s:I, s:I, s:I, s:O*, s:o}", "parameters",
@@ -195,8 +225,7 @@ static Status run(const PlanCommand *command, Forecast *forecast) {
     forecast_rank(forecast, settings.train.batch / settings.train.grains, (int)command->rank,
                   &rank);
     if (command->json) return print_json(command, forecast, &rank);
-    print_plan(command, forecast, &rank);
-    return STATUS_OK;
+    return print_plan(command, forecast, &rank);
 }
 
 Status cmd_plan(int argc, char **argv) {

@@ -17,6 +17,16 @@ static int usual_streams(bool on_host) {
     return CPU_COUNT(&allowed);
 }
 
+static Status describe(Forecast *forecast) {
+    return engine_open(&(EngineConfig){.network = &forecast->settings.model,
+                                       .process = &forecast->settings.process,
+                                       .data = dataset_info(forecast->data),
+                                       .length = forecast->settings.data.length,
+                                       .capacity = 1,
+                                       .backward = true},
+                       &forecast->model);
+}
+
 Status forecast_open(const RunSettings *settings, int world, int group, bool on_host,
                      Forecast *out) {
     const DataConfig *data = &settings->data;
@@ -31,13 +41,7 @@ Status forecast_open(const RunSettings *settings, int world, int group, bool on_
     const DatasetInfo *info = dataset_info(out->data);
     FAIL_IF(info->kind == KIND_TEXT && data->length < 1, BAD_CONFIG,
             "data.length must be given for the text %s", data->path);
-    return engine_open(&(EngineConfig){.network = &out->settings.model,
-                                       .process = &out->settings.process,
-                                       .data = info,
-                                       .length = data->length,
-                                       .capacity = 1,
-                                       .backward = true},
-                       &out->model);
+    return describe(out);
 }
 
 void forecast_close(Forecast *forecast) {
@@ -121,6 +125,37 @@ int64_t forecast_largest_grain(const Forecast *forecast, size_t bytes) {
         if (main_bytes(&rank.plan) + forecast_outside(forecast) <= bytes) return grain;
     }
     return 0;
+}
+
+// With so many blocks computed again.
+static Status fits_with(const Forecast *forecast, int blocks, int rank, size_t bytes, bool *out) {
+    const TrainConfig *train = &forecast->settings.train;
+    Forecast other = *forecast;
+    ForecastRank plan;
+    other.settings.model.recompute = blocks;
+    Status status = describe(&other);
+    if (status == STATUS_OK) {
+        forecast_rank(&other, train->batch / train->grains, rank, &plan);
+        *out = main_bytes(&plan.plan) + forecast_outside(&other) <= bytes;
+    }
+    engine_close(&other.model);
+    return status;
+}
+
+Status forecast_recompute(const Forecast *forecast, int rank, size_t bytes, int *out) {
+    const NetworkConfig *model = &forecast->settings.model;
+    int too_few = model->recompute, most = model->depth;
+    bool fits = false;
+    *out = 0;
+    if (strcmp(model->family, "mlp") == 0) return STATUS_OK;
+    TRY(fits_with(forecast, most, rank, bytes, &fits));
+    if (!fits) return STATUS_OK;
+    for (*out = most; *out - too_few > 1;) { // each block more takes less memory, or as much
+        int middle = (too_few + *out) / 2;
+        TRY(fits_with(forecast, middle, rank, bytes, &fits));
+        *(fits ? out : &too_few) = middle;
+    }
+    return STATUS_OK;
 }
 
 bool forecast_text(const Plan *plan, bool host, char *text, size_t bytes) {

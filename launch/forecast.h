@@ -42,6 +42,10 @@ int64_t forecast_next_grain(const Forecast *forecast, int64_t grain);
 // The largest grain whose plan, with what is outside it, fits into so many bytes; 0: none does.
 int64_t forecast_largest_grain(const Forecast *forecast, size_t bytes);
 
+// The fewest leading blocks to be computed again (device.recompute) with which a plan of this grain
+// that does not fit into so many bytes does; 0: none do.
+Status forecast_recompute(const Forecast *forecast, int rank, size_t bytes, int *out);
+
 size_t plan_item_bytes(const Plan *plan, int item, bool host); // of the device, or of the host
 size_t plan_device_bytes(const Plan *plan);                    // in all
 size_t plan_host_bytes(const Plan *plan);

@@ -23,8 +23,22 @@ for ranks in 0 2 3; do
 done
 checked "plan: what dye train takes on 1, 2 and 3 ranks, by purpose"
 
-# Pictures have many parts, so that shares of them are equal within a part.
 make_pictures
+cut=("$root/configs/fashion-mnist.yaml" data.path="$work/pictures" model.patch=7 model.width=40 train.batch=8
+    train.grains=4 eval.every=0 sample.every=0 device.threads=1)
+for blocks in 0 1 5; do
+    run 0 0 train "${cut[@]}" train.steps=1 run.dir="$work/blocks-$blocks" device.recompute=$blocks
+    sed -n 's/^memory of a rank: .*\(activations [0-9.]*\).*/\1/p' "$log" >"$work/trained-$blocks"
+    run 0 0 plan "${cut[@]}" --backend cpu --gpus 1 device.recompute=$blocks
+    rows | grep ^activations >"$work/planned"
+    cmp "$work/trained-$blocks" "$work/planned" || die "with $blocks blocks recomputed"
+done
+cmp "$work/trained-0" "$work/trained-1" || die "one block computed again takes no less"
+[ "$(cut -d' ' -f2 "$work/trained-5" | tr -d .)" -lt "$(cut -d' ' -f2 "$work/trained-0" | tr -d .)" ] ||
+    die "five blocks take $(cat "$work/trained-5"), none $(cat "$work/trained-0")"
+checked "plan: activations that are computed again"
+
+# Pictures have many parts, so that shares of them are equal within a part.
 picture=("$root/configs/fashion-mnist.yaml" data.path="$work/pictures" train.batch=64 train.grains=8
     model.precision=bf16)
 for gpus in 1 4; do
@@ -56,6 +70,7 @@ said "^activations +[0-9.]+ *$" "activations, on the device alone"
 checked "plan: ZeRO-1 and JSON"
 
 # A grain that is told to fit does, the next larger one does not.
+fit_of() { python3 -c 'import json, sys; m = json.load(open(sys.argv[1]))["memory"][0]; print(m["fits"], m["recompute"])' "$1"; }
 read_json() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
 memory=$(($(read_json "$work/plan-1.json" in_all) / 1000000 + 20))M
 run 0 0 plan "${picture[@]}" --gpus 1 --memory $memory --json
@@ -67,6 +82,26 @@ for try in "$largest fits," "$((2 * largest)) does not fit"; do
     said "^0.[0-9]+ GB: ${try#* }" "a grain of ${try%% *}"
 done
 checked "plan: the largest grain is the largest"
+
+# The number of blocks that is told lets it fit, one fewer does not, and where it fits none is told.
+deep=("${picture[@]}" model.depth=12 --gpus 1 --json)
+run 0 0 plan "${deep[@]}" device.recompute=8
+memory=$(($(read_json "$log" in_all) / 1000000 + 1))M
+run 0 0 plan "${deep[@]}" --memory $memory
+cp "$log" "$work/deep.json"
+same "$(fit_of "$work/deep.json")" "False 8" "blocks that let it fit"
+for try in "7 False 8" "8 True 0"; do
+    run 0 0 plan "${deep[@]}" --memory $memory device.recompute=${try%% *}
+    cp "$log" "$work/deep.json"
+    same "$(fit_of "$work/deep.json")" "${try#* }" "with ${try%% *} blocks"
+done
+run 0 0 plan "${picture[@]}" model.depth=12 --gpus 1 --memory $memory
+said "^0.[0-9]+ GB: device.recompute=8 lets it fit: 7 of 12 blocks are computed twice" "what would help"
+run 0 0 plan "${picture[@]}" model.depth=12 --gpus 1 --memory 700M
+! grep -q recompute "$log" || die "no number of blocks helps"
+run 0 0 plan "${small[@]}" --gpus 1 --memory 600M
+! grep -q recompute "$log" || die "an MLP has no blocks"
+checked "plan: the fewest blocks that are computed again"
 
 run 2 0 plan "${picture[@]}"
 said "for how many GPUs" "no --gpus"
