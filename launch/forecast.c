@@ -17,6 +17,7 @@ static int usual_streams(bool on_host) {
     return CPU_COUNT(&allowed);
 }
 
+// Opens `model` for the settings.
 static Status describe(Forecast *forecast) {
     return engine_open(&(EngineConfig){.network = &forecast->settings.model,
                                        .process = &forecast->settings.process,

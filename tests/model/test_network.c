@@ -274,7 +274,7 @@ static void expect_recompute(int i, const char *precision, const char *backend) 
     snprintf(config.precision, sizeof config.precision, "%s", precision);
     if (strcmp(config.family, "dit") == 0) config.depth = 4;
     NetworkResult kept = {0};
-    size_t bytes = 0;
+    size_t bytes = 0, inference = 0;
     for (config.recompute = 0; config.recompute <= config.depth; ++config.recompute) {
         network_case_open(&c, &config, &scenarios[i].shape, scenarios[i].samples,
                           100 + (uint64_t)i);
@@ -282,7 +282,9 @@ static void expect_recompute(int i, const char *precision, const char *backend) 
         NetworkResult result =
             network_case_run(&c, (NetworkRunOptions){.backend = backend, .passes = 2});
         size_t now = network_activation_bytes(c.network, c.samples, true);
-        if (config.recompute == 0) kept = result, bytes = now;
+        size_t drawing = network_activation_bytes(c.network, c.samples, false);
+        if (config.recompute == 0) kept = result, bytes = now, inference = drawing;
+        EXPECT_EQ((int64_t)drawing, (int64_t)inference);
         if (config.recompute > 1 && result.stream != NULL) bytes -= block_bytes(&c, result.tokens);
         EXPECT(same_result(&c, &kept, &result));
         EXPECT(same(kept.stream, result.stream, c.samples * result.tokens * config.width));
