@@ -272,15 +272,15 @@ static void expect_recompute(int i, const char *precision, const char *backend) 
     NetworkCase c;
     NetworkConfig config = scenarios[i].config;
     snprintf(config.precision, sizeof config.precision, "%s", precision);
-    if (strcmp(config.family, "dit") == 0) config.depth = 4;
+    if (strcmp(config.family, "dit") == 0) config.depth = 3;
     NetworkResult kept = {0};
     size_t bytes = 0, inference = 0;
     for (config.recompute = 0; config.recompute <= config.depth; ++config.recompute) {
         network_case_open(&c, &config, &scenarios[i].shape, scenarios[i].samples,
                           100 + (uint64_t)i);
         c.dropout_on = scenarios[i].dropout_on;
-        NetworkResult result =
-            network_case_run(&c, (NetworkRunOptions){.backend = backend, .passes = 2});
+        NetworkRunOptions options = {.backend = backend, .passes = 2};
+        NetworkResult result = network_case_run(&c, options);
         size_t now = network_activation_bytes(c.network, c.samples, true);
         size_t drawing = network_activation_bytes(c.network, c.samples, false);
         if (config.recompute == 0) kept = result, bytes = now, inference = drawing;
@@ -310,6 +310,7 @@ static void test_recompute(void) {
         bool half = device->has_half;
         device_close(device);
         for (int i = 0; i < SCENARIOS; ++i) {
+            if (b == 2 && !scenarios[i].dropout_on) continue; // emulated, it takes its time
             expect_recompute(i, "fp32", backends[b]);
             if (half && strcmp(scenarios[i].config.family, "dit") == 0)
                 expect_recompute(i, "bf16", backends[b]);
