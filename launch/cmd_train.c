@@ -18,6 +18,7 @@
 #include "launch/forecast.h"
 #include "launch/lock.h"
 #include "launch/metrics.h"
+#include "launch/products.h"
 #include "launch/view.h"
 #include "launch/run_config.h"
 #include "launch/session.h"
@@ -41,7 +42,8 @@ typedef struct {
     Cores cores;
     Share *share;
     Comm *comm;
-    const char *device, *exchange; // their descriptions
+    const Device *device;
+    const char *exchange; // its description
     Trainer *trainer;
 } TrainCommand;
 static TrainCommand *shown; // for what the trainer calls
@@ -96,10 +98,14 @@ static Status write_records(const TrainCommand *command) {
     TRY(file_write_atomic(path, command->config_text, strlen(command->config_text)));
     TRY(path_format(path, "%s/run.json", run_dir));
     json_t *facts = version_facts();
-    json_object_set_new(facts, "device", json_string(command->device));
+    char products[64];
+    json_object_set_new(facts, "device", json_string(command->device->description));
+    if (products_describe(command->device, products, sizeof products))
+        json_object_set_new(facts, "products", json_string(products));
     json_object_set_new(facts, "exchange", json_string(command->exchange));
     Status status = json_write(path, facts);
     json_decref(facts);
+    if (status == STATUS_OK) status = products_keep(command->device, run_dir);
     if (status != STATUS_IO && status != STATUS_NOT_FOUND) return status;
     console_warn(error_get()->text); // a disk that is full now may not be later
     error_clear();
@@ -138,13 +144,14 @@ static void show_start(const RunStart *start) {
     const DatasetInfo *info = dataset_info(start->data);
     bool full = loader_order(s->data.order, info) == ORDER_FULL;
     char text[512];
-    shown->device = start->engine->device->description;
+    shown->device = start->engine->device;
     shown->exchange = start->exchange;
     if (comm_rank(shown->comm) != 0) return;
     bool alone = comm_world(shown->comm) == 1;
     if (start->engine->device->identity[0] != '\0')
-        say("computes on %s%s%s", shown->device, alone ? "" : "; gradients travel by ",
+        say("computes on %s%s%s", shown->device->description, alone ? "" : "; gradients travel by ",
             alone ? "" : start->exchange);
+    if (products_describe(shown->device, text, sizeof text)) say("products: %s", text);
     if (!alone) show_hosts(shown->comm);
     say("model: %s, %.2f M parameters in %d parts; %.2f GFLOP a training sample", s->model.family,
         (double)params->size / 1e6, params->parts,
@@ -213,6 +220,7 @@ static Status start(void *context, Comm *comm) {
         .device = cores_device(&command->cores, &settings->device),
         .fixed_hash = run_config_fixed_hash(settings),
         .fresh = command->fresh,
+        .prepare = products_settle,
         .started = show_start,
         .say = console_say,
         .warn = console_warn,

@@ -208,6 +208,10 @@ static const SchemaRow rows[] = {
                      " the same bits, instead of kept: less memory, more time"),
     SCHEMA_SWITCH(RunSettings, device.share_gpu, "false", SCHEMA_FREE,
                   "several ranks of a host may use one GPU"),
+    CHOICE(
+        device.products, "measured", "measured|heuristic", FREE,
+        "algorithms of a GPU's matrix products: the fastest when a run begins, which it keeps and"
+        " shares (RUN/products.txt), or the library's first proposal"),
 
     NUMBER(
         control.port, "0", 0, 64000, NONE, FREE,

@@ -42,6 +42,14 @@ struct Backend {
     void (*download)(Stream *stream, void *host_to, const void *device_from, size_t bytes);
     Status (*wait)(Stream *stream);
     Status (*after)(Stream *stream, Stream *other); // only where there is a side stream
+    // NULL: there is nothing to choose. From `measure` true to false the algorithm of each
+    // operation that has not been chosen yet is the fastest one, measured while it is executed;
+    // what memory it is added to must not matter. `choose` takes another Device.choice, and
+    // executes by it alone: what it does not name by the library's own rule. Errors: BAD_DATA (a
+    // damaged text: "is not as it was written"), BAD_CONFIG (of another device or library: "was
+    // made on ..."), NO_MEMORY.
+    Status (*measure)(Device *device, bool on);
+    Status (*choose)(Device *device, const char *choice);
 #define BACKEND_ENTRY(name, Args, pointers) void (*name)(Stream * stream, const Args *args);
     BACKEND_OPS(BACKEND_ENTRY)
 #undef BACKEND_ENTRY
@@ -60,8 +68,10 @@ struct Device {
     // Runs are comparable bit for bit only where this is the same, up to a semicolon: what follows
     // it decides no bits.
     char description[160];
-    char identity[64]; // a GPU's unique id; "": it is none
-    int gpu;           // its number in this process
+    char identity[64];  // a GPU's unique id; "": it is none
+    int gpu;            // its number in this process
+    const char *choice; // of algorithms, as text whose last line has its hash: decides bits as the
+                        // description does; NULL: none was made
 };
 struct Stream {
     const Backend *backend;

@@ -48,10 +48,9 @@ Status report_step(Trainer *t, bool last) {
     return STATUS_OK;
 }
 
-Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view)) {
-    *(phase == PHASE_EVALUATE ? &t->last_eval : &t->last_sample) = clock_now();
-    journal_enter(phase, t->step);
-    TRY(state_gather_average(t, STATE_EMA_0));
+// ---- views ------------------------------------------------------------------------------------
+
+Status report_show(Trainer *t, Status (*show)(const RunView *view)) {
     return show(&(RunView){.settings = &t->settings,
                            .comm = t->context.comm,
                            .engine = &t->engine,
@@ -60,4 +59,11 @@ Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view))
                            .sampler = t->sampler,
                            .average = t->average,
                            .step = t->step});
+}
+
+Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view)) {
+    *(phase == PHASE_EVALUATE ? &t->last_eval : &t->last_sample) = clock_now();
+    journal_enter(phase, t->step);
+    TRY(state_gather_average(t, STATE_EMA_0));
+    return report_show(t, show);
 }

@@ -302,13 +302,14 @@ static Status check_lock(Trainer *t) {
 static json_t *make_facts(const Trainer *t) {
     int64_t count;
     const double *times = process_times(t->engine.process, &count);
-    return json_pack(
-        "{s:o, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o*}", "config",
-        json_hex64(t->context.fixed_hash), "device", t->engine.device->description, "data",
-        json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
-        "skips_in_row", (json_int_t)t->skips_in_row, "back_from", (json_int_t)t->back_from,
-        "suspects", sample_set_json(&t->suspects), "left_out", sample_set_json(&t->left_out),
-        "lost", sample_set_json(&t->lost), "times", count > 0 ? json_numbers(times, count) : NULL);
+    return json_pack("{s:o, s:s, s:s*, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o*}", "config",
+                     json_hex64(t->context.fixed_hash), "device", t->engine.device->description,
+                     "products", t->engine.device->choice, "data",
+                     json_hex64(dataset_info(t->data)->identity), "skipped", (json_int_t)t->skipped,
+                     "skips_in_row", (json_int_t)t->skips_in_row, "back_from",
+                     (json_int_t)t->back_from, "suspects", sample_set_json(&t->suspects),
+                     "left_out", sample_set_json(&t->left_out), "lost", sample_set_json(&t->lost),
+                     "times", count > 0 ? json_numbers(times, count) : NULL);
 }
 
 // A key that older checkpoints lack is 0 there.

@@ -146,6 +146,10 @@ static Status open_all(Trainer *t) {
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
     if (t->step > 0 || t->left_out.count + t->lost.count > 0) TRY(open_loader(t, t->step));
+    if (t->context.prepare != NULL) {
+        TRY(engine_use(&t->engine, t->weights));
+        TRY(report_show(t, t->context.prepare));
+    }
     TRY(on_rank_0(t, open_records));
     t->last_save = t->last_eval = t->last_sample = clock_now();
     RunStart start = {&t->engine,  &t->plan, t->data,        reducer_describe(t->reducer),

@@ -81,6 +81,7 @@ typedef struct {
     int32_t threads;   // per rank; 0: this rank's share of the cores that it may use
     char exchange[12]; // "auto", "nccl", "nccl-sum", "host" (comm_open_device)
     bool share_gpu;    // several ranks on one
+    char products[12]; // "measured", "heuristic": how a GPU's algorithms are chosen
 } ComputeConfig;
 
 // How ranks are watched (launch/watch/control.h).
@@ -164,17 +165,20 @@ typedef struct {
     Engine *engine;
     Dataset *data, *held_out; // held_out NULL: there is none
     const Sampler *sampler;   // of previews
-    const float *average;     // device
+    float *average;           // device
     int64_t step;
 } RunView;
 
 // What the outside world gives to a run. All pointers are borrowed.
 typedef struct {
     Comm *comm;
-    const DatasetFetch *fetch;              // for data that are not on this node; NULL: all are
-    DeviceConfig device;                    // scratch_bytes is filled in here
-    uint64_t fixed_hash;                    // of the keys that may not change
-    bool fresh;                             // start over: older checkpoints are removed
+    const DatasetFetch *fetch; // for data that are not on this node; NULL: all are
+    DeviceConfig device;       // scratch_bytes is filled in here
+    uint64_t fixed_hash;       // of the keys that may not change
+    bool fresh;                // start over: older checkpoints are removed
+    // On all ranks, with the weights in use, before anything is trained; `average` is room for a
+    // gradient. NULL: there is nothing to prepare.
+    Status (*prepare)(const RunView *view);
     void (*started)(const RunStart *start); // before trainer_open returns
     void (*say)(const char *line);          // one line for people; set on all ranks, told by rank 0
     void (*warn)(const char *line);         // told by the rank that sees it

@@ -151,6 +151,7 @@ Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA
 void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_reset(Trainer *t);             // start a new stretch of steps
 Status report_step(Trainer *t, bool last); // RunContext.progress, with a fingerprint when due
+Status report_show(Trainer *t, Status (*show)(const RunView *view)); // t->average as it is
 // All ranks: RunContext.evaluate or preview, with the first average.
 Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view));
 

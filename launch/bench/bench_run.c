@@ -11,6 +11,7 @@
 #include "launch/bench/bench_replay.h"
 #include "launch/bench/bench_resident.h"
 #include "launch/metrics.h"
+#include "launch/products.h"
 #include "launch/view.h"
 #include "launch/run_config.h"
 #include "launch/signals.h"
@@ -250,6 +251,7 @@ static Status open_trainer(Bench *bench) {
         .device = device,
         .fixed_hash = run_config_fixed_hash(settings),
         .fresh = true,
+        .prepare = products_settle,
         .started = hear_start,
         .say = hear_line,
         .warn = hear_line,

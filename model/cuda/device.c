@@ -53,6 +53,8 @@ typedef struct {
     int processors;
     CudaStream *streams;
     Stream **pointers;
+    Choices choices; // of products
+    char *choice;    // as text: base.choice
 } CudaDevice;
 
 static Status cuda_failure(cudaError_t error, const char *what) {
@@ -237,6 +239,32 @@ static Status cuda_after(Stream *stream, Stream *other) {
     return STATUS_OK;
 }
 
+// ---- choices ------------------------------------------------------------------------------------
+
+static Status write_choice(CudaDevice *device) {
+    char *text;
+    TRY(choices_write(&device->choices, device->base.description, &text));
+    free(device->choice);
+    device->base.choice = device->choice = text;
+    return STATUS_OK;
+}
+
+static Status cuda_measure(Device *base, bool on) {
+    CudaDevice *device = (CudaDevice *)base;
+    device->choices.measures = on;
+    return on ? STATUS_OK : write_choice(device);
+}
+
+static Status cuda_choose(Device *base, const char *choice) {
+    CudaDevice *device = (CudaDevice *)base;
+    TRY(choices_read(&device->choices, choice, base->description));
+    for (int i = 0; i < base->streams; ++i) {
+        settle(&device->streams[i]);
+        matmul_room_forget(device->streams[i].products);
+    }
+    return write_choice(device);
+}
+
 // ---- open and close -----------------------------------------------------------------------------
 
 static void stream_close(CudaStream *cuda) {
@@ -260,6 +288,8 @@ static void cuda_close(Device *base) {
         stream_close(&device->streams[i]);
     free(device->streams);
     free(device->pointers);
+    choices_clear(&device->choices);
+    free(device->choice);
     free(device);
 }
 
@@ -288,7 +318,7 @@ static Status stream_open(CudaDevice *device, int index, const DeviceConfig *con
     FAIL_IF(cuda->landing == NULL, NO_MEMORY, "no memory for copies from the GPU");
     cuda->scratch_bytes = config->wide_bytes;
     TRY(cuda_alloc(&device->base, config->wide_bytes, &cuda->scratch));
-    TRY(matmul_room_open(&cuda->products));
+    TRY(matmul_room_open(&device->choices, &cuda->products));
     if (config->timed) TRY(open_timings(cuda));
     return STATUS_OK;
 }
@@ -382,5 +412,7 @@ const Backend dye_backend = {.name = "cuda",
                              .download = cuda_download,
                              .wait = cuda_wait,
                              .after = cuda_after,
+                             .measure = cuda_measure,
+                             .choose = cuda_choose,
                              BACKEND_OPS(ENTRY)};
 #undef ENTRY

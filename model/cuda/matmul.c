@@ -2,6 +2,7 @@
 // matrix, so that c = a b is asked for as c^T = b^T a^T, with the operands in the other order.
 #include "model/cuda/matmul.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,15 @@
 #include "model/backend.h"
 
 enum { BUCKETS = 64, ALIGNMENT_MOST = 16 };
+enum { PROPOSALS = 8, WARM_ROUNDS = 3, ROUNDS = 10 }; // of measuring
 
 // All that a plan depends on; numbers only, so that keys are compared and hashed as they lie.
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc, batch, stride_a, stride_b, stride_c;
     int64_t flags, aligned_a, aligned_b, aligned_c, aligned_bias, aligned_aux;
 } Key;
+_Static_assert(sizeof(Key) == CHOICE_NUMBERS * sizeof(int64_t), "choices have other keys");
+_Static_assert(sizeof(cublasLtMatmulAlgo_t) == CHOICE_BYTES, "choices have other algorithms");
 
 typedef struct Plan {
     Key key;
@@ -31,15 +35,17 @@ typedef struct Plan {
 struct MatmulRoom {
     cublasLtHandle_t handle;
     void *workspace;
+    Choices *choices;
     Plan *bucket[BUCKETS];
     char failure[160]; // what cuda_note has been told
 };
 
 // ---- opening ------------------------------------------------------------------------------------
 
-Status matmul_room_open(MatmulRoom **out) {
+Status matmul_room_open(Choices *choices, MatmulRoom **out) {
     MatmulRoom *room = *out = calloc(1, sizeof *room);
     FAIL_IF(room == NULL, NO_MEMORY, "no memory for a stream's matrix products");
+    room->choices = choices;
     FAIL_IF(cublasLtCreate(&room->handle) != CUBLAS_STATUS_SUCCESS, FAILED,
             "cuBLASLt does not start on this GPU");
     FAIL_IF(cudaMalloc(&room->workspace, MATMUL_WORKSPACE_BYTES) != cudaSuccess, NO_MEMORY,
@@ -55,11 +61,17 @@ static void plan_close(Plan *plan) {
     free(plan);
 }
 
-void matmul_room_close(MatmulRoom *room) {
-    if (room == NULL) return;
-    for (int i = 0; i < BUCKETS; ++i)
+void matmul_room_forget(MatmulRoom *room) {
+    for (int i = 0; i < BUCKETS; ++i) {
         for (Plan *plan = room->bucket[i], *next; plan != NULL; plan = next)
             next = plan->next, plan_close(plan);
+        room->bucket[i] = NULL;
+    }
+}
+
+void matmul_room_close(MatmulRoom *room) {
+    if (room == NULL) return;
+    matmul_room_forget(room);
     (void)cudaFree(room->workspace);
     if (room->handle != NULL) (void)cublasLtDestroy(room->handle);
     free(room);
@@ -151,16 +163,17 @@ static bool plan_describe(Plan *plan, const Matmul *p) {
            layout_open(&plan->c, p->half_out, p->n, p->m, p->ldc, key->batch, key->stride_c);
 }
 
-// The first that the library proposes. Sums are not split: their order would depend on how.
-static bool plan_choose(MatmulRoom *room, Plan *plan) {
+// What the library proposes, the best in its opinion first; returns how many. Sums are not split:
+// their order would depend on how.
+static int plan_propose(MatmulRoom *room, Plan *plan, int wanted,
+                        cublasLtMatmulHeuristicResult_t proposal[PROPOSALS]) {
     uint64_t workspace = MATMUL_WORKSPACE_BYTES;
     uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
     uint32_t first = (uint32_t)plan->key.aligned_b, second = (uint32_t)plan->key.aligned_a;
     uint32_t result = (uint32_t)plan->key.aligned_c;
     cublasLtMatmulPreference_t preference;
-    cublasLtMatmulHeuristicResult_t proposal;
-    int proposals = 0;
-    if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return false;
+    int proposals = 0, good = 0;
+    if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS) return 0;
     bool found = SET_PREFERENCE(MAX_WORKSPACE_BYTES, workspace) &&
                  SET_PREFERENCE(REDUCTION_SCHEME_MASK, reduction) &&
                  SET_PREFERENCE(MIN_ALIGNMENT_A_BYTES, first) &&
@@ -168,16 +181,94 @@ static bool plan_choose(MatmulRoom *room, Plan *plan) {
                  SET_PREFERENCE(MIN_ALIGNMENT_C_BYTES, result) &&
                  SET_PREFERENCE(MIN_ALIGNMENT_D_BYTES, result) &&
                  cublasLtMatmulAlgoGetHeuristic(room->handle, plan->product, plan->b, plan->a,
-                                                plan->c, plan->c, preference, 1, &proposal,
-                                                &proposals) == CUBLAS_STATUS_SUCCESS &&
-                 proposals > 0 && proposal.state == CUBLAS_STATUS_SUCCESS;
-    if (found) plan->algorithm = proposal.algo;
+                                                plan->c, plan->c, preference, wanted, proposal,
+                                                &proposals) == CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; found && i < proposals; ++i)
+        if (proposal[i].state == CUBLAS_STATUS_SUCCESS) proposal[good++] = proposal[i];
     (void)cublasLtMatmulPreferenceDestroy(preference);
-    return found;
+    return good;
+}
+
+static cublasStatus_t plan_run(Stream *stream, Plan *plan, const Matmul *p, float beta,
+                               const cublasLtMatmulAlgo_t *algorithm) {
+    MatmulRoom *room = cuda_matmul_room(stream);
+    float alpha = 1;
+    if (!plan_point(plan, p->end, p->bias, p->aux)) return CUBLAS_STATUS_INVALID_VALUE;
+    return cublasLtMatmul(room->handle, plan->product, &alpha, p->b, plan->b, p->a, plan->a, &beta,
+                          p->c, plan->c, p->c, plan->c, algorithm, room->workspace,
+                          MATMUL_WORKSPACE_BYTES, cuda_queue(stream));
+}
+
+// ---- measuring ----------------------------------------------------------------------------------
+
+static int compare_times(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+// Times of one run of each proposal, one behind the other; INFINITY: it cannot. The first runs once
+// before, so that none begins on an idle GPU. What is computed is the same product again and again.
+static void measure_round(Stream *stream, Plan *plan, const Matmul *product, int count,
+                          const cublasLtMatmulHeuristicResult_t *proposal, cudaEvent_t *event,
+                          float *ms) {
+    (void)plan_run(stream, plan, product, 0, &proposal[0].algo);
+    (void)cudaEventRecord(event[0], cuda_queue(stream));
+    for (int i = 0; i < count; ++i) {
+        cublasStatus_t status = plan_run(stream, plan, product, 0, &proposal[i].algo);
+        ms[i] = status == CUBLAS_STATUS_SUCCESS ? 0 : INFINITY;
+        (void)cudaEventRecord(event[i + 1], cuda_queue(stream));
+    }
+    cuda_note(stream, cudaEventSynchronize(event[count]), "measuring a product");
+    for (int i = 0; i < count; ++i) {
+        float passed = 0;
+        bool timed = cudaEventElapsedTime(&passed, event[i], event[i + 1]) == cudaSuccess;
+        ms[i] += timed ? passed : INFINITY;
+    }
+}
+
+// The number of the fastest by the median of its rounds; one that is not faster by a hundredth is
+// no reason to leave what the library prefers.
+static int measure(Stream *stream, Plan *plan, const Matmul *product, int count,
+                   const cublasLtMatmulHeuristicResult_t *proposal) {
+    cudaEvent_t event[PROPOSALS + 1] = {0};
+    float ms[PROPOSALS], times[PROPOSALS][ROUNDS], fastest = INFINITY;
+    int best = 0;
+    bool opened = true;
+    for (int i = 0; i <= count; ++i) opened = opened && cudaEventCreate(&event[i]) == cudaSuccess;
+    for (int round = -WARM_ROUNDS; opened && round < ROUNDS; ++round) {
+        measure_round(stream, plan, product, count, proposal, event, ms);
+        for (int i = 0; i < count && round >= 0; ++i) times[i][round] = ms[i];
+    }
+    for (int i = 0; opened && i < count; ++i) {
+        qsort(times[i], ROUNDS, sizeof times[i][0], compare_times);
+        float median = times[i][ROUNDS / 2];
+        if (median < 0.99f * fastest) fastest = median, best = i;
+    }
+    for (int i = 0; i <= count; ++i)
+        if (event[i] != NULL) (void)cudaEventDestroy(event[i]);
+    return best;
+}
+
+// The one that was chosen before; else, if it is to be measured, the fastest, which is then chosen;
+// else the first that the library proposes. A sum that is added to would be lost by measuring.
+static bool plan_choose(Stream *stream, MatmulRoom *room, Plan *plan, const Matmul *product) {
+    cublasLtMatmulHeuristicResult_t proposal[PROPOSALS];
+    const int64_t *key = (const int64_t *)&plan->key;
+    const Choice *known = choices_find(room->choices, key);
+    if (known != NULL) memcpy(&plan->algorithm, known->algorithm, sizeof plan->algorithm);
+    if (known != NULL) return true;
+    bool measures = room->choices->measures && !product->accumulate;
+    int count = plan_propose(room, plan, measures ? PROPOSALS : 1, proposal);
+    if (count == 0) return false;
+    int best = measures && count > 1 ? measure(stream, plan, product, count, proposal) : 0;
+    plan->algorithm = proposal[best].algo;
+    if (measures && choices_add(room->choices, key, &plan->algorithm) != STATUS_OK)
+        cuda_note(stream, cudaErrorMemoryAllocation, "the choice of a product");
+    return true;
 }
 
 // NULL: no memory.
-static Plan *plan_of(MatmulRoom *room, const Matmul *product) {
+static Plan *plan_of(Stream *stream, MatmulRoom *room, const Matmul *product) {
     Key key = key_of(product);
     uint64_t hash = 0;
     for (size_t i = 0; i < sizeof key / sizeof(int64_t); ++i)
@@ -190,7 +281,7 @@ static Plan *plan_of(MatmulRoom *room, const Matmul *product) {
     plan->key = key;
     plan->next = *bucket;
     *bucket = plan;
-    plan->found = plan_describe(plan, product) && plan_choose(room, plan);
+    plan->found = plan_describe(plan, product) && plan_choose(stream, room, plan, product);
     return plan;
 }
 
@@ -206,18 +297,12 @@ static void note_failure(Stream *stream, MatmulRoom *room, const Matmul *p, cons
 
 bool cuda_matmul(Stream *stream, const Matmul *product) {
     MatmulRoom *room = cuda_matmul_room(stream);
-    Plan *plan = plan_of(room, product);
+    Plan *plan = plan_of(stream, room, product);
     if (plan == NULL || (!plan->found && product->end == END_PLAIN))
         note_failure(stream, room, product, plan == NULL ? "no memory" : "no algorithm");
     if (plan == NULL || !plan->found) return false;
-    float alpha = 1, beta = product->accumulate ? 1 : 0;
-    bool pointed = plan_point(plan, product->end, product->bias, product->aux);
-    cublasStatus_t status =
-        !pointed ? CUBLAS_STATUS_INVALID_VALUE
-                 : cublasLtMatmul(room->handle, plan->product, &alpha, product->b, plan->b,
-                                  product->a, plan->a, &beta, product->c, plan->c, product->c,
-                                  plan->c, &plan->algorithm, room->workspace,
-                                  MATMUL_WORKSPACE_BYTES, cuda_queue(stream));
+    float beta = product->accumulate ? 1 : 0;
+    cublasStatus_t status = plan_run(stream, plan, product, beta, &plan->algorithm);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED && product->end != END_PLAIN)
         return plan->found = false; // what the library proposes is no promise
     if (status != CUBLAS_STATUS_SUCCESS)

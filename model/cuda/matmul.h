@@ -1,5 +1,5 @@
-// Matrix products of a stream by cuBLASLt, row-major. The plan of each shape is chosen once and
-// kept.
+// Matrix products of a stream by cuBLASLt, row-major. The plan of each shape is made once and kept;
+// which algorithm it has is said by model/cuda/choice.h, or measured, or proposed by the library.
 #pragma once
 
 #include "model/cuda/stream.h"
@@ -34,11 +34,14 @@ bool cuda_matmul(Stream *stream, const Matmul *product);
 }
 #else // status.h is C
 #include "base/status.h"
+#include "model/cuda/choice.h"
 
 typedef struct MatmulRoom MatmulRoom; // of one stream: handle, workspace, plans
 
-Status matmul_room_open(MatmulRoom **out);
-void matmul_room_close(MatmulRoom *room);       // NULL is fine
+// `choices` is the device's, shared by its streams, and lent until the room is closed.
+Status matmul_room_open(Choices *choices, MatmulRoom **out);
+void matmul_room_forget(MatmulRoom *room); // all plans: choices have changed, the stream is at rest
+void matmul_room_close(MatmulRoom *room);  // NULL is fine
 void matmul_describe(char *text, size_t bytes); // "cuBLASLt 13.0.2"
 MatmulRoom *cuda_matmul_room(Stream *stream);
 #endif

@@ -1,7 +1,10 @@
 // The functions of cuBLASLt that model/cuda/matmul.c calls, on the CPU, written from the library's
 // documentation: column-major matrices, epilogues, batches. What is not known here, or breaks a
 // documented rule, is refused, so that a wrong descriptor fails a test. DYE_EMULATED_PRODUCTS=plain
-// refuses all epilogues, =none all products.
+// refuses all epilogues, =none all products. Several algorithms are proposed for each product,
+// which add in different orders, hence to other bits. To events (runtime.cpp) the first takes no
+// time, each further one a second more; with DYE_EMULATED_TIMES=SEED seconds that depend on seed,
+// product and rank.
 #include <cublasLt.h>
 
 #include <math.h>
@@ -42,10 +45,11 @@ struct Choice {
     uint64_t key;
     uint32_t align_a, align_b, align_c, align_d, align_bias, align_aux;
     uint64_t workspace;
+    uint32_t order;
 };
 static_assert(sizeof(Choice) <= sizeof(cublasLtMatmulAlgo_t));
 
-enum { NEEDED_WORKSPACE = 1 << 20 };
+enum { NEEDED_WORKSPACE = 1 << 20, ORDERS = 4 };
 
 template <class T> cublasStatus_t take(T *to, const void *from, size_t bytes) {
     if (from == nullptr || bytes != sizeof *to) return CUBLAS_STATUS_INVALID_VALUE;
@@ -175,17 +179,29 @@ float finish(const Desc &d, const Layout &out, int64_t row, int64_t column, doub
     return (float)sum;
 }
 
-void multiply(const Desc &d, float alpha, const void *a, const Layout &la, const void *b,
-              const Layout &lb, float beta, void *out, const Layout &lo) {
+// Which term of a sum of k is added as the i-th.
+int64_t term_of(uint32_t order, int64_t i, int64_t k) {
+    if (order == 1) return k - 1 - i;
+    if (order == 2) return i < (k + 1) / 2 ? 2 * i : 2 * (i - (k + 1) / 2) + 1; // even ones first
+    return i;
+}
+
+void multiply(uint32_t order, const Desc &d, float alpha, const void *a, const Layout &la,
+              const void *b, const Layout &lb, float beta, void *out, const Layout &lo) {
     int64_t m = lo.rows, n = lo.columns, k = d.op_a == CUBLAS_OP_N ? la.columns : la.rows;
     std::vector<float> left = gather(a, la, d.op_a, false), right = gather(b, lb, d.op_b, false);
     std::vector<double> sum((size_t)m);
     for (int64_t column = 0; column < n; ++column) {
         for (double &x : sum) x = 0;
         for (int64_t i = 0; i < k; ++i) {
-            const float *of = &left[(size_t)(i * m)];
-            double by = (double)right[(size_t)(column * k + i)];
-            for (int64_t row = 0; row < m; ++row) sum[(size_t)row] += (double)of[row] * by;
+            int64_t term = term_of(order, i, k);
+            const float *of = &left[(size_t)(term * m)];
+            double by = (double)right[(size_t)(column * k + term)];
+            for (int64_t row = 0; row < m; ++row) {
+                double &s = sum[(size_t)row];
+                s += (double)of[row] * by;
+                if (order > 0) s = (double)(float)s; // the first alone is exact
+            }
         }
         for (int64_t row = 0; row < m; ++row) {
             int64_t at = column * lo.ld + row;
@@ -194,6 +210,16 @@ void multiply(const Desc &d, float alpha, const void *a, const Layout &la, const
             store(out, lo.type, at, finish(d, lo, row, column, (double)x));
         }
     }
+}
+
+double seconds_of(const Choice &choice) {
+    const char *seed = getenv("DYE_EMULATED_TIMES"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (seed == nullptr) return choice.order;
+    uint64_t key = choice.key;
+    mix(&key, seed, strlen(seed));
+    if (rank != nullptr && strcmp(rank, "0") != 0) mix(&key, rank, strlen(rank));
+    for (int i = 0; i < 8; ++i) mix(&key, &choice.order, sizeof choice.order);
+    return 1 + (double)(key >> 40 & 0xFFFF) / 1024;
 }
 
 } // namespace
@@ -314,12 +340,15 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                      p->align_d,
                      alignment(of->bias),
                      alignment(of->aux),
-                     NEEDED_WORKSPACE};
-    memset(results, 0, sizeof *results);
-    memcpy(&results->algo, &choice, sizeof choice);
-    results->workspaceSize = NEEDED_WORKSPACE;
-    results->state = CUBLAS_STATUS_SUCCESS;
-    *count = 1;
+                     NEEDED_WORKSPACE,
+                     0};
+    for (; *count < wanted && *count < ORDERS; ++*count) {
+        choice.order = (uint32_t)*count;
+        results[*count] = {};
+        memcpy(&results[*count].algo, &choice, sizeof choice);
+        results[*count].workspaceSize = NEEDED_WORKSPACE;
+        results[*count].state = CUBLAS_STATUS_SUCCESS;
+    }
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -336,7 +365,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     cublasStatus_t status = check(of, la, lb, *(Layout *)c_layout, ld);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     if (c != d || workspace == nullptr || !aligned(workspace, 256) ||
-        workspace_bytes < choice.workspace || choice.key != key_of(of, la, lb, ld))
+        workspace_bytes < choice.workspace || choice.key != key_of(of, la, lb, ld) ||
+        choice.order >= ORDERS)
         return CUBLAS_STATUS_INVALID_VALUE;
     auto each = [=](auto what) {
         for (int64_t i = 0; i < ld.batch; ++i)
@@ -355,8 +385,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     float by = *(const float *)alpha, keep = *(const float *)beta;
     emulated_queue(stream, [=] {
         each([&](const char *at_a, const char *at_b, char *at_d) {
-            multiply(of, by, at_a, la, at_b, lb, keep, at_d, ld);
+            multiply(choice.order, of, by, at_a, la, at_b, lb, keep, at_d, ld);
         });
+        emulated_pass(seconds_of(choice));
         return true;
     });
     return CUBLAS_STATUS_SUCCESS;

@@ -13,5 +13,7 @@
 using EmulatedWork = std::function<bool()>;
 
 __attribute__((visibility("default"))) void emulated_queue(cudaStream_t stream, EmulatedWork work);
+// Lets time pass, for events alone. Within a work.
+__attribute__((visibility("default"))) void emulated_pass(double seconds);
 // How much has been queued on all other streams so far.
 __attribute__((visibility("default"))) unsigned long long emulated_elsewhere(cudaStream_t stream);
