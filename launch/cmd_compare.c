@@ -113,6 +113,27 @@ static Status compare_logs(Log *a, Log *b, Comparison *out) {
     return STATUS_OK;
 }
 
+// What decides bits besides the configuration, where RUN/run.json tells that it differs.
+static void print_setups(const char *run_a, const char *run_b) {
+    static const char *const keys[2] = {"device", "products"};
+    const char *run[2] = {run_a, run_b};
+    json_t *facts[2] = {NULL, NULL};
+    for (int i = 0; i < 2; ++i) {
+        char path[PATH_BYTES];
+        if (path_format(path, "%s/run.json", run[i]) != STATUS_OK ||
+            json_read(path, &facts[i]) != STATUS_OK)
+            error_clear(); // no help, then
+    }
+    for (size_t i = 0; facts[0] != NULL && facts[1] != NULL && i < 2; ++i) {
+        const char *a = json_string_value(json_object_get(facts[0], keys[i]));
+        const char *b = json_string_value(json_object_get(facts[1], keys[i]));
+        if (a == NULL ? b == NULL : b != NULL && strcmp(a, b) == 0) continue;
+        printf("  %s: a %s, b %s\n", keys[i], a != NULL ? a : "none", b != NULL ? b : "none");
+    }
+    json_decref(facts[0]);
+    json_decref(facts[1]);
+}
+
 Status cmd_compare(int argc, char **argv) {
     FAIL_IF(argc != 3, BAD_USAGE, "usage: dye compare RUN_A RUN_B");
     Log a = {0}, b = {0};
@@ -123,6 +144,7 @@ Status cmd_compare(int argc, char **argv) {
     log_close(&a);
     log_close(&b);
     TRY(status);
+    if (result.differ) print_setups(argv[1], argv[2]);
     FAIL_IF(result.differ, FAILED, "%s and %s differ", argv[1], argv[2]);
     FAIL_IF(result.prints == 0, FAILED,
             "%s and %s have no step in common that carries a fingerprint (%" PRId64

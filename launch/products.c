@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "launch/checkpoint_view.h"
 #include "launch/console.h"
 
 enum { CHOICE_BYTES_MOST = 64 << 20 };

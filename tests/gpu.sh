@@ -181,12 +181,18 @@ train() {
     within 120 "${starter[@]}" "$dye" train "${keys[@]}" "${small[@]}" data.path="$work/latents" "$@"
 }
 
+# give FOLDER: a new run with the algorithms of products that the first one has measured; others, other bits.
+give() {
+    [ ! -e "$work/run-0/products.txt" ] || { mkdir -p "$1" && cp "$work/run-0/products.txt" "$1"; }
+}
+
 check_runs() {
     local ranks first='' other folder
     make_data latents
     shape T
     for ranks in 0 2 4; do
         folder=$work/run-$ranks
+        give "$folder"
         if ! train run.dir="$folder"; then
             bad "training on $ranks ranks" && continue
         fi
@@ -205,6 +211,7 @@ check_runs() {
 # Killed in the midst of its steps, and gone on with.
 check_kill() {
     local folder=$work/killed job i ranks=0
+    give "$folder"
     DYE_DRILL=stop=0@compute:6 "$dye" train "${keys[@]}" "${small[@]}" data.path="$work/latents" \
         run.dir="$folder" >"$log" 2>&1 </dev/null &
     job=$!
@@ -225,6 +232,7 @@ check_kill() {
 # One GPU looks to NCCL like two of two hosts. It may refuse: that is told, and is no failure.
 check_nccl() {
     local folder=$work/nccl
+    give "$folder"
     cat >"$work/rank.sh" <<'END'
 export NCCL_HOSTID=rank$OMPI_COMM_WORLD_RANK NCCL_SOCKET_IFNAME=lo NCCL_IB_DISABLE=1 NCCL_NVLS_ENABLE=0 NCCL_MAX_CTAS=1
 exec "$@"

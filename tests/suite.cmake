@@ -59,10 +59,9 @@ dye_run_test(packaging packaging.sh 120 "run;mpi")
 dye_run_test(docs docs.sh 300 "run;mpi")
 dye_run_test(gpu gpu_runs.sh 240 "run;mpi" --nccl)
 dye_run_test(hosts hosts.sh 240 "run;mpi")
-foreach(name gpu hosts)
-  set_property(TEST run/${name} APPEND PROPERTY ENVIRONMENT "DYE_BACKENDS=${CMAKE_BINARY_DIR}/emulated"
-               DYE_EMULATED_GPUS=4)
-endforeach()
+dye_run_test(gpu_products gpu_products.sh 240 "run;mpi")
+set_property(TEST run/gpu run/gpu_products run/hosts APPEND PROPERTY ENVIRONMENT
+             "DYE_BACKENDS=${CMAKE_BINARY_DIR}/emulated" DYE_EMULATED_GPUS=4)
 dye_run_test(tensorboard tensorboard.sh 120 "run;mpi")
 dye_run_test(tokens tokens.sh 240 "run;mpi")
 dye_run_test(bench bench.sh 240 "run;mpi")

@@ -13,6 +13,15 @@ exchanges=(host)
 gpu=(device.backend=cuda device.share_gpu=true log.every=1 log.fingerprint_every=1 eval.every=0
     sample.every=0 model.width=32 model.depth=1 model.heads=2 optim.schedule=constant)
 
+# give FOLDER NAME: a new run with the algorithms of products that another has chosen. Emulated, nobody else
+# would choose the same: times depend on the seed.
+give() {
+    mkdir -p "$1"
+    cp "$work/$2/products.txt" "$1"
+    export DYE_EMULATED_TIMES=$((DYE_EMULATED_TIMES + 1))
+}
+export DYE_EMULATED_TIMES=1
+
 # same_bits NAME ARGUMENT...: 1, 2 and 4 ranks, and 1 rank killed and gone on with by 3.
 same_bits() {
     local name=$1 exchange ranks
@@ -23,14 +32,17 @@ same_bits() {
     curve "$work/$name" >"$work/curve"
     for exchange in "${exchanges[@]}"; do
         for ranks in 2 4; do
+            give "$work/$name-$ranks" "$name"
             run 0 $ranks train "$@" train.steps=4 run.dir="$work/$name-$ranks" device.exchange="$exchange"
             curve "$work/$name-$ranks" | diff "$work/curve" - ||
                 die "$name: $ranks ranks by $exchange train otherwise than 1 rank"
             rm -r "$work/$name-$ranks"
         done
     done
+    give "$work/resumed" "$name"
     run 0 0 train "$@" train.steps=2 run.dir="$work/resumed"
-    run 0 3 train "$@" train.steps=4 run.dir="$work/resumed"
+    rm "$work/resumed/products.txt" # the checkpoint knows it
+    DYE_EMULATED_TIMES=99 run 0 3 train "$@" train.steps=4 run.dir="$work/resumed"
     said "resumed from .*step-000000002" "resume"
     same "$(fingerprint "$work/resumed")" "$(fingerprint "$work/$name")" "$name, resumed on three ranks"
     rm -r "$work/resumed"

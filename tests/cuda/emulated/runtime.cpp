@@ -1,6 +1,7 @@
 // The CUDA runtime functions that model/cuda calls, on the CPU, but for those of
 // emulated_stream.cpp. DYE_EMULATED_GPUS is the number of GPUs (1). Of these a process sees those
 // that DYE_EMULATED_VISIBLE lists, in its order, like CUDA_VISIBLE_DEVICES for real ones.
+// DYE_EMULATED_NAME is what they are called.
 #include <cuda_runtime_api.h>
 
 #include <stdint.h>
@@ -34,7 +35,8 @@ cudaError_t cudaSetDevice(int) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     memset(properties, 0, sizeof *properties);
-    snprintf(properties->name, sizeof properties->name, "emulated GPU");
+    const char *name = getenv("DYE_EMULATED_NAME");
+    snprintf(properties->name, sizeof properties->name, "%s", name ? name : "emulated GPU");
     properties->major = 9;
     properties->multiProcessorCount = 2;
     properties->totalGlobalMem = (size_t)8 << 30;
