@@ -158,7 +158,7 @@ fingerprint() { grep -o '"fingerprint": *"[0-9a-f]*"' "$1/metrics.jsonl" 2>/dev/
 
 check_operations() {
     local program name
-    for program in "$build"/tests/test_ops_* "$build"/tests/test_gpu_step; do
+    for program in "$build"/tests/test_ops_* "$build"/tests/test_choice "$build"/tests/test_gpu_step; do
         [ -x "$program" ] || continue
         name=$(basename "$program")
         DYE_SOURCE=$root within 120 "$program"

@@ -109,6 +109,8 @@ mkdir "$work/new"
 cp "$work/one/products.txt" "$work/new"
 train 2 0 new
 grep -q "^dye products 1 on cuda other GPU," "$work/new/products.txt" || die "the choice of another GPU was kept"
+train 2 0 plain train.steps=7
+grep -q "^dye products 1 on cuda other GPU," "$work/plain/products.txt" || die "nothing is measured on another GPU"
 unset DYE_EMULATED_NAME
 mkdir "$work/broken"
 for offset in 3 60 400 1000; do
