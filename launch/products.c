@@ -12,8 +12,6 @@
 
 enum { CHOICE_BYTES_MOST = 64 << 20 };
 
-static const char advice[] = "remove it, and products are measured anew";
-
 // ---- measuring ----------------------------------------------------------------------------------
 
 typedef struct {
@@ -70,14 +68,15 @@ done:
 // ---- what there is ------------------------------------------------------------------------------
 
 // *taken: it is of this device. A damaged text is a failure, one of another device is none.
-static Status take(Device *device, const char *choice, const char *path, bool *taken) {
+static Status take(Device *device, const char *choice, const char *what, const char *advice,
+                   bool *taken) {
     char why[ERROR_TEXT_BYTES];
     Status status = device->backend->choose(device, choice);
     *taken = status == STATUS_OK;
     if (status != STATUS_BAD_DATA && status != STATUS_BAD_CONFIG) return status;
     snprintf(why, sizeof why, "%s", error_get()->text);
     error_clear();
-    FAIL_IF(status == STATUS_BAD_DATA, BAD_DATA, "%s %s; %s", path, why, advice);
+    FAIL_IF(status == STATUS_BAD_DATA, BAD_DATA, "%s %s; %s", what, why, advice);
     return STATUS_OK;
 }
 
@@ -88,7 +87,8 @@ static Status take_file(const RunView *view) {
     TRY(path_format(path, "%s/products.txt", view->settings->run.dir));
     if (!file_exists(path)) return STATUS_OK;
     TRY(file_read(path, CHOICE_BYTES_MOST, &text, &bytes));
-    Status status = take(view->engine->device, text, path, &taken);
+    Status status =
+        take(view->engine->device, text, path, "remove it, and products are measured anew", &taken);
     free(text);
     return status;
 }
@@ -100,7 +100,7 @@ static bool is_same_device(const char *a, const char *b) {
 }
 
 // What the checkpoint `facts` has to say. *settled: nothing is to be measured.
-static Status go_on(const RunView *view, const json_t *facts, const char *path, bool *settled) {
+static Status go_on(const RunView *view, const json_t *facts, const char *folder, bool *settled) {
     Device *device = view->engine->device;
     const char *was = json_string_value(json_object_get(facts, "device"));
     const json_t *choice = json_object_get(facts, "products");
@@ -112,26 +112,27 @@ static Status go_on(const RunView *view, const json_t *facts, const char *path, 
         console_say("the checkpoint's products were measured, device.products=heuristic gives"
                     " others: equal only statistically from here");
     if (!measures) return STATUS_OK;
-    FAIL_IF(!json_is_string(choice), BAD_DATA, "%s: \"products\" is no text", path);
-    return take(device, json_string_value(choice), path, settled);
+    const char *text = json_is_string(choice) ? json_string_value(choice) : "";
+    char what[PATH_BYTES + 40];
+    snprintf(what, sizeof what, "the choice of products in %s", folder);
+    return take(device, text, what, "look at the checkpoint with `dye verify`", settled);
 }
 
 // Rank 0.
 static Status settle(const RunView *view) {
-    char folder[PATH_BYTES], path[PATH_BYTES];
+    char folder[PATH_BYTES];
     bool settled = strcmp(view->settings->device.products, "measured") != 0;
     TRY(path_format(folder, "%s/step-%09" PRId64, view->settings->run.dir, view->step));
-    TRY(path_format(path, "%s/manifest.json", folder));
     if (file_exists(folder)) {
         CheckpointMeta meta = {0};
         TRY(checkpoint_read_meta(folder, &meta));
-        Status status = go_on(view, meta.facts, path, &settled);
+        Status status = go_on(view, meta.facts, folder, &settled);
         json_decref(meta.facts);
         TRY(status);
-    } else if (!settled) {
-        TRY(take_file(view));
     }
-    return settled ? STATUS_OK : measure(view);
+    if (settled) return STATUS_OK;
+    TRY(take_file(view));
+    return measure(view);
 }
 
 // ---- all ranks ----------------------------------------------------------------------------------

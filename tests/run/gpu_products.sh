@@ -109,8 +109,13 @@ mkdir "$work/new"
 cp "$work/one/products.txt" "$work/new"
 train 2 0 new
 grep -q "^dye products 1 on cuda other GPU," "$work/new/products.txt" || die "the choice of another GPU was kept"
+rm "$work/plain/products.txt"
 train 2 0 plain train.steps=7
 grep -q "^dye products 1 on cuda other GPU," "$work/plain/products.txt" || die "nothing is measured on another GPU"
+same "$(choice plain)" "$(choice new)" "measured anew by the same times"
+rm -r "$work/plain/step-000000007" # killed before its first checkpoint on that GPU
+train 3 0 plain train.steps=7
+same "$(choice plain)" "$(choice new)" "a choice of this GPU that is there"
 unset DYE_EMULATED_NAME
 mkdir "$work/broken"
 for offset in 3 60 400 1000; do
