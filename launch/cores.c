@@ -109,5 +109,6 @@ DeviceConfig cores_device(const Cores *cores, const ComputeConfig *device) {
     return (DeviceConfig){.backend = device->backend,
                           .streams = cores->threads,
                           .core = cores->pinned ? cores->core : NULL,
-                          .gpu = cores->gpu};
+                          .gpu = cores->gpu,
+                          .attention = device->attention};
 }

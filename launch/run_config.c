@@ -202,6 +202,10 @@ static const SchemaRow rows[] = {
         "gradients and weights of GPUs travel by NCCL, or over MPI through the host's memory;"
         " auto: nccl where each rank has a GPU of its own; nccl-sum: NCCL adds up, too, with other"
         " bits for another number of ranks"),
+    CHOICE(
+        device.attention, "auto", "auto|products|cudnn", FREE,
+        "attention of GPUs in bf16 by matrix products and softmax, or by cuDNN; auto: cuDNN where it"
+        " is installed"),
     SCHEMA_NUMBER_AS("device.recompute", RunSettings, model.recompute, "0", 0, 127, UNIT_NONE,
                      SCHEMA_FREE,
                      "dit, fsq: leading blocks whose activations are computed again in backward, to"

@@ -35,6 +35,7 @@ VENDOR_HOMES = {
     "archive.h": ["data/pack/container.c"],
     "mpi.h": ["comm/comm_mpi.c"],
     "nccl.h": ["comm/cuda/comm_nccl.c"],
+    "cudnn.h": ["model/cuda/attention_graph.h"],
     "zlib.h": ["data/"],
     "zmq.h": ["launch/watch/wire.c", "launch/share/share_server.c", "launch/share/share_client.c"],
     "oneapi/dnnl/dnnl.h": ["model/cpu/product.c"],

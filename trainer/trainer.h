@@ -78,10 +78,11 @@ typedef struct {
 
 typedef struct {
     char backend[12];
-    int32_t threads;   // per rank; 0: this rank's share of the cores that it may use
-    char exchange[12]; // "auto", "nccl", "nccl-sum", "host" (comm_open_device)
-    bool share_gpu;    // several ranks on one
-    char products[12]; // "measured", "heuristic": how a GPU's algorithms are chosen
+    int32_t threads;    // per rank; 0: this rank's share of the cores that it may use
+    char exchange[12];  // "auto", "nccl", "nccl-sum", "host" (comm_open_device)
+    char attention[10]; // DeviceConfig.attention
+    bool share_gpu;     // several ranks on one
+    char products[12];  // "measured", "heuristic": how a GPU's algorithms are chosen
 } ComputeConfig;
 
 // How ranks are watched (launch/watch/control.h).

@@ -30,7 +30,8 @@ static Status time_engine(const Bench *bench, double *seconds) {
                            .device = {.backend = s->device.backend,
                                       .streams = bench->engine->lanes,
                                       .core = bench->cores.pinned ? bench->cores.core : NULL,
-                                      .gpu = bench->cores.gpu},
+                                      .gpu = bench->cores.gpu,
+                                      .attention = s->device.attention},
                            .capacity = s->train.batch / s->train.grains,
                            .backward = true};
     double began = clock_now();

@@ -92,7 +92,10 @@ static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts 
         .process = &settings->process,
         .data = info,
         .length = settings->data.length,
-        .device = {.backend = settings->device.backend, .streams = 1, .gpu = setup->cores->gpu},
+        .device = {.backend = settings->device.backend,
+                   .streams = 1,
+                   .gpu = setup->cores->gpu,
+                   .attention = settings->device.attention},
         .capacity = 1};
     Engine engine = {0};
     Status status = engine_open(&config, &engine);

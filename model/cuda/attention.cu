@@ -1,7 +1,8 @@
-// Attention by batches of matrix products that read q, k, v where they stand in the packed qkv: one
-// head of many samples at a time, or all heads of one sample where these are more; as many as the
-// stream's scratch has room for.
+// Attention by a library where one takes it, else by batches of matrix products that read q, k, v
+// where they stand in the packed qkv: one head of many samples at a time, or all heads of one
+// sample where these are more; as many as the stream's scratch has room for.
 #include "base/rng.h"
+#include "model/cuda/attention_room.h"
 #include "model/cuda/launch.cuh"
 #include "model/cuda/matmul.h"
 
@@ -166,7 +167,7 @@ static void heads_forward(Stream *stream, const Heads &h) {
 }
 
 extern "C" void cuda_attention_forward(Stream *stream, const Attention *args) {
-    heads_each(stream, args, heads_forward);
+    if (!attention_by_library(stream, args, false)) heads_each(stream, args, heads_forward);
 }
 
 static void heads_grad(Stream *stream, const Heads &h) {
@@ -181,5 +182,5 @@ static void heads_grad(Stream *stream, const Heads &h) {
 }
 
 extern "C" void cuda_attention_grad(Stream *stream, const Attention *args) {
-    heads_each(stream, args, heads_grad);
+    if (!attention_by_library(stream, args, true)) heads_each(stream, args, heads_grad);
 }

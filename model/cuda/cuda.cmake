@@ -4,10 +4,10 @@ if(NOT CMAKE_CUDA_ARCHITECTURES)
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 enable_language(CUDA)
-file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/model/cuda/*.c
-     ${CMAKE_SOURCE_DIR}/model/cuda/*.cu)
-add_library(dye_cuda MODULE ${cuda_sources})
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/model/cuda/*.cu)
+add_library(dye_cuda MODULE ${cuda_sources} ${cuda_host_sources})
 target_include_directories(dye_cuda PRIVATE ${CMAKE_SOURCE_DIR})
+target_include_directories(dye_cuda SYSTEM PRIVATE ${cuda_includes})
 # Contraction is off, as on the host: what both compute has the same bits.
 target_compile_options(dye_cuda PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror>")

@@ -12,6 +12,7 @@
 #endif
 
 #include "model/backend.h"
+#include "model/cuda/attention_room.h"
 #include "model/cuda/matmul.h"
 #include "model/cuda/stream.h"
 
@@ -41,6 +42,7 @@ typedef struct {
     void *scratch;
     size_t scratch_bytes;
     MatmulRoom *products;
+    AttentionRoom *attention;
     cudaError_t error; // the first of queued work
     const char *what;  // what failed
     const char *op;    // the operation that it belongs to, or NULL
@@ -86,6 +88,9 @@ size_t cuda_scratch_bytes(Stream *stream) {
 }
 MatmulRoom *cuda_matmul_room(Stream *stream) {
     return ((CudaStream *)stream)->products;
+}
+AttentionRoom *cuda_attention_room(Stream *stream) {
+    return ((CudaStream *)stream)->attention;
 }
 
 void cuda_note(Stream *stream, cudaError_t error, const char *what) {
@@ -275,6 +280,7 @@ static void stream_close(CudaStream *cuda) {
     }
     free(cuda->timing);
     matmul_room_close(cuda->products);
+    attention_room_close(cuda->attention);
     (void)cudaFreeHost(cuda->stage);
     free(cuda->landing);
     (void)cudaFree(cuda->scratch);
@@ -319,6 +325,7 @@ static Status stream_open(CudaDevice *device, int index, const DeviceConfig *con
     cuda->scratch_bytes = config->wide_bytes;
     TRY(cuda_alloc(&device->base, config->wide_bytes, &cuda->scratch));
     TRY(matmul_room_open(&device->choices, &cuda->products));
+    TRY(attention_room_open(config->attention, cuda->queue, &cuda->attention));
     if (config->timed) TRY(open_timings(cuda));
     return STATUS_OK;
 }
@@ -333,14 +340,20 @@ static void write_identity(const cudaUUID_t *uuid, char *out, size_t bytes) {
     }
 }
 
-static void describe(CudaDevice *device, const struct cudaDeviceProp *gpu) {
-    char products[64];
+// Once its streams are open: the libraries that they use decide bits too.
+static Status describe(CudaDevice *device) {
+    char products[64], attention[32];
     int driver = 0;
+    struct cudaDeviceProp gpu;
+    CUDA_TRY(cudaGetDeviceProperties(&gpu, device->base.gpu), "properties of the GPU");
     matmul_describe(products, sizeof products);
+    attention_describe(device->streams[0].attention, attention, sizeof attention);
     (void)cudaDriverGetVersion(&driver);
     snprintf(device->base.description, sizeof device->base.description,
-             "cuda %.48s, sm_%d%d, %d SMs, %.32s; driver for CUDA %d.%d", gpu->name, gpu->major,
-             gpu->minor, gpu->multiProcessorCount, products, driver / 1000, driver % 1000 / 10);
+             "cuda %.48s, sm_%d%d, %d SMs, %.32s%.16s; driver for CUDA %d.%d", gpu.name, gpu.major,
+             gpu.minor, gpu.multiProcessorCount, products, attention, driver / 1000,
+             driver % 1000 / 10);
+    return STATUS_OK;
 }
 
 // Words that let cuBLASLt round fp32 products to fewer bits, whatever it is asked for.
@@ -371,7 +384,6 @@ static Status choose_gpu(CudaDevice *device, int gpu) {
     device->base.gpu = gpu;
     write_identity(&properties.uuid, device->base.identity, sizeof device->base.identity);
     device->processors = properties.multiProcessorCount;
-    describe(device, &properties);
     return STATUS_OK;
 }
 
@@ -395,6 +407,7 @@ static Status cuda_open(const DeviceConfig *config, Device **out) {
     TRY_OR(failed, status, choose_gpu(device, config->gpu));
     for (int i = 0; i <= config->streams; ++i)
         TRY_OR(failed, status, stream_open(device, i, config));
+    TRY_OR(failed, status, describe(device));
     *out = &device->base;
     return STATUS_OK;
 failed:

@@ -144,12 +144,13 @@ static int images_near(const char *name, const OpBuffer *buffer, int index, cons
 }
 
 // On a GPU, if there is one, against the first way's images.
-static int run_gpu(const char *name, OpCall call, const void *shape, OpBuffer *buffers, int count,
-                   uint32_t **first) {
+static int run_gpu_way(const char *name, const char *attention, OpCall call, const void *shape,
+                       OpBuffer *buffers, int count, uint32_t **first) {
     DeviceConfig config = {.backend = "cuda",
                            .streams = 1,
                            .scratch_bytes = SCRATCH_BYTES,
-                           .wide_bytes = SCRATCH_BYTES};
+                           .wide_bytes = SCRATCH_BYTES,
+                           .attention = attention};
     uint32_t *images[OP_BUFFERS];
     Device *device;
     if (device_open(&config, &device) != STATUS_OK) {
@@ -167,6 +168,15 @@ static int run_gpu(const char *name, OpCall call, const void *shape, OpBuffer *b
         free(images[i]);
     }
     device_close(device);
+    return failures;
+}
+
+// Attention in both ways.
+static int run_gpu(const char *name, OpCall call, const void *shape, OpBuffer *buffers, int count,
+                   uint32_t **first) {
+    int failures = run_gpu_way(name, "auto", call, shape, buffers, count, first);
+    if (strncmp(name, "attention", 9) == 0)
+        failures += run_gpu_way(name, "products", call, shape, buffers, count, first);
     return failures;
 }
 

@@ -280,7 +280,9 @@ static void call_attention_grad(Stream *stream, OpBuffer *b, const void *call) {
 }
 
 static void test_attention(void) {
-    static const Heads shapes[] = {{2, 49, 2, 8}, {1, 6, 3, 6}, {1, 64, 1, 32}, {2, 33, 2, 600}};
+    static const Heads shapes[] = {{2, 49, 2, 8},   {1, 6, 3, 6},    {1, 64, 1, 32},
+                                   {2, 33, 2, 600}, {2, 16, 2, 64},  {1, 77, 2, 72},
+                                   {1, 256, 1, 64}, {2, 130, 1, 128}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) {
         const Heads *s = &shapes[i];
         int64_t n = s->samples * s->tokens * s->heads * s->head_dim;
