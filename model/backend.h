@@ -29,8 +29,9 @@ typedef struct {
     size_t wide_bytes;    // the same of a device that executes a whole operation at once
     const char *isa;      // CPU, for tests: "v2", "v3" or "v4" (x86-64 levels); NULL: the best here
     int gpu;              // CUDA: which of those that this process sees, modulo their number
-    const char *attention; // CUDA, of bf16: "cudnn", "products", or "auto" (NULL): whichever is there
-    bool timed;           // CUDA: fill Stream.seconds, which costs time itself; CPU: always does
+    const char
+        *attention; // CUDA, of bf16: "cudnn", "products", or "auto" (NULL): whichever is there
+    bool timed;     // CUDA: fill Stream.seconds, which costs time itself; CPU: always does
 } DeviceConfig;
 
 struct Backend {

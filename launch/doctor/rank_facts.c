@@ -87,16 +87,15 @@ static Status open_model(const Setup *setup, const DatasetInfo *info, RankFacts 
     const RunSettings *settings = setup->settings;
     // Mistakes that the trainer knows better.
     if (info->kind == KIND_TEXT && settings->data.length < 1) return STATUS_OK;
-    EngineConfig config = {
-        .network = &settings->model,
-        .process = &settings->process,
-        .data = info,
-        .length = settings->data.length,
-        .device = {.backend = settings->device.backend,
-                   .streams = 1,
-                   .gpu = setup->cores->gpu,
-                   .attention = settings->device.attention},
-        .capacity = 1};
+    EngineConfig config = {.network = &settings->model,
+                           .process = &settings->process,
+                           .data = info,
+                           .length = settings->data.length,
+                           .device = {.backend = settings->device.backend,
+                                      .streams = 1,
+                                      .gpu = setup->cores->gpu,
+                                      .attention = settings->device.attention},
+                           .capacity = 1};
     Engine engine = {0};
     Status status = engine_open(&config, &engine);
     if (status == STATUS_OK) {

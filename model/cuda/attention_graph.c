@@ -238,7 +238,7 @@ static cudnnBackendDescriptor_t add_dot(AttentionGraph *graph, const AttentionSh
 
 // p = exp(scale q k^T - lse);   dv = p^T dout;   ds = scale p (dout v^T - dot);
 // dk = ds^T q;   dq = ds k. The products write dq, dk and dv themselves, so no sum depends on an
-// order of blocks: with dq gathered in fp32 by atomics the graph would have an operation more.
+// order of blocks: with a dq that is added up in fp32 the graph would have an operation more.
 static void add_grad(AttentionGraph *graph, const AttentionShape *shape) {
     Layout packed = layout_packed(shape, 3), joined = layout_packed(shape, 1);
     Layout turned = layout_transposed(packed);
@@ -278,8 +278,8 @@ void attention_graph_open(const CudnnLibrary *library, cudnnHandle_t handle,
 
 // ---- engines ------------------------------------------------------------------------------------
 
-// What an engine says of itself. 9.19 does not say it of engines that gather dq by atomics: what
-// keeps these away is the graph, which has no sum in memory.
+// What an engine says of itself. 9.19 does not say it of engines that add up dq in fp32, block by
+// block: what keeps these away is the graph, which has no sum in memory.
 static bool repeats_bits(AttentionGraph *graph, cudnnBackendDescriptor_t config) {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     cudnnBackendDescriptor_t engine = graph_make(graph, CUDNN_BACKEND_ENGINE_DESCRIPTOR);

@@ -107,12 +107,16 @@ static void expect_work(const Setting *set, const Shape *s, int built, int execu
 
 static void test_plans_are_kept(void) {
     NEEDS_LIBRARY();
-    Shape s = {2, 20, 2, 16}, other = {1, 20, 2, 16};
+    Shape s = {2, 20, 2, 16}, other = {1, 77, 2, 72};
     Setting set = setting_open(&s, "cudnn", 1 << 20);
     expect_work(&set, &s, 2, 2);
     expect_work(&set, &s, 0, 2);
-    expect_work(&set, &other, 2, 2);
     expect_work(&set, &s, 0, 2);
+    setting_close(&set);
+    set = setting_open(&other, "cudnn", 1 << 20);
+    expect_work(&set, &other, 2, 2);
+    expect_work(&set, &s, 2, 2);
+    expect_work(&set, &other, 0, 2);
     setting_close(&set);
 }
 
