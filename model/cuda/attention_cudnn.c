@@ -166,9 +166,10 @@ static bool is_taken(const Attention *a) {
            is_aligned(a->lse) && is_aligned(a->dout) && is_aligned(a->dqkv);
 }
 
-// The plan of as many samples at once as the scratch has room for: all, or else a multiple of four,
-// at whose ends all arrays are aligned. NULL: none.
+// The plan of as many samples at once as the scratch has room for: all, or else so many that all
+// arrays are aligned where the next ones begin. NULL: none.
 static Plan *plan_fitting(Stream *stream, AttentionShape *shape) {
+    int64_t unit = shape->heads * shape->tokens % 4 == 0 ? 1 : 4; // for lse, of 4 bytes
     for (;;) {
         Plan *plan = plan_of(stream, shape);
         if (plan == NULL || plan->plan != NULL) return plan;
@@ -176,7 +177,7 @@ static Plan *plan_fitting(Stream *stream, AttentionShape *shape) {
         int64_t fit = shape->samples * (int64_t)cuda_scratch_bytes(stream) /
                       (plan->wanted + dot_bytes(shape));
         if (fit >= shape->samples) fit = shape->samples - 1; // what it wants grows in steps
-        shape->samples = fit / 4 * 4;
+        shape->samples = fit / unit * unit;
         if (shape->samples == 0) return NULL;
     }
 }
