@@ -247,7 +247,9 @@ void attention_room_close(AttentionRoom *room) {
 }
 
 void attention_describe(const AttentionRoom *room, char *text, size_t bytes) {
-    size_t version = room != NULL ? room->library->GetVersion() : 0;
-    snprintf(text, bytes, room != NULL ? ", cuDNN %zu.%zu.%zu" : "", version / 10000,
-             version / 100 % 100, version % 100);
+    if (bytes > 0) text[0] = 0;
+    if (room == NULL) return;
+    size_t version = room->library->GetVersion();
+    snprintf(text, bytes, ", cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100,
+             version % 100);
 }
