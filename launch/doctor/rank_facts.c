@@ -78,8 +78,8 @@ static uint64_t foresee_memory(const Setup *setup, const Engine *engine) {
     if (world > setup->settings->train.grains) return 0; // the trainer refuses
     grain_share(setup->settings->train.grains, world, comm_rank(setup->comm), &begin, &end);
     if (streams > end - begin) streams = end - begin;
-    trainer_foresee(setup->settings, engine, world, comm_group(setup->comm),
-                    comm_rank(setup->comm), streams, engine->device->on_host, &plan);
+    trainer_foresee(setup->settings, engine, world, comm_group(setup->comm), comm_rank(setup->comm),
+                    streams, engine->device->on_host, &plan);
     return plan_host_bytes(&plan);
 }
 
