@@ -465,6 +465,7 @@ typedef struct {
 typedef struct {
     const float *grad;
     float *w, *m, *v, *ema_0, *ema_1;
+    void *half; // w rounded to bf16; NULL: nobody wants it
     int64_t n;
     float lr, beta1, beta2, eps, decay, correct1, correct2, grad_scale, ema_rate_0, ema_rate_1;
 } AdamwEma;
@@ -509,7 +510,7 @@ typedef struct {
     X(axpby, Elementwise, 3)                                                                       \
     X(sum_squares, SumSquares, 2)                                                                  \
     X(fingerprint, Fingerprint, 2)                                                                 \
-    X(adamw_ema, AdamwEma, 6)
+    X(adamw_ema, AdamwEma, 7)
 
 #define BACKEND_NUMBER(name, Args, pointers) OP_##name,
 enum { BACKEND_OPS(BACKEND_NUMBER) OPS };

@@ -143,9 +143,11 @@ Status engine_wait(const Engine *engine) {
 }
 
 Status engine_use(Engine *engine, const float *weights) {
+    bool rounded = engine->rounded && engine->weights == weights;
     engine->weights = weights;
+    engine->rounded = false;
     TRY(process_use(engine->process, engine->lane[0].stream, weights));
-    if (engine->half_weights == NULL) return STATUS_OK;
+    if (engine->half_weights == NULL || rounded) return STATUS_OK;
     int64_t size = engine->params.size, lanes = engine->lanes;
     for (int64_t i = 0; i < lanes; ++i) {
         int64_t begin = size * i / lanes, end = size * (i + 1) / lanes;

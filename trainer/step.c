@@ -312,6 +312,9 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
     double steps = (double)(t->step + 1), ema_rate[2];
     for (int k = 0; k < 2; ++k) ema_rate[k] = schedule_ema_rate(optim, k, samples, batch);
+    // A rank alone has all weights in hand, and rounds them for the next step on the way.
+    uint16_t *half = comm_world(t->context.comm) == 1 ? t->engine.half_weights : NULL;
+    t->engine.rounded = half != NULL;
     for (int i = 0, next; i < t->ranges; i = next) {
         const OwnRange *range = &t->range[i];
         for (next = i + 1; is_alike(t, i, next); ++next) continue;
@@ -323,6 +326,7 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
                       .v = t->own[STATE_ADAM_V] + range->own,
                       .ema_0 = t->own[STATE_EMA_0] + range->own,
                       .ema_1 = t->own[STATE_EMA_1] + range->own,
+                      .half = half != NULL ? half + range->begin : NULL,
                       .n = t->range[next - 1].end - range->begin,
                       .lr = (float)t->last_lr,
                       .beta1 = (float)optim->beta1,

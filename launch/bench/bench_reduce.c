@@ -3,6 +3,7 @@
 #include "comm/reduce.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "launch/bench/bench.h"
@@ -20,13 +21,14 @@ typedef struct {
     int word_count;
 } Rig;
 
-static Status rig_open(Bench *bench, Rig *rig) {
+static Status rig_open(Bench *bench, const char *exchange, Rig *rig) {
     const Engine *engine = bench->engine;
     int grains = bench->settings.train.grains, begin, end;
     int world = comm_world(bench->comm), rank = comm_rank(bench->comm);
     TreeNode node[TREE_COVER_MOST];
     *rig = (Rig){.bench = bench, .word_count = (int)(engine->params.size / 2 + 1)};
-    ownership_init(&rig->ownership, &engine->params, world, comm_group(bench->comm),
+    int group = strcmp(exchange, "nccl-sum") == 0 ? world : comm_group(bench->comm);
+    ownership_init(&rig->ownership, &engine->params, world, group,
                    (size_t)bench->settings.optim.bucket);
     grain_share(grains, world, rank, &begin, &end);
     rig->covers = tree_cover(grains, begin, end, node);
@@ -36,8 +38,8 @@ static Status rig_open(Bench *bench, Rig *rig) {
         rig->cover[i] = (float *)rig->memory + i * engine->params.size;
     rig->words = calloc((size_t)rig->word_count, sizeof *rig->words);
     FAIL_IF(rig->words == NULL, NO_MEMORY, "no memory for %d words to sum", rig->word_count);
-    return reducer_open(bench->comm, engine->device, bench->settings.device.exchange,
-                        &rig->ownership, grains, &rig->reducer);
+    return reducer_open(bench->comm, engine->device, exchange, &rig->ownership, grains,
+                        &rig->reducer);
 }
 
 static void rig_close(Rig *rig) {
@@ -82,11 +84,11 @@ typedef struct {
 enum { REDUCE, GATHER, ALL_REDUCE, MERGE, PARTS };
 
 // Takes turns, all ranks the same number of times.
-static Status measure(Rig *rig, Part part[PARTS], double seconds) {
+static Status measure(Rig *rig, Part *part, int parts, double seconds) {
     double until = clock_now() + seconds, more = 1;
     int tries = 0;
     for (; tries < TRIES_MOST && more > 0; ++tries) {
-        for (int i = 0; i < PARTS; ++i) {
+        for (int i = 0; i < parts; ++i) {
             TRY(bench_meet(rig->bench));
             double began = clock_now();
             TRY(part[i].run(rig));
@@ -96,7 +98,7 @@ static Status measure(Rig *rig, Part part[PARTS], double seconds) {
                (clock_now() < until || tries + 1 < TRIES_LEAST);
         TRY(bench_sum(rig->bench, &more, 1));
     }
-    for (int i = 0; i < PARTS; ++i) part[i].seconds = bench_median(part[i].sample, tries);
+    for (int i = 0; i < parts; ++i) part[i].seconds = bench_median(part[i].sample, tries);
     return STATUS_OK;
 }
 
@@ -124,13 +126,34 @@ static void tell(Bench *bench, const Part part[PARTS]) {
     report_figure(bench, "exchange_gb_per_s", 2 * bytes / exchange / 1e9, "GB/s, both ways");
 }
 
+// What the order of the sums, and with it the same bits for any number of ranks, costs: the same
+// buckets summed by NCCL, in whatever order it likes.
+static Status tell_cost_of_order(Bench *bench, double ordered) {
+    static Part loose = {.run = reduce};
+    Rig rig;
+    Status status = rig_open(bench, "nccl-sum", &rig);
+    if (status == STATUS_OK) status = measure(&rig, &loose, 1, bench->seconds);
+    if (status == STATUS_OK && !bench->interrupted) {
+        report_ratio(bench, "ordered_over_nccl_sum", ordered / loose.seconds,
+                     "the ordered sum, over NCCL's own (device.exchange=nccl-sum)");
+        report_ratio(bench, "order_over_step", (ordered - loose.seconds) / bench->step_seconds,
+                     "what the order costs, over a step, if nothing of it is hidden");
+    }
+    rig_close(&rig);
+    return status;
+}
+
 Status bench_reduce(Bench *bench) {
     Rig rig;
     static Part part[PARTS] = {
         {.run = reduce}, {.run = gather}, {.run = all_reduce}, {.run = merge}};
-    Status status = rig_open(bench, &rig);
-    if (status == STATUS_OK) status = measure(&rig, part, bench->seconds);
+    const char *exchange = bench->settings.device.exchange;
+    Status status = rig_open(bench, exchange, &rig);
+    bool queued = status == STATUS_OK && reducer_is_queued(rig.reducer);
+    bool ordered = queued && strcmp(exchange, "nccl-sum") != 0;
+    if (status == STATUS_OK) status = measure(&rig, part, PARTS, bench->seconds);
     if (status == STATUS_OK && !bench->interrupted) tell(bench, part);
     rig_close(&rig);
-    return status;
+    return status == STATUS_OK && ordered ? tell_cost_of_order(bench, part[REDUCE].seconds)
+                                          : status;
 }

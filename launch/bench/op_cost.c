@@ -287,7 +287,8 @@ static OpCost cost_fingerprint(const Fingerprint *a) {
 }
 
 static OpCost cost_adamw_ema(const AdamwEma *a) {
-    return (OpCost){.bytes = (1 + 2 * 5) * fp32 * (double)a->n}; // w, m, v, averages: both ways
+    double half = a->half != NULL ? 2 : 0;
+    return (OpCost){.bytes = ((1 + 2 * 5) * fp32 + half) * (double)a->n}; // all but grad: both ways
 }
 
 OpCost op_cost(int op, const void *args) {

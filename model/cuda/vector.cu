@@ -49,7 +49,10 @@ extern "C" void cuda_fingerprint(Stream *stream, const Fingerprint *args) {
 }
 
 static __global__ void adamw_ema_kernel(AdamwEma a) {
-    EACH(i, a.n) adamw_number(&a, i);
+    EACH(i, a.n) {
+        adamw_number(&a, i);
+        if (a.half != nullptr) number_put(a.half, true, i, a.w[i]);
+    }
 }
 
 extern "C" void cuda_adamw_ema(Stream *stream, const AdamwEma *args) {

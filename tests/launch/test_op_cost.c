@@ -110,6 +110,7 @@ static void test_norm(void) {
 // The gradient 4 bytes; w, m, v and two averages 8 each: 36 with one average, without a bf16 copy.
 static void test_optimizer(void) {
     expect_cost(op_cost(OP_adamw_ema, &(AdamwEma){.n = 1000}), 0, (36 + 8) * 1000);
+    expect_cost(op_cost(OP_adamw_ema, &(AdamwEma){.n = 1000, .half = &op_cost}), 0, 46 * 1000);
     expect_cost(op_cost(OP_halve, &(Elementwise){.n = 1000}), 0, 6 * 1000);
     expect_cost(op_cost(OP_sum_squares, &(SumSquares){.n = 1000, .chunk = 300}), 0, 4000 + 4 * 8);
     expect_cost(op_cost(OP_fingerprint, &(Fingerprint){.n = 1000}), 0, 4008);

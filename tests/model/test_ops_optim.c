@@ -176,6 +176,7 @@ static void test_dropout(void) {
 typedef struct {
     int64_t n;
     int step;
+    bool half; // the weights are wanted as bf16, too
 } AdamwShape;
 
 static AdamwEma adamw_numbers(int step) {
@@ -200,13 +201,21 @@ static void call_adamw(Stream *stream, OpBuffer *b, const void *shape) {
     args.v = b[3].device;
     args.ema_0 = b[4].device;
     args.ema_1 = b[5].device;
+    args.half = s->half ? b[6].device : NULL;
     args.n = s->n;
     adamw_ema(stream, args);
 }
 
+// Ties go to the even one.
+static uint16_t nearest_half(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 // Several steps against the paper's algorithm in float64, for which m and v are kept separately.
 static void test_adamw_ema(void) {
-    enum { N = 203, STEPS = 5 };
+    enum { N = 1204, STEPS = 5 };
     float *w = ops_numbers(N, 8), *m = ops_memory(N, 4), *v = ops_memory(N, 4);
     float *ema_0 = ops_numbers(N, 8), *ema_1 = ops_numbers(N, 8);
     double rw[N], rm[N] = {0}, rv[N] = {0}, r0[N], r1[N];
@@ -223,11 +232,15 @@ static void test_adamw_ema(void) {
             r0[i] += 0.25 * (rw[i] - r0[i]);
             r1[i] += 1e-3 * (rw[i] - r1[i]);
         }
-        AdamwShape shape = {N, step};
-        OpBuffer b[] = {{grad, N, OP_IN, NULL, OP_F32},     {w, N, OP_INOUT, NULL, OP_F32},
-                        {m, N, OP_INOUT, NULL, OP_F32},     {v, N, OP_INOUT, NULL, OP_F32},
-                        {ema_0, N, OP_INOUT, NULL, OP_F32}, {ema_1, N, OP_INOUT, NULL, OP_F32}};
-        EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, 6), 0);
+        AdamwShape shape = {N, step, step % 2 == 0};
+        uint16_t half[N], rounded[N];
+        OpBuffer b[] = {{grad, N, OP_IN, NULL, OP_F32},      {w, N, OP_INOUT, NULL, OP_F32},
+                        {m, N, OP_INOUT, NULL, OP_F32},      {v, N, OP_INOUT, NULL, OP_F32},
+                        {ema_0, N, OP_INOUT, NULL, OP_F32},  {ema_1, N, OP_INOUT, NULL, OP_F32},
+                        {half, N / 2, OP_OUT, NULL, OP_HALF}};
+        EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, shape.half ? 7 : 6), 0);
+        for (int i = 0; i < N; ++i) rounded[i] = nearest_half(w[i]);
+        EXPECT(!shape.half || memcmp(half, rounded, sizeof half) == 0);
         free(grad);
     }
     EXPECT_ALL_NEAR(w, rw, N, 1e-6);

@@ -71,6 +71,12 @@ python3 "$root/tests/run/bench_rows.py" "$work/bench.json" $((8 * 2 * 32 * (16 *
     die "the table of a step"
 [ ! -e "$work/bench" ] || die "dye bench leaves a folder"
 checked "bench: a step by operations, $(cat "$log")"
+if [ "${1:-}" = --nccl ]; then
+    run 0 2 bench "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${gpu[@]}" model.patch=7 \
+        train.batch=8 train.grains=2 run.dir="$work/bench" device.exchange=nccl --only reduce --seconds 1
+    said "ordered_over_nccl_sum +[0-9]" "what the order of sums costs"
+    checked "bench: the ordered sum over NCCL's own"
+fi
 
 DYE_EMULATED_GPUS=0 CUDA_VISIBLE_DEVICES='' run 66 0 train "$root/configs/fashion-mnist.yaml" \
     data.path="$work/pictures" "${gpu[@]}" run.dir="$work/none"

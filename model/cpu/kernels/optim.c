@@ -64,6 +64,10 @@ void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
 void CPU_KERNEL(adamw_ema)(Stream *stream, const AdamwEma *args) {
     (void)stream;
     const AdamwEma a = *args;
-    LOOP_INDEPENDENT
-    for (int64_t i = 0; i < a.n; ++i) adamw_number(&a, i);
+    for (int64_t at = 0, end; at < a.n; at = end) {
+        end = at + PIECE < a.n ? at + PIECE : a.n;
+        LOOP_INDEPENDENT
+        for (int64_t i = at; i < end; ++i) adamw_number(&a, i);
+        half_put(a.half, a.half != NULL, at, end - at, a.w + at);
+    }
 }
