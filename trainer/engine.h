@@ -47,7 +47,7 @@ typedef struct {
     float *table;         // device: positions
     const float *weights; // device, as engine_use was told
     void *half_weights;   // device: the same as bf16, where the network wants them
-    bool rounded;         // half_weights are those of the numbers in `weights`, changed or not
+    bool rounded;         // the optimizer has kept half_weights up with `weights`
     int64_t capacity;
     bool backward; // what activations were planned for
     EngineLane *lane;

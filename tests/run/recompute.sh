@@ -21,6 +21,7 @@ same_bits() {
             run 0 $ranks train "$@" train.steps=4 run.dir="$work/again" device.recompute=$blocks
             curve "$work/again" | diff "$work/curve" - ||
                 die "$name: $blocks blocks on $ranks ranks train otherwise than none"
+            cmp "$work/$name/eval.jsonl" "$work/again/eval.jsonl" || die "$name: other held-out losses"
             rm -r "$work/again"
         done
     done
