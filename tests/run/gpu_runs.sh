@@ -11,7 +11,7 @@ exchanges=(host)
 [ "${1:-}" != --nccl ] || exchanges+=(nccl)
 
 gpu=(device.backend=cuda device.share_gpu=true log.every=1 log.fingerprint_every=1 eval.every=0
-    sample.every=0 model.width=32 model.depth=1 model.heads=2 optim.schedule=constant)
+    sample.every=0 model.width=32 model.depth=1 model.heads=2 optim.schedule=constant optim.lr=0.01 optim.warmup=0)
 
 # give FOLDER NAME: a new run with the algorithms of products that another has chosen. Emulated, nobody else
 # would choose the same: times depend on the seed.

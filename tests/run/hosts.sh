@@ -43,7 +43,7 @@ groups() {
 }
 
 short=(train.batch=16 train.grains=8 train.steps=3 log.every=1 log.fingerprint_every=1 eval.every=0
-    sample.every=0 model.width=128 model.depth=4 model.heads=2 optim.bucket=1MiB)
+    sample.every=0 optim.lr=0.01 optim.warmup=0 model.width=128 model.depth=4 model.heads=2 optim.bucket=1MiB)
 groups cpu "$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${short[@]}" model.patch=7
 
 [ -e "${DYE_BACKENDS:-$(dirname "$DYE")}/libdye_nccl.so" ] || exit 0

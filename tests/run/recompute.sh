@@ -6,7 +6,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 depth=4
 common=(model.width=32 model.depth=$depth model.heads=2 model.dropout=0.1 train.batch=8 train.grains=4
     optim.schedule=constant checkpoint.every=2 log.every=1 log.fingerprint_every=1 eval.every=2
-    sample.every=0 optim.ema_ramp=0 optim.ema_halflife=50 device.threads=1)
+    sample.every=0 optim.ema_ramp=0 optim.ema_halflife=50
+    optim.lr=0.01 optim.warmup=0 device.threads=1)
 
 # same_bits NAME ARGUMENT...: all numbers of blocks on one rank, some on two; a resume from none to all.
 same_bits() {
