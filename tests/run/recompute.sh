@@ -41,12 +41,8 @@ tr -dc 'a-z ' <"$root/LICENSE" >"$work/letters.txt"
 run 0 0 pack "$work/letters.txt" --form letters27 -o "$work/text"
 letters=("$root/configs/kjv.yaml" data.path="$work/text" data.length=32)
 
-precisions=(fp32)
-grep -q avx512f /proc/cpuinfo && precisions+=(bf16)
-for precision in "${precisions[@]}"; do
-    same_bits pictures-$precision "${pictures[@]}" model.precision=$precision
-    same_bits letters-$precision "${letters[@]}" model.precision=$precision
-done
+same_bits pictures-fp32 "${pictures[@]}"
+! grep -q avx512f /proc/cpuinfo || same_bits letters-bf16 "${letters[@]}" model.precision=bf16
 if [ -e "${DYE_BACKENDS:-$(dirname "$dye")}/libdye_cuda.so" ]; then
     same_bits gpu "${letters[@]}" model.precision=bf16 device.backend=cuda device.share_gpu=true
 fi
