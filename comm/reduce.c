@@ -70,6 +70,11 @@ static int64_t length(Range range) {
     return range.end - range.begin;
 }
 
+// To NULL, of a block of no size, nothing may be added, not even nothing.
+static float *behind(float *at, int64_t n) {
+    return n > 0 ? at + n : at;
+}
+
 static int64_t largest(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
@@ -302,6 +307,10 @@ static bool sends_in_place(const Reducer *reducer, const Flight *flight) {
     return reducer->way != REDUCE_STAGED && flight->held == 1;
 }
 
+static float *others_sums(const Reducer *reducer, const Flight *flight) {
+    return behind(flight->sums, flight->stage > 0 ? reducer->stage[0].room : 0);
+}
+
 // Lists what goes to and comes from each other member, one behind the other in the flight's blocks:
 // slices of sums [member][k][element] out, [sum of the others][element] in, in tree order; or, with
 // `weights`, what this rank has of them to everybody, theirs in. Returns the number of messages a
@@ -309,11 +318,9 @@ static bool sends_in_place(const Reducer *reducer, const Flight *flight) {
 static int list_messages(Reducer *reducer, const Flight *flight, float *weights) {
     const Stage *stage = &reducer->stage[flight->stage];
     Range mine = range_after(reducer, flight, stage->self), before = range_before(reducer, flight);
-    bool there = weights != NULL && reducer->way != REDUCE_STAGED;
+    bool staged = reducer->way == REDUCE_STAGED, there = weights != NULL && !staged;
     bool in_place = weights == NULL && sends_in_place(reducer, flight);
-    float *out = flight->send, *in = flight->receive;
-    if (flight->stage > 0 && weights == NULL && reducer->way != REDUCE_STAGED)
-        in += reducer->stage[0].room;
+    float *out = flight->send, *in = staged ? flight->receive : others_sums(reducer, flight);
     int count = 0;
     for (int m = 0; m < stage->members; ++m) {
         if (m == stage->self) continue;
@@ -328,8 +335,8 @@ static int list_messages(Reducer *reducer, const Flight *flight, float *weights)
         int rank = member_rank(stage, m);
         reducer->out[count] = (Message){rank, from, (size_t)sent * sizeof *from};
         reducer->in[count++] = (Message){rank, to, (size_t)received * sizeof *to};
-        if (weights == NULL && !in_place) out += sent;
-        if (!there) in += received;
+        if (weights == NULL && !in_place) out = behind(out, sent);
+        if (!there) in = behind(in, received);
     }
     return count;
 }
@@ -352,10 +359,6 @@ static void copy_slices(Reducer *reducer, const Flight *flight, Stream *stream) 
     }
 }
 
-static float *others_sums(const Reducer *reducer, const Flight *flight) {
-    return flight->sums + (flight->stage > 0 ? reducer->stage[0].room : 0);
-}
-
 // Where a sum lies for the elements of `mine`.
 static float *sum_at(const Reducer *reducer, const Flight *flight, Range mine, int number) {
     const Stage *stage = &reducer->stage[flight->stage];
@@ -363,7 +366,7 @@ static float *sum_at(const Reducer *reducer, const Flight *flight, Range mine, i
     if (number >= own && number < own + flight->held)
         return flight->sum[number - own] + mine.begin - range_before(reducer, flight).begin;
     int place = number < own ? number : number - flight->held;
-    return others_sums(reducer, flight) + place * length(mine);
+    return behind(others_sums(reducer, flight), place * length(mine));
 }
 
 // Of sums, or of weights if these are given.
@@ -386,12 +389,12 @@ static Status stage_start(Reducer *reducer, Flight *flight, float *weights, Stre
 static Status stage_finish(Reducer *reducer, Flight *flight, Stream *stream) {
     const Stage *stage = &reducer->stage[flight->stage];
     Range mine = range_after(reducer, flight, stage->self);
-    int64_t n = length(mine);
+    int64_t n = length(mine), others = (stage->nodes - flight->held) * n;
     float *kept[TREE_COVER_MOST];
     if (reducer->way != REDUCE_QUEUED) TRY(comm_exchange_wait(reducer->exchange, flight->exchange));
-    if (reducer->way == REDUCE_STAGED)
+    if (reducer->way == REDUCE_STAGED && others > 0)
         stream_upload(stream, others_sums(reducer, flight), flight->receive,
-                      (size_t)((stage->nodes - flight->held) * n) * sizeof(float));
+                      (size_t)others * sizeof(float));
     for (int i = 0; i < stage->adds && n > 0; ++i)
         axpby(stream, (Elementwise){.x = sum_at(reducer, flight, mine, stage->add[i].from),
                                     .y = sum_at(reducer, flight, mine, stage->add[i].to),
