@@ -169,6 +169,10 @@ Status comm_exchange_wait(Comm *comm, Exchange *exchange) {
     return comm->ops == NULL ? STATUS_OK : comm->ops->exchange_wait(comm, exchange);
 }
 
+Status comm_exchange_mark(Comm *comm, Stream *stream, Exchange **out) {
+    return comm->ops->exchange_mark(comm, stream, out);
+}
+
 Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Exchange **out) {
     return comm->ops->sum_start(comm, from, to, count, out);
 }

@@ -11,7 +11,8 @@
 #include "base/status.h"
 
 typedef struct Comm Comm;
-typedef struct Device Device; // model/backend.h
+typedef struct Device Device; // model/backend.h, both
+typedef struct Stream Stream;
 
 // Opens `mpi` when a launcher started this process (mpirun, srun) or `kind` says so, else `local`.
 // kind: "auto", "mpi", "local". Errors: COMM.
@@ -83,6 +84,10 @@ Status comm_open_device(Comm *comm, const Device *device, const char *exchange, 
 // Of a comm that was opened as "nccl-sum": to[count] = the sum over ranks of from[rank * count...],
 // in whatever order NCCL likes; queued and waited for as an exchange. `to` may be there in `from`.
 Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Exchange **out);
+
+// The same: *out is done once all is that `stream` has queued so far, which waits for exchanges.
+// One at a time.
+Status comm_exchange_mark(Comm *comm, Stream *stream, Exchange **out);
 
 // Called on each rank while a wait lasts longer than 10 s (again every 30 s). `what` is waited for
 // ("barrier", "exchange 12"); `missing` names the ranks whose messages, or whose readiness to take

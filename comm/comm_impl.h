@@ -17,6 +17,7 @@ typedef struct {
     Status (*exchange_start)(Comm *comm, const Message *send, int sends, const Message *receive,
                              int receives, int tag, Exchange **out);
     Status (*exchange_wait)(Comm *comm, Exchange *exchange);
+    Status (*exchange_mark)(Comm *comm, Stream *stream, Exchange **out);
     Status (*sum_start)(Comm *comm, const float *from, float *to, size_t count, Exchange **out);
     // For comm_wait: whether what is waited for is there; whose half of it is not (NULL: unknown).
     Status (*poll)(Comm *comm, const Exchange *pending, bool *done);

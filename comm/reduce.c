@@ -59,6 +59,7 @@ struct Reducer {
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
     Exchange *queued;    // the last that was queued and not waited for
+    Exchange *marked;    // NULL: there is none
     void *host, *blocks; // backing of all arrays and staged flights; device: of all else
 };
 
@@ -542,6 +543,25 @@ static Status gather_stage(Reducer *reducer, int stage, float *weights, Stream *
         TRY(stage_start(reducer, flight, weights, stream));
     }
     return STATUS_OK;
+}
+
+Status reducer_queue_weights(Reducer *reducer, float *weights, int bucket) {
+    Flight *flight = &reducer->flight[0];
+    flight->bucket = bucket;
+    for (flight->stage = reducer->stages - 1; flight->stage >= 0; --flight->stage)
+        TRY(stage_start(reducer, flight, weights, reducer->device->side));
+    reducer->queued = flight->exchange;
+    return STATUS_OK;
+}
+
+Status reducer_mark(Reducer *reducer, Stream *stream) {
+    return comm_exchange_mark(reducer->exchange, stream, &reducer->marked);
+}
+
+Status reducer_meet(Reducer *reducer) {
+    Exchange *marked = reducer->marked;
+    reducer->marked = NULL;
+    return marked != NULL ? comm_exchange_wait(reducer->exchange, marked) : STATUS_OK;
 }
 
 Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) {

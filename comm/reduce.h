@@ -126,3 +126,9 @@ Status reducer_wait(Reducer *reducer, int bucket, Stream *stream);
 // Sends this rank's parts of `weights` (device, params.size) to all, receives theirs. Completed on
 // return. No bucket may be on its way.
 Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream);
+// The same of one bucket, queued on the side stream behind what this has queued already, and not
+// waited for: that comes with the next bucket of gradients. Only where reducer_is_queued.
+Status reducer_queue_weights(Reducer *reducer, float *weights, int bucket);
+// A stream that was made to come after queued buckets has come so far: watched, like an exchange.
+Status reducer_mark(Reducer *reducer, Stream *stream); // where it is to come to
+Status reducer_meet(Reducer *reducer);                 // waits, if there is a mark

@@ -358,6 +358,8 @@ static ResidualNorm norm_of(const Run *run, const Dit *dit, const DitMemory *mem
 
 // From the residual stream and branch of layer i - 1 to what layer i reads.
 static void norm_step(const Run *run, const Dit *dit, const DitMemory *memory, int i) {
+    bool last = i == 2 * dit->base.config.depth;
+    if (i % 2 == 0) run_reads(run, last ? INT64_MAX : modulation_of(dit, i + 2)->weight);
     if (i % 2 == 0)
         run_linear(run, modulation_of(dit, i), memory->condition.active,
                    memory->layer[i].modulation);
@@ -434,6 +436,7 @@ static void dit_forward(const Run *run, float *out) {
     bool tokens = dit->base.shape.tokens;
     DitMemory memory;
     dit_place(dit, run->memory->activations, run->input->samples, run->memory->backward, &memory);
+    run_reads(run, modulation_of(dit, 0)->weight); // of each block the first parameter
     condition_forward(run, &memory.condition);
     embed(run, dit, &memory);
     for (int i = 0; i < layers; ++i) {

@@ -102,6 +102,7 @@ static void mlp_forward(const Run *run, float *out) {
     int64_t samples = run->input->samples;
     MlpMemory memory;
     mlp_place(mlp, run->memory->activations, samples, run->memory->backward, &memory);
+    run_reads(run, INT64_MAX);
     condition_forward(run, &memory.condition);
     run_linear(run, &mlp->input, run_features(run, memory.features), memory.stream);
     for (int i = 0; i < mlp->base.config.depth; ++i) layer_forward(run, mlp, &memory, i);

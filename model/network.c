@@ -162,8 +162,12 @@ const float *network_stream(const Network *network, const NetworkMemory *memory,
     return network->family->stream != NULL ? network->family->stream(&run, tokens) : NULL;
 }
 
+void run_reads(const Run *run, int64_t to) {
+    if (run->memory->reads != NULL) run->memory->reads(run->memory->context, to);
+}
+
 void run_written(const Run *run, int64_t from) {
-    if (run->memory->written != NULL) run->memory->written(run->memory->written_context, from);
+    if (run->memory->written != NULL) run->memory->written(run->memory->context, from);
 }
 
 void network_backward(const Network *network, Stream *stream, const NetworkMemory *memory,

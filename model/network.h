@@ -96,10 +96,11 @@ typedef struct {
     const float *table;
     void *activations;
     bool backward; // activations were planned for backward and forward keeps what it needs
-    // Told by network_backward from time to time: all that writes grads[from...] is queued. NULL:
-    // nobody asks.
+    // Told from time to time, NULL: nobody asks. By network_forward before anything that reads
+    // weights[...to - 1] is queued, by network_backward when all that writes grads[from...] is.
+    void (*reads)(void *context, int64_t to);
     void (*written)(void *context, int64_t from);
-    void *written_context;
+    void *context; // of both
 } NetworkMemory;
 
 // out [samples, network_out_item]. What `activations` held before does not matter.

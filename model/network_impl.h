@@ -93,7 +93,9 @@ void run_add(const Run *run, const float *x, float *y, int64_t n); // y += x
 // Dropout of x [samples,item] in place, or nothing where it is off; also its gradient.
 void run_dropout(const Run *run, int site, void *x, int64_t item, bool half);
 
-// Gradients of the parameters from this offset on are queued (NetworkMemory.written).
+// NetworkMemory.reads: parameters before `to` are read from here on. NetworkMemory.written: the
+// gradients of those from `from` on are queued.
+void run_reads(const Run *run, int64_t to);
 void run_written(const Run *run, int64_t from);
 
 // ---- conditioning -----------------------------------------------------------------------------

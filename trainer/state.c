@@ -263,9 +263,16 @@ static void drill_weight(const Trainer *t) {
                                    .number = t->weights + begin});
 }
 
+Status state_fetch(Trainer *t) {
+    if (!t->fetch.due) return STATUS_OK;
+    t->fetch.due = false;
+    return reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream);
+}
+
 Status state_fingerprint(Trainer *t) {
     const Params *params = &t->engine.params;
     if (t->print_step == t->step) return STATUS_OK;
+    TRY(state_fetch(t));
     if (t->context.drill != NULL) drill_weight(t);
     for (int i = 0; i < t->ranges; ++i) {
         const OwnRange *range = &t->range[i];

@@ -38,24 +38,60 @@ static void drill_sample(const Trainer *t, Stream *stream, const Batch *batch, i
     t->context.drill(&place);
 }
 
+static void bucket_range(const Trainer *t, int bucket, int64_t *begin, int64_t *end) {
+    int first, last;
+    int64_t ignored;
+    ownership_shares(&t->ownership, bucket, 0, t->ownership.world, &first, &last);
+    params_part(&t->engine.params, first, begin, &ignored);
+    params_part(&t->engine.params, last - 1, &ignored, end);
+}
+
 // The elements [from, size) of the last grain's gradient are queued: merges what the tree joins of
 // them, and lets their buckets go.
 static void start_buckets(void *context, int64_t from) {
     Trainer *t = context;
     Reduction *reduction = &t->reduction;
     while (reduction->status == STATUS_OK && reduction->unstarted > 0) {
-        int first, last;
-        int64_t begin, end, ignored;
-        ownership_shares(&t->ownership, reduction->unstarted - 1, 0, t->ownership.world, &first,
-                         &last);
-        params_part(&t->engine.params, first, &begin, &ignored);
-        params_part(&t->engine.params, last - 1, &ignored, &end);
+        int64_t begin, end;
+        bucket_range(t, reduction->unstarted - 1, &begin, &end);
         if (begin < from) return;
         merge_buffers(t, t->engine.lane[0].stream, reduction->first_buffer, reduction->merge,
                       reduction->merges, begin, end);
         reduction->status =
             reducer_start(t->reducer, --reduction->unstarted, reduction->cover, reduction->covers);
     }
+}
+
+static void fetch_bucket(Trainer *t) {
+    Fetch *fetch = &t->fetch;
+    Engine *engine = &t->engine;
+    int64_t begin, end;
+    bucket_range(t, fetch->next, &begin, &end);
+    if (fetch->status != STATUS_OK) return;
+    fetch->status = reducer_queue_weights(t->reducer, t->weights, fetch->next++);
+    if (engine->half_weights == NULL) return;
+    halve(engine->device->side, (Elementwise){.x = t->weights + begin,
+                                              .y = (uint16_t *)engine->half_weights + begin,
+                                              .n = end - begin});
+}
+
+// Weights [0, to) are going to be read: lets their buckets come first, and the one behind them
+// while they are used.
+static void fetch_weights(void *context, int64_t to) {
+    Trainer *t = context;
+    Fetch *fetch = &t->fetch;
+    int buckets = t->ownership.buckets;
+    int64_t begin, end;
+    for (; fetch->next < buckets && fetch->status == STATUS_OK; fetch_bucket(t)) {
+        bucket_range(t, fetch->next, &begin, &end);
+        if (begin >= to) break;
+    }
+    if (fetch->status != STATUS_OK) return;
+    fetch->status = stream_after(t->engine.lane[0].stream, t->engine.device->side);
+    if (fetch->next < buckets)
+        fetch_bucket(t);
+    else if (fetch->status == STATUS_OK)
+        fetch->status = reducer_mark(t->reducer, t->engine.lane[0].stream);
 }
 
 void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch, float *grads,
@@ -78,7 +114,9 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
     process_network_input(engine->process, pass, &grain_batch, t->settings.model.dropout > 0,
                           &input);
     NetworkMemory memory = engine_memory(engine, lane_index);
-    if (t->reduction.early) memory.written = start_buckets, memory.written_context = t;
+    memory.context = t;
+    if (t->reduction.early) memory.written = start_buckets;
+    if (t->fetch.on) memory.reads = fetch_weights;
     for (int number = 0; number < process_passes(engine->process); ++number) {
         if (number > 0) process_next_pass(engine->process, stream, pass, t->grain_samples);
         network_forward(engine->network, stream, &memory, &input, pass->out);
@@ -98,12 +136,17 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
                     (size_t)t->grain_samples * sizeof(float));
 }
 
-// Whether the grain that comes next is the last to write gradients that may travel at once: those
-// of a single stream, and of a network alone, in one pass.
-static bool starts_early(const Trainer *t, const GradLane *lane) {
+// Whether buckets may travel while a grain is computed: between GPUs, for a single stream each, and
+// where all parameters are the network's.
+static bool may_overlap(const Trainer *t) {
     return reducer_is_queued(t->reducer) && t->engine.lanes == 1 &&
-           lane->sum.next + 1 == lane->end && process_passes(t->engine.process) == 1 &&
            !process_has_params(t->engine.process);
+}
+
+// Whether the grain that comes next is the last to write gradients, all of them in one pass.
+static bool starts_early(const Trainer *t, const GradLane *lane) {
+    return may_overlap(t) && lane->sum.next + 1 == lane->end &&
+           process_passes(t->engine.process) == 1;
 }
 
 static void queue_last_grain(Trainer *t, GradLane *lane, const Batch *batch) {
@@ -154,7 +197,10 @@ static Status step_meet(Trainer *t) {
 static Status run_grains(Trainer *t, const Batch *batch) {
     int most = 0;
     t->reduction.covers = 0;
+    t->fetch = (Fetch){.on = t->fetch.due};
+    t->engine.rounded = t->engine.rounded || t->fetch.on; // bucket by bucket, as they come
     TRY(engine_use(&t->engine, t->weights));
+    if (t->fetch.on) TRY(stream_after(t->engine.device->side, t->engine.lane[0].stream));
     for (int i = 0; i < t->engine.lanes; ++i) {
         GradLane *lane = &t->grad_lane[i];
         tree_sum_init(&lane->sum, t->settings.train.grains, lane->begin, lane->end);
@@ -162,7 +208,12 @@ static Status run_grains(Trainer *t, const Batch *batch) {
     }
     for (int k = 0; k < most; ++k)
         for (int i = 0; i < t->engine.lanes; ++i)
-            if (t->grad_lane[i].begin + k < t->grad_lane[i].end) queue_next_grain(t, i, batch);
+            if (t->grad_lane[i].begin + k < t->grad_lane[i].end) {
+                queue_next_grain(t, i, batch);
+                t->fetch.on = false;
+            }
+    TRY(t->fetch.status);
+    TRY(reducer_meet(t->reducer));
     return step_meet(t);
 }
 
@@ -383,7 +434,8 @@ Status step_run(Trainer *t) {
         if (t->step + 1 >= t->back_from) t->back_from = 0;
         queue_update(t, gradient, &result);
         TRY(step_meet(t));
-        TRY(reducer_gather_weights(t->reducer, t->weights, t->engine.lane[0].stream));
+        t->fetch.due = true;
+        if (!may_overlap(t)) TRY(state_fetch(t));
         if (t->board.sample_loss != NULL)
             process_learn_times(t->engine.process, t->settings.train.seed, (uint64_t)t->step,
                                 (uint64_t)(t->step * t->settings.train.batch), t->board.sample_loss,

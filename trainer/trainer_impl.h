@@ -35,6 +35,15 @@ typedef struct {
     Status status; // of starting
 } Reduction;
 
+// Other ranks' weights after an update. They may come while the next step's first grain is forward:
+// bucket by bucket, each before what reads it.
+typedef struct {
+    bool due;      // `weights` of others are those before the last update
+    bool on;       // the grain is being queued that waits for them
+    int next;      // buckets [0, next) are queued
+    Status status; // of queueing
+} Fetch;
+
 // What ranks tell each other once a step; each entry is written by one rank.
 typedef struct {
     double *values;
@@ -64,6 +73,7 @@ struct Trainer {
     Ownership ownership;
     Reducer *reducer;
     Reduction reduction;
+    Fetch fetch;
     Sampler *sampler; // previews
     Plan plan;
 
@@ -140,6 +150,7 @@ void state_close(Trainer *t);
 Status state_draw(Trainer *t); // step 0: initial weights and averages
 // All ranks, once a step: fills fingerprint, tensor_print, and compares the replicas (astray).
 Status state_fingerprint(Trainer *t);
+Status state_fetch(Trainer *t); // all ranks: the weights of others, if they are due
 // A checkpoint of the completed step: what is to be saved is copied, the rest happens beside the
 // training until the second half is called. BUSY on all ranks: lock lost.
 Status state_save_start(Trainer *t);

@@ -28,8 +28,8 @@ struct Exchange {
 typedef struct {
     Comm comm; // first
     ncclComm_t nccl;
-    cudaStream_t stream; // the device's
-    Exchange exchange;
+    cudaStream_t stream;       // the device's
+    Exchange exchange, marked; // marked: of another stream
 } CommNccl;
 
 static void give_up(CommNccl *nccl) {
@@ -142,6 +142,14 @@ static Status nccl_sum_start(Comm *comm, const float *from, float *to, size_t co
     return mark(nccl, out);
 }
 
+static Status nccl_exchange_mark(Comm *comm, Stream *stream, Exchange **out) {
+    Exchange *marked = *out = &((CommNccl *)comm)->marked;
+    snprintf(marked->what, sizeof marked->what, "weights");
+    CUDA_TRY(cudaEventRecord(marked->done, stream->native), marked->what);
+    marked->busy = marked->queued = true;
+    return STATUS_OK;
+}
+
 static Status nccl_exchange_wait(Comm *comm, Exchange *exchange) {
     if (!exchange->busy) return STATUS_OK; // it was waited for with a later one
     TRY(comm_wait(comm, exchange, exchange->what));
@@ -161,6 +169,7 @@ static Status settle(CommNccl *nccl, const char *what) {
 static void nccl_free(CommNccl *nccl) {
     give_up(nccl);
     if (nccl->exchange.done != NULL) (void)cudaEventDestroy(nccl->exchange.done);
+    if (nccl->marked.done != NULL) (void)cudaEventDestroy(nccl->marked.done);
     free(nccl);
 }
 
@@ -186,6 +195,7 @@ static const CommOps nccl_ops = {
     .close = nccl_close,
     .exchange_start = nccl_exchange_start,
     .exchange_wait = nccl_exchange_wait,
+    .exchange_mark = nccl_exchange_mark,
     .sum_start = nccl_sum_start,
     .poll = nccl_poll,
 };
@@ -232,6 +242,8 @@ static Status prepare(CommNccl *nccl, const Device *device, ncclUniqueId *id) {
     CUDA_TRY(cudaSetDevice(device->gpu), "the choice of a GPU for NCCL");
     nccl->stream = device->side->native;
     CUDA_TRY(cudaEventCreateWithFlags(&nccl->exchange.done, cudaEventDisableTiming),
+             "an event for NCCL");
+    CUDA_TRY(cudaEventCreateWithFlags(&nccl->marked.done, cudaEventDisableTiming),
              "an event for NCCL");
     if (nccl->comm.rank == 0) NCCL_TRY(nccl, ncclGetUniqueId(id), "start of NCCL");
     return STATUS_OK;

@@ -10,8 +10,9 @@ gradients, all-gather of weights) is not hidden. Three ways are set side by side
   flat    every rank sends to every other, fp32, and nothing is hidden: what Dye does where the ranks of a
           node are no neighbours
   today   what Dye does else: within a node first, then each GPU with its like on other nodes; reduce-scatter
-          in fp32 under the backward pass of a rank's last grain, all-gather in fp32 after the optimizer
-  could   the same, but with an all-gather in bf16 under the next forward pass, and one grain
+          in fp32 under the backward pass of a rank's last grain, all-gather in fp32 under the forward pass
+          of its next first one
+  could   the same, but with an all-gather in bf16, and one grain
 
 Efficiency is against the same step without collectives. --step MODEL:BATCH:MS:OPTIMIZER_MS puts a measured
 step of one GPU (of which the optimizer takes OPTIMIZER_MS) into the place of the estimate.
@@ -30,7 +31,7 @@ CONSTANTS = [
     ("net-gb", 45.0, "GB/s of a GPU between nodes", "NDR of 400 Gbit/s a GPU"),
     ("memory-gb", 3000.0, "GB/s of a GPU's memory", "copy on an H100"),
     ("forward", 1 / 3, "of the compute is the forward pass", "backward has twice the products"),
-    ("grains", 1, "of a rank, of which the last one hides gradients on their way", "as few as fit"),
+    ("grains", 1, "of a rank, of which the last hides gradients on their way, the first weights", "as few as fit"),
 ]
 # Millions of parameters; (batch, step ms, of it optimizer ms) of one H100: estimates from the floor of
 # each kernel, products at 86 % of the measured peak, the rest at 92 % of the copy bandwidth.
@@ -128,9 +129,9 @@ def best_rails(a, gpus, numbers, compute):
 
 
 def today_ms(a, gpus, numbers, compute):
-    hidden = compute * (1 - a.forward) / a.grains
-    return min(exposed(rails(a, gpus, numbers * 4 / n, numbers * 4 / n), n, hidden)
-               + n * rails(a, gpus, numbers * 4 / n, 0)
+    grain = compute / a.grains
+    return min(exposed(rails(a, gpus, numbers * 4 / n, numbers * 4 / n), n, grain * (1 - a.forward))
+               + exposed(rails(a, gpus, numbers * 4 / n, 0), n, grain * a.forward)
                for n in ([a.buckets] if a.buckets else BUCKETS))
 
 

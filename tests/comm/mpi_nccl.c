@@ -138,6 +138,32 @@ static void test_exchanges(void) {
     device_close(device);
 }
 
+// A stream that waits for an exchange: when it has come so far, what was received is there.
+static void test_mark(void) {
+    static int out, in[8];
+    Message send[8], receive[8];
+    Exchange *exchange, *marked;
+    Comm *link;
+    int count = 0;
+    Device *device = open_gpu(rank);
+    Stream *stream = device_stream(device, 0);
+    EXPECT_OK(comm_open_device(comm, device, "nccl", &link));
+    out = 77 + rank;
+    for (int peer = 0; peer < world; ++peer) {
+        if (peer == rank) continue;
+        send[count] = (Message){peer, &out, sizeof out};
+        receive[count++] = (Message){peer, &in[peer], sizeof out};
+    }
+    EXPECT_OK(comm_exchange_start(link, send, count, receive, count, 3, &exchange));
+    EXPECT_OK(stream_after(stream, device->side));
+    EXPECT_OK(comm_exchange_mark(link, stream, &marked));
+    EXPECT_OK(comm_exchange_wait(link, marked));
+    for (int peer = 0; peer < world; ++peer) EXPECT_EQ(in[peer], peer == rank ? 0 : 77 + peer);
+    EXPECT_OK(comm_exchange_wait(link, exchange));
+    comm_close(link);
+    device_close(device);
+}
+
 static int alarms;
 static char alarm_what[32];
 static void note(void *context, const char *what, double seconds, const int *missing, int count) {
@@ -245,6 +271,7 @@ int main(void) {
     RUN(test_library_is_missing_on_one);
     RUN(test_exchanges);
     if (world > 1) {
+        RUN(test_mark);
         RUN(test_late_rank_rings);
         RUN(test_error_on_the_way);
         RUN(test_end_is_bounded);

@@ -211,7 +211,7 @@ NetworkResult network_case_run(const NetworkCase *c, NetworkRunOptions options) 
     result.told_grads = room(c->params.size, sizeof(float));
     Told told = {rig.stream, &result, grads, c->params.size};
     for (int i = 0; i < options.passes; ++i) {
-        if (i + 1 == options.passes) memory.written = note_written, memory.written_context = &told;
+        if (i + 1 == options.passes) memory.written = note_written, memory.context = &told;
         if (i > 0) network_forward(c->network, rig.stream, &memory, &input, out);
         stream_upload(rig.stream, dout, c->direction, (size_t)outs * sizeof(float));
         network_backward(c->network, rig.stream, &memory, &input, dout, grads, i > 0, dx);
