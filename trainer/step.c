@@ -137,9 +137,10 @@ void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch,
 }
 
 // Whether buckets may travel while a grain is computed: between GPUs, for a single stream each, and
-// where all parameters are the network's.
+// where all parameters are the network's. The same on all ranks, or exchanges would not match: a
+// rank of few grains may have fewer streams than another.
 static bool may_overlap(const Trainer *t) {
-    return reducer_is_queued(t->reducer) && t->engine.lanes == 1 &&
+    return reducer_is_queued(t->reducer) && t->settings.device.threads <= 1 &&
            !process_has_params(t->engine.process);
 }
 

@@ -1,7 +1,8 @@
 // The comm between GPUs: their memory travels by NCCL, over NVLink, PCIe or the network, without a
 // copy through the host. Built as libdye_nccl.so, which comm/comm.c opens when it is asked for.
 //
-// NCCL moves bytes and adds nothing: the order of sums is comm/reduce.h's. Exchanges take their
+// NCCL moves bytes and adds nothing, but where it is told to (comm_sum_start): the order of sums is
+// comm/reduce.h's. Exchanges take their
 // place on the device's side stream, where what comes before and after them is queued too; the host
 // only starts them, and waits for the last. NCCL is told to block nowhere; every wait polls its
 // state and the GPU's, like those of comm_mpi.c. While an exchange is under way nobody talks over
@@ -103,8 +104,6 @@ static Status queue_messages(CommNccl *nccl, const Message *send, int sends, con
     return STATUS_OK;
 }
 
-// The first one between two ranks connects them, for which NCCL waits for both: it has no deadline,
-// since a rank may have work to do before.
 static Status begin(CommNccl *nccl, const char *what, int tag) {
     Exchange *exchange = &nccl->exchange;
     snprintf(exchange->what, sizeof exchange->what, "%s %d", what, tag);
@@ -114,7 +113,9 @@ static Status begin(CommNccl *nccl, const char *what, int tag) {
     return STATUS_OK;
 }
 
-// NCCL has been asked: waits until it has queued its work, and marks its end.
+// NCCL has been asked: waits until it has queued its work, and marks its end. The first exchange
+// between two ranks connects them, for which NCCL waits for both: it has no deadline, since a rank
+// may have work to do before.
 static Status mark(CommNccl *nccl, Exchange **out) {
     Exchange *exchange = &nccl->exchange;
     TRY(comm_wait(&nccl->comm, exchange, exchange->what));

@@ -53,6 +53,10 @@ gpu=("$root/configs/fashion-mnist.yaml" data.path="$work/pictures" "${short[@]}"
 same_bits gpu "a" "" "${gpu[@]}"
 export DYE_EMULATED_TRACE=$work/trace
 same_bits gpu "a a b b" "by the 2 ranks of each host first" "${gpu[@]}" device.exchange=nccl
+# Ranks of one grain and of two, which then have one stream and two.
+uneven=("${gpu[@]}" train.batch=12 train.grains=6 device.threads=2)
+DYE_EMULATED_TRACE='' same_bits uneven "a" "" "${uneven[@]}"
+DYE_EMULATED_TRACE='' same_bits uneven "a a b b" "each host first" "${uneven[@]}" device.exchange=nccl
 [ -n "${DYE_EMULATED_GPUS:-}" ] || exit 0
 unset DYE_EMULATED_TRACE
 # Of each step's buckets all but a few have kernels between them and the bucket before.
