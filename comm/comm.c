@@ -177,6 +177,10 @@ Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Ex
     return comm->ops->sum_start(comm, from, to, count, out);
 }
 
+Status comm_board_start(Comm *comm, const double *mine, double *all, int n) {
+    return comm->ops->board_start(comm, mine, all, n);
+}
+
 void comm_set_alarm(Comm *comm, CommAlarm *alarm, void *context) {
     comm->alarm = alarm;
     comm->alarm_context = context;

@@ -85,6 +85,10 @@ Status comm_open_device(Comm *comm, const Device *device, const char *exchange, 
 // in whatever order NCCL likes; queued and waited for as an exchange. `to` may be there in `from`.
 Status comm_sum_start(Comm *comm, const float *from, float *to, size_t count, Exchange **out);
 
+// Of a comm of GPUs: the board of device memory. all[n] = the sum over ranks of mine[n]; queued as
+// an exchange, and waited for by a mark.
+Status comm_board_start(Comm *comm, const double *mine, double *all, int n);
+
 // The same: *out is done once all is that `stream` has queued so far, which waits for exchanges.
 // One at a time.
 Status comm_exchange_mark(Comm *comm, Stream *stream, Exchange **out);

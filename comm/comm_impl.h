@@ -19,6 +19,7 @@ typedef struct {
     Status (*exchange_wait)(Comm *comm, Exchange *exchange);
     Status (*exchange_mark)(Comm *comm, Stream *stream, Exchange **out);
     Status (*sum_start)(Comm *comm, const float *from, float *to, size_t count, Exchange **out);
+    Status (*board_start)(Comm *comm, const double *mine, double *all, int n);
     // For comm_wait: whether what is waited for is there; whose half of it is not (NULL: unknown).
     Status (*poll)(Comm *comm, const Exchange *pending, bool *done);
     int (*find_missing)(Comm *comm, const Exchange *pending);

@@ -58,7 +58,6 @@ struct Reducer {
     Message *out, *in;            // [world] arguments of an exchange
     Flight flight[REDUCER_FLIGHTS];
     uint64_t starts;
-    Exchange *queued;    // the last that was queued and not waited for
     Exchange *marked;    // NULL: there is none
     void *host, *blocks; // backing of all arrays and staged flights; device: of all else
 };
@@ -469,7 +468,6 @@ static Status queue_flight(Reducer *reducer, Flight *flight) {
         TRY(stage_start(reducer, flight, NULL, side));
         TRY(stage_finish(reducer, flight, side));
     }
-    reducer->queued = flight->exchange;
     return STATUS_OK;
 }
 
@@ -494,23 +492,15 @@ Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int cove
     return STATUS_OK;
 }
 
-// What is queued ends with an exchange, whose wait is watched, and additions.
-static Status wait_for_queue(Reducer *reducer) {
-    if (reducer->queued == NULL) return STATUS_OK;
-    TRY(comm_exchange_wait(reducer->exchange, reducer->queued));
-    reducer->queued = NULL;
-    return stream_wait(reducer->device->side);
-}
-
 Status reducer_wait(Reducer *reducer, int bucket, Stream *stream) {
     REQUIRE(bucket >= 0 && bucket < reducer->ownership->buckets);
     REQUIRE(reducer->started[bucket]);
-    TRY(wait_for_queue(reducer));
+    reducer->started[bucket] = false;
+    if (reducer->way == REDUCE_QUEUED) return stream_after(stream, reducer->device->side);
     for (int i = 0; i < reducer->flights; ++i) {
         Flight *flight = &reducer->flight[i];
         if (flight->busy && flight->bucket == bucket) TRY(finish_flight(reducer, flight, stream));
     }
-    reducer->started[bucket] = false;
     return STATUS_OK;
 }
 
@@ -550,7 +540,39 @@ Status reducer_queue_weights(Reducer *reducer, float *weights, int bucket) {
     flight->bucket = bucket;
     for (flight->stage = reducer->stages - 1; flight->stage >= 0; --flight->stage)
         TRY(stage_start(reducer, flight, weights, reducer->device->side));
-    reducer->queued = flight->exchange;
+    return STATUS_OK;
+}
+
+Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) {
+    if (reducer->world == 1) return STATUS_OK;
+    REQUIRE(oldest_flight(reducer, reducer->stages) == NULL);
+    Stream *side = reducer->device->side;
+    bool queued = reducer->way == REDUCE_QUEUED;
+    if (queued) TRY(stream_after(side, stream));
+    for (int s = reducer->stages - 1; s >= 0; --s)
+        TRY(gather_stage(reducer, s, weights, queued ? side : stream));
+    if (!queued) return STATUS_OK;
+    TRY(stream_after(stream, side));
+    TRY(reducer_mark(reducer, stream));
+    return reducer_meet(reducer);
+}
+
+// ---- the board, marks ---------------------------------------------------------------------------
+
+Status reducer_board(Reducer *reducer, const double *mine, double *all, double *host, int n,
+                     Stream *stream) {
+    Stream *side = reducer->device->side;
+    size_t bytes = (size_t)n * sizeof *host;
+    if (reducer->world == 1) return STATUS_OK;
+    if (reducer->way == REDUCE_QUEUED) {
+        TRY(stream_after(side, stream));
+        TRY(comm_board_start(reducer->exchange, mine, all, n));
+        return stream_after(stream, side);
+    }
+    stream_download(stream, host, mine, bytes);
+    TRY(stream_wait(stream));
+    TRY(comm_board(reducer->comm, host, n));
+    stream_upload(stream, all, host, bytes);
     return STATUS_OK;
 }
 
@@ -562,15 +584,4 @@ Status reducer_meet(Reducer *reducer) {
     Exchange *marked = reducer->marked;
     reducer->marked = NULL;
     return marked != NULL ? comm_exchange_wait(reducer->exchange, marked) : STATUS_OK;
-}
-
-Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream) {
-    if (reducer->world == 1) return STATUS_OK;
-    REQUIRE(reducer->queued == NULL && oldest_flight(reducer, reducer->stages) == NULL);
-    bool queued = reducer->way == REDUCE_QUEUED;
-    if (queued) TRY(stream_after(reducer->device->side, stream));
-    for (int s = reducer->stages - 1; s >= 0; --s)
-        TRY(gather_stage(reducer, s, weights, queued ? reducer->device->side : stream));
-    if (queued) reducer->queued = reducer->flight[0].exchange;
-    return wait_for_queue(reducer);
 }

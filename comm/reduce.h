@@ -115,20 +115,29 @@ bool reducer_is_queued(const Reducer *reducer);
 // reducer_is_queued) and stay as they are until reducer_wait. Buckets may be started in any order,
 // the same on all ranks, each waited for before it is started again. REDUCER_FLIGHTS of them travel
 // at a time: starting one more first completes the oldest. Uses stream 0 of the device. While
-// buckets of GPUs are on their way nothing else is said to other ranks: MPI and NCCL are never
-// under way together.
+// anything is queued nothing else is said to other ranks: MPI and NCCL are never under way
+// together.
 enum { REDUCER_FLIGHTS = 4 };
 Status reducer_start(Reducer *reducer, int bucket, float *const *cover, int covers);
 // Completes it: afterwards this rank's parts of cover[0] hold the full sum, its parts of the other
-// covers anything. Uses `stream` and waits for it. The order of waits is free.
+// covers anything. Uses `stream` and waits for it; where reducer_is_queued `stream` comes after it,
+// and the host does not wait. The order of waits is free.
 Status reducer_wait(Reducer *reducer, int bucket, Stream *stream);
 
 // Sends this rank's parts of `weights` (device, params.size) to all, receives theirs. Completed on
 // return. No bucket may be on its way.
 Status reducer_gather_weights(Reducer *reducer, float *weights, Stream *stream);
 // The same of one bucket, queued on the side stream behind what this has queued already, and not
-// waited for: that comes with the next bucket of gradients. Only where reducer_is_queued.
+// waited for. Only where reducer_is_queued.
 Status reducer_queue_weights(Reducer *reducer, float *weights, int bucket);
-// A stream that was made to come after queued buckets has come so far: watched, like an exchange.
+
+// The board in device memory: all[n] = the sum over ranks of mine[n], each entry of which one rank
+// writes, the others leave 0. `host` [n] may be used on the way. Queued on `stream`, which is
+// waited for if the board goes by the host's memory. A rank alone has all == mine.
+Status reducer_board(Reducer *reducer, const double *mine, double *all, double *host, int n,
+                     Stream *stream);
+
+// A wait that is watched like that for an exchange: until `stream`, which comes after what is
+// queued, has come so far. Only where reducer_is_queued.
 Status reducer_mark(Reducer *reducer, Stream *stream); // where it is to come to
 Status reducer_meet(Reducer *reducer);                 // waits, if there is a mark

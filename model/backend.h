@@ -34,6 +34,10 @@ typedef struct {
     bool timed;     // CUDA: fill Stream.seconds, which costs time itself; CPU: always does
 } DeviceConfig;
 
+// What a stream is given up to MARK_END is a *round*. Where a backend has them the host may go on
+// while one is executed: an upload has been taken when the call returns.
+typedef enum { MARK_BEGIN, MARK_ARRIVAL, MARK_END, STREAM_MARKS } StreamMark;
+
 struct Backend {
     const char *name;
     Status (*open)(const DeviceConfig *config, Device **out);
@@ -43,7 +47,9 @@ struct Backend {
     void (*upload)(Stream *stream, void *device_to, const void *host_from, size_t bytes);
     void (*download)(Stream *stream, void *host_to, const void *device_from, size_t bytes);
     Status (*wait)(Stream *stream);
-    Status (*after)(Stream *stream, Stream *other); // only where there is a side stream
+    Status (*after)(Stream *stream, Stream *other);   // only where there is a side stream
+    Status (*mark)(Stream *stream, StreamMark mark);  // NULL: there are no rounds,
+    Status (*reach)(Stream *stream, double *seconds); // as this
     // NULL: there is nothing to choose. From `measure` true to false the algorithm of each
     // operation that has not been chosen yet is the fastest one, measured while it is executed;
     // what memory it is added to must not matter. `choose` takes another Device.choice, and
@@ -107,7 +113,7 @@ static inline Status device_alloc(Device *device, size_t bytes, void **out) {
 static inline void device_release(Device *device, void *memory) {
     device->backend->release(device, memory);
 }
-// Queued: `host_from` must stay as it is until stream_wait.
+// Queued: `host_from` must stay as it is until stream_wait, but for a device with rounds.
 static inline void stream_upload(Stream *s, void *device_to, const void *host_from, size_t bytes) {
     s->backend->upload(s, device_to, host_from, bytes);
 }
@@ -123,6 +129,17 @@ static inline Status stream_wait(Stream *s) {
 // What is queued on `s` from now on begins when all that `other` has queued so far has ended.
 static inline Status stream_after(Stream *s, Stream *other) {
     return s->backend->after(s, other);
+}
+
+// Queued: notes when the stream comes here; of two marks of a round the later counts.
+static inline Status stream_mark(Stream *s, StreamMark mark) {
+    return s->backend->mark(s, mark);
+}
+// Waits for the end of the last round that has one, while what was queued since goes on: what was
+// downloaded in it may be read. Before the next round ends. *seconds: from its MARK_BEGIN to its
+// MARK_ARRIVAL.
+static inline Status stream_reach(Stream *s, double *seconds) {
+    return s->backend->reach(s, seconds);
 }
 
 #define BACKEND_CALL(name, Args, pointers)                                                         \

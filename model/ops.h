@@ -458,7 +458,30 @@ typedef struct {
     uint64_t first;
 } Fingerprint;
 
-// AdamW with decoupled decay (arXiv 1711.05101) and two averages of the weights in one pass:
+// sum[i] = sum of x[i*chunk, min(n, (i+1)*chunk)) in their order, in float64.
+typedef struct {
+    const void *x; // float64 or fp32
+    double *sum;
+    int64_t n, chunk;
+    bool wide; // x is float64
+} AddUp;
+
+// What a step's sums come to: of losses [losses], of squares of the gradient [squares], of samples
+// that are lost [ranks], one every `stride` numbers.
+//   items = max(1, samples - lost) * terms
+//   norm  = sqrt(sum of squares) / items
+//   scale = 1 / items, times clip / norm where that is less than 1 (clip 0: never); 0 where the
+//           norm or the sum of losses is not finite
+enum { GRAD_SCALE, GRAD_NORM, GRAD_LOSS, GRAD_ITEMS, GRAD_RESULTS };
+typedef struct {
+    const double *loss, *square, *lost;
+    double *result; // [GRAD_RESULTS]: scale, norm, sum of losses, items
+    int64_t losses, squares, ranks, stride;
+    double samples, terms, clip;
+} GradScale;
+
+// AdamW with decoupled decay (arXiv 1711.05101) and two averages of the weights in one pass; where
+// grad_scale, rounded to fp32, is 0 nothing changes:
 //   g = grad_scale grad;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2
 //   w -= lr (m correct1 / (sqrt(v correct2) + eps) + decay w);  correct_i = 1/(1 - beta_i^step)
 //   ema_k = ema_k + ema_rate_k (w - ema_k)
@@ -466,8 +489,9 @@ typedef struct {
     const float *grad;
     float *w, *m, *v, *ema_0, *ema_1;
     void *half; // w rounded to bf16; NULL: nobody wants it
+    const double *grad_scale;
     int64_t n;
-    float lr, beta1, beta2, eps, decay, correct1, correct2, grad_scale, ema_rate_0, ema_rate_1;
+    float lr, beta1, beta2, eps, decay, correct1, correct2, ema_rate_0, ema_rate_1;
 } AdamwEma;
 
 //      name, argument struct, number of leading pointers
@@ -509,8 +533,10 @@ typedef struct {
     X(class_loss, ClassLoss, 5)                                                                    \
     X(axpby, Elementwise, 3)                                                                       \
     X(sum_squares, SumSquares, 2)                                                                  \
+    X(add_up, AddUp, 2)                                                                            \
     X(fingerprint, Fingerprint, 2)                                                                 \
-    X(adamw_ema, AdamwEma, 7)
+    X(grad_scale, GradScale, 4)                                                                    \
+    X(adamw_ema, AdamwEma, 8)
 
 #define BACKEND_NUMBER(name, Args, pointers) OP_##name,
 enum { BACKEND_OPS(BACKEND_NUMBER) OPS };

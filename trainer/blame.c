@@ -129,7 +129,7 @@ static void tell_samples(const Blame *blame) {
     int used = snprintf(line, sizeof line,
                         "step %" PRId64 ": the %s of grain %d (rank %d on %s) is not finite%s%s;"
                         " samples of the data set (at times):",
-                        t->step + 1, tensor < 0 ? "loss" : "gradient", t->grain_begin + grain,
+                        t->step, tensor < 0 ? "loss" : "gradient", t->grain_begin + grain,
                         comm_rank(comm), comm_host(comm), tensor < 0 ? "" : ", first in ",
                         tensor < 0 ? "" : t->engine.params.list[tensor].name);
     for (; row < batch->count && used < (int)sizeof line - 48; ++row) {
@@ -145,7 +145,7 @@ static void tell_samples(const Blame *blame) {
 static void tell_no_sample(const Trainer *t, const char *whose) {
     char line[256];
     snprintf(line, sizeof line, "step %" PRId64 ": the gradient is not finite in or near %s%s",
-             t->step + 1, t->bad_near, whose);
+             t->step, t->bad_near, whose);
     if (is_rank_0(t)) t->context.warn(line);
 }
 
@@ -167,7 +167,7 @@ static Status blame_all(Blame *blame) {
     if (count == 0) {
         tell_no_sample(t, ", but each grain's is when it is made again: a host computed wrongly, or"
                           " the sum is too large");
-    } else if (count == batch - blame->batch->left_outs - t->lost_now) {
+    } else if (count == batch - blame->batch->left_outs) {
         tell_no_sample(t, " for any sample: it is the weights");
     } else {
         tell_samples(blame);
@@ -177,10 +177,14 @@ static Status blame_all(Blame *blame) {
     return STATUS_OK;
 }
 
-Status blame_samples(Trainer *t, const Batch *batch) {
+Status blame_samples(Trainer *t) {
+    Batch batch;
+    TRY(trainer_open_loader(t, t->step - 1));
+    TRY(loader_next(t->loader, &batch));
+    lost_mark(t, &batch);
     int64_t samples = t->settings.train.batch, grains = t->grain_end - t->grain_begin;
     Blame blame = {.t = t,
-                   .batch = batch,
+                   .batch = &batch,
                    .bad = calloc((size_t)samples, sizeof *blame.bad),
                    .tensor = calloc((size_t)grains, sizeof *blame.tensor)};
     Status status = STATUS_OK;

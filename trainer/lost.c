@@ -47,7 +47,7 @@ Status lost_join(Trainer *t) {
              "step %" PRId64 ": %" PRId64 " of %" PRId64
              " samples of the data could not be read, %" PRId64
              " of them new: %s left out from now on, also after a resume",
-             t->step + 1, t->lost.count, samples, t->lost.count - before, which);
+             t->step, t->lost.count, samples, t->lost.count - before, which);
     if (is_rank_0(t)) t->context.warn(line);
     FAIL_IF(t->lost.count > samples / 2, BAD_DATA,
             "%" PRId64 " of %" PRId64 " samples cannot be read: too much for data.lost = skip",

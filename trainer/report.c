@@ -23,27 +23,31 @@ void report_reset(Trainer *t) {
     t->totals = (StepTotals){.started = clock_now(), .time = time};
 }
 
+void report_progress(const Trainer *t, bool logged, bool print) {
+    if (!is_rank_0(t)) return;
+    t->context.progress(
+        &(StepReport){.settings = &t->settings,
+                      .comm = t->context.comm,
+                      .params = &t->engine.params,
+                      .totals = &t->totals,
+                      .logged = logged,
+                      .step = t->step,
+                      .lr = t->last_lr,
+                      .saved = t->saved_step > 0 || t->step == 0 ? t->last_save : NAN,
+                      .skipped = t->skipped,
+                      .left_out = t->left_out.count,
+                      .lost = t->lost.count,
+                      .fingerprints = print ? t->tensor_print : NULL,
+                      .fingerprint = t->fingerprint});
+}
+
 Status report_step(Trainer *t, bool last) {
     const LogConfig *log = &t->settings.log;
     bool stops = last || (t->agreed & ACTION_STOP) != 0;
-    bool print = stops || (log->fingerprint_every > 0 && t->step % log->fingerprint_every == 0);
+    bool print = stops || falls_on(t, log->fingerprint_every);
     if (print) TRY(state_fingerprint(t));
-    bool logged = print || (log->every > 0 && t->step % log->every == 0);
-    if (is_rank_0(t))
-        t->context.progress(
-            &(StepReport){.settings = &t->settings,
-                          .comm = t->context.comm,
-                          .params = &t->engine.params,
-                          .totals = &t->totals,
-                          .logged = logged,
-                          .step = t->step,
-                          .lr = t->last_lr,
-                          .saved = t->saved_step > 0 || t->step == 0 ? t->last_save : NAN,
-                          .skipped = t->skipped,
-                          .left_out = t->left_out.count,
-                          .lost = t->lost.count,
-                          .fingerprints = print ? t->tensor_print : NULL,
-                          .fingerprint = t->fingerprint});
+    bool logged = print || falls_on(t, log->every);
+    report_progress(t, logged, print);
     if (logged) report_reset(t);
     return STATUS_OK;
 }

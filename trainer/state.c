@@ -49,19 +49,24 @@ static void place_passes(Trainer *t, Bump *host) {
         }
 }
 
-static void place_board(Trainer *t, Bump *host) {
+static void place_board(Trainer *t, Bump *device, Bump *host) {
     int grains = t->settings.train.grains, parts = t->engine.params.parts;
     int world = t->ownership.world;
     t->totals.time = bump_take(host, world * SLOW_CAUSES, sizeof(double));
     bool learns = process_learns_times(t->engine.process);
     int losses = learns ? (int)t->settings.train.batch : 0;
-    t->board.count = grains + parts + losses + world * BOARD_RANK_FIELDS;
-    double *values = t->board.values = bump_take(host, t->board.count, sizeof(double));
+    Board *board = &t->board;
+    board->count = grains + parts + losses + world * BOARD_RANK_FIELDS;
+    int numbers = board->count + GRAD_RESULTS;
+    board->all = take(t, device, "board", numbers, sizeof(double));
+    board->mine = world > 1 ? take(t, device, "board", numbers, sizeof(double)) : board->all;
+    double *values = board->values = bump_take(host, numbers, sizeof(double));
     if (values == NULL) return;
-    t->board.loss_sum = values;
-    t->board.square_sum = values + grains;
-    t->board.sample_loss = learns ? values + grains + parts : NULL;
-    t->board.rank = values + grains + parts + losses;
+    board->loss_sum = values;
+    board->square_sum = values + grains;
+    board->sample_loss = learns ? values + grains + parts : NULL;
+    board->rank = values + grains + parts + losses;
+    board->result = values + board->count;
 }
 
 static void place(Trainer *t, Bump *device, Bump *host) {
@@ -85,7 +90,7 @@ static void place(Trainer *t, Bump *device, Bump *host) {
     place_gradients(t, device, host);
     t->average = t->gradients; // between two steps nobody needs these
     place_passes(t, host);
-    place_board(t, host);
+    place_board(t, device, host);
 }
 
 // Lists the runs of tensors inside this rank's parts.

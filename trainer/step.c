@@ -1,4 +1,8 @@
 // One optimizer step: grains -> gradient -> ordered reduction -> board -> update -> gather.
+//
+// The device itself decides what the update is scaled by, and whether there is one. So where a
+// single stream of a GPU does all (step_is_ahead), the host queues a step, goes on to the next, and
+// reads what came of the first while the GPU computes the second.
 #include "trainer/trainer_impl.h"
 
 #include <math.h>
@@ -28,7 +32,7 @@ static void drill_sample(const Trainer *t, Stream *stream, const Batch *batch, i
                          const Pass *pass, int64_t pass_row) {
     DrillPlace place = {.point = DRILL_LOSS,
                         .rank = comm_rank(t->context.comm),
-                        .step = t->step + 1,
+                        .step = batch->step + 1,
                         .sample = batch->index[row],
                         .stream = stream,
                         .number = pass->loss + pass_row};
@@ -87,11 +91,12 @@ static void fetch_weights(void *context, int64_t to) {
         if (begin >= to) break;
     }
     if (fetch->status != STATUS_OK) return;
-    fetch->status = stream_after(t->engine.lane[0].stream, t->engine.device->side);
-    if (fetch->next < buckets)
-        fetch_bucket(t);
-    else if (fetch->status == STATUS_OK)
-        fetch->status = reducer_mark(t->reducer, t->engine.lane[0].stream);
+    Stream *stream = t->engine.lane[0].stream;
+    fetch->status = stream_after(stream, t->engine.device->side);
+    if (fetch->next < buckets) return fetch_bucket(t);
+    // The last: from here on the stream waits for nobody.
+    if (fetch->status == STATUS_OK) fetch->status = reducer_mark(t->reducer, stream);
+    if (fetch->status == STATUS_OK) fetch->status = stream_mark(stream, MARK_BEGIN);
 }
 
 void step_queue_grain(Trainer *t, int lane_index, int grain, const Batch *batch, float *grads,
@@ -150,6 +155,15 @@ static bool starts_early(const Trainer *t, const GradLane *lane) {
            process_passes(t->engine.process) == 1;
 }
 
+// What a grain's samples have lost, onto the board.
+static void queue_loss(Trainer *t, int lane, int grain) {
+    int64_t n = t->grain_samples;
+    add_up(t->engine.lane[lane].stream, (AddUp){.x = t->pass[grain - t->grain_begin].loss,
+                                                .sum = t->board.mine + grain,
+                                                .n = n,
+                                                .chunk = n});
+}
+
 static void queue_last_grain(Trainer *t, GradLane *lane, const Batch *batch) {
     Reduction *reduction = &t->reduction;
     bool add;
@@ -161,6 +175,7 @@ static void queue_last_grain(Trainer *t, GradLane *lane, const Batch *batch) {
     for (int k = 0; k < reduction->covers; ++k)
         reduction->cover[k] = step_buffer(t, lane->first_buffer + lane->sum.slot[k]);
     step_queue_grain(t, 0, grain, batch, step_buffer(t, lane->first_buffer + slot), add, -1);
+    queue_loss(t, 0, grain);
     reduction->early = false;
     start_buckets(t, 0);
 }
@@ -176,6 +191,7 @@ static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     bool apart = add && process_passes(t->engine.process) > 1;
     float *grads = step_buffer(t, lane->first_buffer + (apart ? lane->spare : slot));
     step_queue_grain(t, lane_index, grain, batch, grads, add && !apart, -1);
+    queue_loss(t, lane_index, grain);
     if (apart)
         merge_buffers(t, stream, lane->first_buffer, &(TreeMerge){.from = lane->spare, .to = slot},
                       1, 0, t->engine.params.size);
@@ -184,14 +200,24 @@ static void queue_next_grain(Trainer *t, int lane_index, const Batch *batch) {
     merge_buffers(t, stream, lane->first_buffer, merge, merges, 0, t->engine.params.size);
 }
 
-// A single stream of a GPU, alone, goes on without the host: what is queued next comes after it.
-static bool runs_ahead(const Trainer *t) {
-    return t->engine.lanes == 1 && comm_world(t->context.comm) == 1 && !t->engine.device->on_host;
+// The same on all ranks. Where the law of times learns, or samples may prove to be lost, the next
+// step depends on what all ranks have found in this one.
+bool step_is_ahead(const Trainer *t) {
+    bool alone = comm_world(t->context.comm) == 1 && t->engine.lanes == 1;
+    return (may_overlap(t) || alone) && t->engine.device->backend->mark != NULL &&
+           t->board.sample_loss == NULL && strcmp(t->settings.data.lost, "skip") != 0;
 }
 
-// Where streams hand over to each other or to other ranks.
+// For all streams, and what other ranks have to do with them.
+static Status wait_for_all(Trainer *t) {
+    if (reducer_is_queued(t->reducer)) TRY(reducer_mark(t->reducer, t->engine.lane[0].stream));
+    TRY(reducer_meet(t->reducer));
+    return engine_wait(&t->engine);
+}
+
+// Where streams hand over to each other or to the host.
 static Status step_meet(Trainer *t) {
-    return runs_ahead(t) ? STATUS_OK : engine_wait(&t->engine);
+    return step_is_ahead(t) ? STATUS_OK : wait_for_all(t);
 }
 
 // Queues the grains of all streams in turn, so that every stream has work from the start.
@@ -202,6 +228,8 @@ static Status run_grains(Trainer *t, const Batch *batch) {
     t->engine.rounded = t->engine.rounded || t->fetch.on; // bucket by bucket, as they come
     TRY(engine_use(&t->engine, t->weights));
     if (t->fetch.on) TRY(stream_after(t->engine.device->side, t->engine.lane[0].stream));
+    bool ahead = step_is_ahead(t);
+    if (ahead) TRY(stream_mark(t->engine.lane[0].stream, MARK_BEGIN));
     for (int i = 0; i < t->engine.lanes; ++i) {
         GradLane *lane = &t->grad_lane[i];
         tree_sum_init(&lane->sum, t->settings.train.grains, lane->begin, lane->end);
@@ -214,7 +242,8 @@ static Status run_grains(Trainer *t, const Batch *batch) {
                 t->fetch.on = false;
             }
     TRY(t->fetch.status);
-    TRY(reducer_meet(t->reducer));
+    if (ahead) TRY(stream_mark(t->engine.lane[0].stream, MARK_ARRIVAL));
+    TRY(reducer_meet(t->reducer)); // that is, weights are there, and the step before is over
     return step_meet(t);
 }
 
@@ -249,7 +278,7 @@ static Status reduce_gradients(Trainer *t) {
     TRY(t->reduction.status);
     for (int bucket = t->ownership.buckets - 1; bucket >= 0; --bucket)
         TRY(reducer_wait(t->reducer, bucket, t->engine.lane[0].stream));
-    return STATUS_OK;
+    return step_meet(t);
 }
 
 // Parts from `first` on that are this rank's, and go on with part `end`.
@@ -257,9 +286,10 @@ static bool is_own_run(const Trainer *t, int first, int end) {
     return end < t->engine.params.parts && t->own_slot[first] >= 0 && t->own_slot[end] >= 0;
 }
 
-// Sums of squares of own parts [first, last).
-static void queue_norms(Trainer *t, int lane, const float *gradient, int first, int last) {
+// Sums of squares of own parts [first, last), by 64 Ki elements, onto the board.
+static void queue_norms(Trainer *t, int lane, int first, int last) {
     const Params *params = &t->engine.params;
+    const float *gradient = t->reduction.cover[0]; // sums of all ranks in this rank's parts
     int64_t chunks = params->part_size / PART_UNIT, begin, end, ignored;
     if (first == last) return;
     params_part(params, first, &begin, &ignored);
@@ -269,65 +299,86 @@ static void queue_norms(Trainer *t, int lane, const float *gradient, int first, 
     sum_squares(
         stream,
         (SumSquares){.x = gradient + begin, .sum = norm, .n = end - begin, .chunk = PART_UNIT});
-    int64_t sums = (end - begin + PART_UNIT - 1) / PART_UNIT;
-    stream_download(stream, t->host_norm + (norm - t->norm), norm, (size_t)sums * sizeof *norm);
+    add_up(stream, (AddUp){.x = norm,
+                           .sum = t->board.mine + t->settings.train.grains + first,
+                           .n = (end - begin + PART_UNIT - 1) / PART_UNIT,
+                           .chunk = chunks,
+                           .wide = true});
 }
 
-// Sums of squares of this rank's parts onto the board, 64 Ki elements at a time in their order.
-static Status put_norms(Trainer *t, const float *gradient) {
+static Status put_norms(Trainer *t) {
     const Params *params = &t->engine.params;
-    int64_t chunks = params->part_size / PART_UNIT;
     int lanes = t->engine.lanes, first = 0, end;
     for (; first < params->parts; first = end) {
         for (end = first + 1; is_own_run(t, first, end); ++end) continue;
         for (int i = 0; i < lanes && t->own_slot[first] >= 0; ++i)
-            queue_norms(t, i, gradient, first + (end - first) * i / lanes,
+            queue_norms(t, i, first + (end - first) * i / lanes,
                         first + (end - first) * (i + 1) / lanes);
     }
-    TRY(engine_wait(&t->engine));
-    for (int part = 0; part < params->parts; ++part) {
-        int64_t from, to;
-        params_part(params, part, &from, &to);
-        for (int64_t c = 0; t->own_slot[part] >= 0 && from + c * PART_UNIT < to; ++c)
-            t->board.square_sum[part] += t->host_norm[t->own_slot[part] * chunks + c];
-    }
-    return STATUS_OK;
+    return step_meet(t);
+}
+
+// Entries of this rank that the host makes: [from, from + count) of the board.
+static void upload_entries(Trainer *t, const double *from, int64_t count) {
+    stream_upload(t->engine.lane[0].stream, t->board.mine + (from - t->board.values), from,
+                  (size_t)count * sizeof *from);
 }
 
 static void put_losses(Trainer *t, const Batch *batch) {
-    for (int grain = t->grain_begin; grain < t->grain_end; ++grain) {
-        const float *row = t->host_loss + (grain - t->grain_begin) * t->grain_samples;
-        double sum = 0;
-        for (int64_t i = 0; i < t->grain_samples; ++i) sum += (double)row[i];
-        t->board.loss_sum[grain] = sum;
-    }
-    for (int64_t i = 0; i < batch->count && t->board.sample_loss != NULL; ++i)
-        t->board.sample_loss[t->grain_begin * t->grain_samples + i] =
-            batch->left_out[i] ? NAN : (double)t->host_loss[i];
+    if (t->board.sample_loss == NULL) return;
+    double *loss = t->board.sample_loss + t->grain_begin * t->grain_samples;
+    for (int64_t i = 0; i < batch->count; ++i)
+        loss[i] = batch->left_out[i] ? NAN : (double)t->host_loss[i];
+    upload_entries(t, loss, batch->count);
+}
+
+// Times until this rank arrived at the reduction; on a device that is ahead, of the step before,
+// whose computing hides so much of the waiting for data.
+static Status put_fields(Trainer *t, const Batch *batch, double started, double loaded) {
+    double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
+    double now = clock_now(), hidden = step_is_ahead(t) ? t->device_seconds : 0;
+    int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);
+    actions |= due_actions(t, mine[BOARD_SECONDS_LEFT], now - started);
+    mine[BOARD_ACTIONS] = actions;
+    mine[BOARD_TIME + SLOW_DATA] = fmax(0, loaded - started - hidden);
+    mine[BOARD_TIME + SLOW_COMPUTE] = t->device_seconds;
+    mine[BOARD_TIME + SLOW_SAVE] = t->save_held;
+    t->save_held = 0;
+    mine[BOARD_SAVE_SECONDS] = t->save_seconds;
+    mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
+    TRY(lost_note(t, batch, mine));
+    upload_entries(t, mine, BOARD_RANK_FIELDS);
+    return STATUS_OK;
+}
+
+// The board of all ranks, and what the optimizer is to do by it.
+static Status queue_board(Trainer *t, const Batch *batch) {
+    Board *board = &t->board;
+    Stream *stream = t->engine.lane[0].stream;
+    const double *parts = board->all + (board->square_sum - board->values);
+    const double *fields = board->all + (board->rank - board->values);
+    TRY(reducer_board(t->reducer, board->mine, board->all, board->values, board->count, stream));
+    grad_scale(stream, (GradScale){.loss = board->all,
+                                   .square = parts,
+                                   .lost = fields + BOARD_LOST,
+                                   .result = board->all + board->count,
+                                   .losses = t->settings.train.grains,
+                                   .squares = t->engine.params.parts,
+                                   .ranks = comm_world(t->context.comm),
+                                   .stride = BOARD_RANK_FIELDS,
+                                   .samples = (double)(t->settings.train.batch - batch->left_outs),
+                                   .terms = (double)(process_loss_items(t->engine.process) *
+                                                     process_passes(t->engine.process)),
+                                   .clip = t->settings.optim.clip});
+    stream_download(stream, board->values, board->all,
+                    (size_t)(board->count + GRAD_RESULTS) * sizeof(double));
+    return step_meet(t);
 }
 
 // ---- what follows from the board: the same on every rank --------------------------------------
 
-typedef struct {
-    double loss_sum, grad_norm;
-    double items; // terms of the loss in the batch, over all ranks
-    bool finite;
-} StepResult;
-
-static StepResult read_board(Trainer *t, const Batch *batch) {
-    t->lost_now = 0;
-    for (int rank = 0; rank < comm_world(t->context.comm); ++rank)
-        t->lost_now += (int64_t)t->board.rank[rank * BOARD_RANK_FIELDS + BOARD_LOST];
-    int64_t counted = t->settings.train.batch - batch->left_outs - t->lost_now;
-    StepResult result = {
-        .items = (double)((counted > 0 ? counted : 1) * process_loss_items(t->engine.process) *
-                          process_passes(t->engine.process))};
-    double squares = 0, wait = 0;
-    for (int i = 0; i < t->settings.train.grains; ++i) result.loss_sum += t->board.loss_sum[i];
-    for (int i = 0; i < t->engine.params.parts; ++i) squares += t->board.square_sum[i];
-    result.grad_norm = sqrt(squares) / result.items;
-    result.finite = isfinite(result.loss_sum) && isfinite(result.grad_norm);
-    t->agreed = 0;
+static void read_board(Trainer *t) {
+    double wait = 0;
     t->written = t->save != NULL;
     t->seconds_left = 0;
     for (int rank = 0; rank < comm_world(t->context.comm); ++rank) {
@@ -343,7 +394,54 @@ static StepResult read_board(Trainer *t, const Batch *batch) {
         t->written = t->written && fields[BOARD_WRITTEN] > 0;
     }
     t->totals.data_wait += wait;
-    return result;
+}
+
+// The completed step, whose board is there.
+static Status read_step(Trainer *t) {
+    const double *result = t->board.result;
+    t->pending = false;
+    t->bad = result[GRAD_SCALE] == 0;
+    read_board(t);
+    TRY(lost_join(t));
+    if (t->bad) {
+        TRY(blame_samples(t));
+        ++t->skipped;
+        ++t->skips_in_row;
+    } else {
+        t->skips_in_row = 0;
+        sample_set_clear(&t->suspects);
+        if (t->step >= t->back_from) t->back_from = 0;
+        int64_t batch = t->settings.train.batch, step = t->step - 1;
+        if (t->board.sample_loss != NULL)
+            process_learn_times(t->engine.process, t->settings.train.seed, (uint64_t)step,
+                                (uint64_t)(step * batch), t->board.sample_loss, batch);
+        t->totals.loss_sum += result[GRAD_LOSS];
+        t->totals.loss_items += result[GRAD_ITEMS];
+    }
+    t->totals.grad_norm += result[GRAD_NORM];
+    ++t->totals.steps;
+    return STATUS_OK;
+}
+
+Status step_settle(Trainer *t) {
+    if (!t->pending) return STATUS_OK;
+    journal_enter(PHASE_REDUCE, t->step);
+    TRY(wait_for_all(t));
+    if (step_is_ahead(t)) TRY(stream_reach(t->engine.lane[0].stream, &t->device_seconds));
+    return read_step(t);
+}
+
+// The step before, in the midst of the next one. If it is bad, so is what was begun: that waits for
+// the samples to be found, and begins anew.
+static Status settle_before(Trainer *t) {
+    TRY(stream_reach(t->engine.lane[0].stream, &t->device_seconds));
+    if (t->board.result[GRAD_SCALE] == 0) {
+        TRY(reduce_gradients(t));
+        TRY(wait_for_all(t));
+    }
+    TRY(read_step(t));
+    if (!t->bad) report_progress(t, false, false);
+    return STATUS_OK;
 }
 
 // Whether range `next` can be updated together with range i, which all between can: one call is
@@ -355,12 +453,10 @@ static bool is_alike(const Trainer *t, int i, int next) {
            range->own - before->own == range->begin - before->begin;
 }
 
-static void queue_update(Trainer *t, const float *gradient, const StepResult *result) {
+static void queue_update(Trainer *t) {
     const OptimConfig *optim = &t->settings.optim;
+    const float *gradient = t->reduction.cover[0];
     int64_t batch = t->settings.train.batch, samples = (t->step + 1) * batch;
-    double scale = 1 / result->items;
-    if (optim->clip > 0 && result->grad_norm > optim->clip)
-        scale *= optim->clip / result->grad_norm;
     t->last_lr = schedule_lr(optim, samples, t->settings.train.steps * batch);
     double steps = (double)(t->step + 1), ema_rate[2];
     for (int k = 0; k < 2; ++k) ema_rate[k] = schedule_ema_rate(optim, k, samples, batch);
@@ -379,6 +475,7 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
                       .ema_0 = t->own[STATE_EMA_0] + range->own,
                       .ema_1 = t->own[STATE_EMA_1] + range->own,
                       .half = half != NULL ? half + range->begin : NULL,
+                      .grad_scale = t->board.all + t->board.count + GRAD_SCALE,
                       .n = t->range[next - 1].end - range->begin,
                       .lr = (float)t->last_lr,
                       .beta1 = (float)optim->beta1,
@@ -387,7 +484,6 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
                       .decay = range->decay ? (float)optim->decay : 0,
                       .correct1 = (float)(1 / (1 - pow(optim->beta1, steps))),
                       .correct2 = (float)(1 / (1 - pow(optim->beta2, steps))),
-                      .grad_scale = (float)scale,
                       .ema_rate_0 = (float)ema_rate[0],
                       .ema_rate_1 = (float)ema_rate[1],
                   });
@@ -397,6 +493,7 @@ static void queue_update(Trainer *t, const float *gradient, const StepResult *re
 Status step_run(Trainer *t) {
     Batch batch;
     double started = clock_now();
+    bool ahead = step_is_ahead(t);
     journal_enter(PHASE_DATA, t->step + 1);
     TRY(loader_next(t->loader, &batch));
     REQUIRE(batch.step == t->step);
@@ -404,52 +501,26 @@ Status step_run(Trainer *t) {
     double loaded = clock_now();
     journal_enter(PHASE_COMPUTE, t->step + 1);
     TRY(run_grains(t, &batch));
-    double arrived = clock_now();
+    if (t->pending) {
+        TRY(settle_before(t));
+        if (t->bad) return STATUS_OK;
+    }
+    if (!ahead) t->device_seconds = clock_now() - loaded;
 
     journal_enter(PHASE_REDUCE, t->step + 1);
     TRY(reduce_gradients(t));
-    const float *gradient = t->reduction.cover[0]; // sums of all ranks in this rank's parts
-    memset(t->board.values, 0, (size_t)t->board.count * sizeof(double));
-    TRY(put_norms(t, gradient));              // waits for all streams,
-    if (runs_ahead(t)) arrived = clock_now(); // here for the first time
+    TRY(put_norms(t));
     put_losses(t, &batch);
-    double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
-    int actions = t->context.signals(&mine[BOARD_SECONDS_LEFT]);
-    actions |= due_actions(t, mine[BOARD_SECONDS_LEFT], clock_now() - started);
-    mine[BOARD_ACTIONS] = actions;
-    mine[BOARD_TIME + SLOW_DATA] = loaded - started;
-    mine[BOARD_TIME + SLOW_COMPUTE] = arrived - loaded;
-    mine[BOARD_TIME + SLOW_SAVE] = t->save_held;
-    t->save_held = 0;
-    mine[BOARD_SAVE_SECONDS] = t->save_seconds;
-    mine[BOARD_WRITTEN] = t->save != NULL && checkpoint_save_written(t->save);
-    TRY(lost_note(t, &batch, mine));
-    TRY(comm_board(t->context.comm, t->board.values, t->board.count));
+    TRY(put_fields(t, &batch, started, loaded));
+    TRY(queue_board(t, &batch));
 
     journal_enter(PHASE_UPDATE, t->step + 1);
-    StepResult result = read_board(t, &batch);
-    TRY(lost_join(t));
-    if (result.finite) {
-        t->skips_in_row = 0;
-        sample_set_clear(&t->suspects);
-        if (t->step + 1 >= t->back_from) t->back_from = 0;
-        queue_update(t, gradient, &result);
-        TRY(step_meet(t));
-        t->fetch.due = true;
-        if (!may_overlap(t)) TRY(state_fetch(t));
-        if (t->board.sample_loss != NULL)
-            process_learn_times(t->engine.process, t->settings.train.seed, (uint64_t)t->step,
-                                (uint64_t)(t->step * t->settings.train.batch), t->board.sample_loss,
-                                t->settings.train.batch);
-        t->totals.loss_sum += result.loss_sum;
-        t->totals.loss_items += result.items;
-    } else {
-        TRY(blame_samples(t, &batch));
-        ++t->skipped;
-        ++t->skips_in_row;
-    }
-    t->totals.grad_norm += result.grad_norm;
-    ++t->totals.steps;
+    queue_update(t);
+    TRY(step_meet(t));
+    if (ahead) TRY(stream_mark(t->engine.lane[0].stream, MARK_END));
+    t->fetch.due = true;
+    if (!may_overlap(t)) TRY(state_fetch(t));
     ++t->step;
+    t->pending = true;
     return STATUS_OK;
 }

@@ -71,7 +71,7 @@ static Status open_engine(Trainer *t) {
     return sampler_open(t->engine.process, &s->sampler, &t->sampler);
 }
 
-static Status open_loader(Trainer *t, int64_t step) {
+Status trainer_open_loader(Trainer *t, int64_t step) {
     loader_close(t->loader);
     t->loader = NULL;
     const RunSettings *s = &t->settings;
@@ -125,7 +125,7 @@ static Status on_rank_0(Trainer *t, Status (*step)(Trainer *t)) {
 static Status open_own(Trainer *t) {
     TRY(open_data(t));
     TRY(open_engine(t));
-    TRY(open_loader(t, 0));
+    TRY(trainer_open_loader(t, 0));
     return state_open(t);
 }
 
@@ -145,7 +145,7 @@ static Status open_all(Trainer *t) {
     journal_enter(PHASE_LOAD, 0);
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
-    if (t->step > 0 || t->left_out.count + t->lost.count > 0) TRY(open_loader(t, t->step));
+    if (t->step > 0 || t->left_out.count + t->lost.count > 0) TRY(trainer_open_loader(t, t->step));
     if (t->context.prepare != NULL) {
         TRY(engine_use(&t->engine, t->weights));
         TRY(report_show(t, t->context.prepare));
@@ -189,12 +189,6 @@ int64_t trainer_step(const Trainer *t) {
 }
 
 // ---- running ----------------------------------------------------------------------------------
-
-// Whether something with this interval falls on the completed step: by steps alone, so that all
-// ranks agree without a message. Intervals in seconds are proposed by rank 0, see propose().
-static bool falls_on(const Trainer *t, Interval every) {
-    return every.steps > 0 && t->step % every.steps == 0;
-}
 
 static bool is_due(Interval every, double last) {
     return every.seconds > 0 && clock_now() - last >= every.seconds;
@@ -337,7 +331,7 @@ static Status go_back(Trainer *t) {
     TRY(finish_save(t));
     TRY(state_resume(t, &found));
     if (!found) TRY(state_draw(t));
-    TRY(open_loader(t, t->step));
+    TRY(trainer_open_loader(t, t->step));
     TRY(on_rank_0(t, open_records));
     report_reset(t);
     return STATUS_OK;
@@ -390,7 +384,7 @@ static Status after_step(Trainer *t) {
     const RunSettings *s = &t->settings;
     bool last = t->step == s->train.steps;
     journal_enter(PHASE_LOG, t->step);
-    bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every);
+    bool due = (t->agreed & ACTION_SAVE) || falls_on(t, s->checkpoint.every.steps);
     bool stops = (t->agreed & ACTION_STOP) && !last;
     if (t->skips_in_row >= s->optim.skips_most) {
         TRY(leave_samples_out(t));
@@ -406,11 +400,21 @@ static Status after_step(Trainer *t) {
     if (last || (t->agreed & ACTION_PAUSE)) TRY(save_now(t));
     if (t->written || due) TRY(finish_save(t));
     if (due && t->saved_step != t->step) TRY(save_on_the_way(t, state_save_start));
-    if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every))
+    if ((t->agreed & ACTION_EVAL) || falls_on(t, s->eval.every.steps))
         TRY(report_view(t, PHASE_EVALUATE, t->context.evaluate));
-    if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every))
+    if ((t->agreed & ACTION_SAMPLE) || falls_on(t, s->sample.every.steps))
         TRY(report_view(t, PHASE_SAMPLE, t->context.preview));
     return STATUS_OK;
+}
+
+// Whether the host has something to do at this step, by counts that all ranks have: then it is read
+// at once.
+static bool is_looked_at(const Trainer *t, int64_t first) {
+    const RunSettings *s = &t->settings;
+    return !step_is_ahead(t) || t->step == first || t->step == s->train.steps || t->agreed != 0 ||
+           t->written || falls_on(t, s->checkpoint.every.steps) ||
+           falls_on(t, s->eval.every.steps) || falls_on(t, s->sample.every.steps) ||
+           falls_on(t, s->log.every) || falls_on(t, s->log.fingerprint_every);
 }
 
 static void warn_of_end(const Trainer *t) {
@@ -434,9 +438,12 @@ Status trainer_run(Trainer *t) {
         return STATUS_OK;
     }
     report_reset(t);
-    for (int64_t first = t->step; t->step < steps;) {
+    for (int64_t first = t->step + 1; t->step < steps;) {
+        t->agreed = 0;
         TRY(step_run(t));
-        if (t->step == first + 1) warn_of_end(t);
+        if (t->pending && !is_looked_at(t, first)) continue;
+        TRY(step_settle(t));
+        if (t->step == first) warn_of_end(t);
         TRY(after_step(t));
     }
     report_say(t, "finished: %" PRId64 " steps, fingerprint %016" PRIx64, t->step, t->fingerprint);

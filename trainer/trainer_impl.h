@@ -44,14 +44,17 @@ typedef struct {
     Status status; // of queueing
 } Fetch;
 
-// What ranks tell each other once a step; each entry is written by one rank.
+// What ranks tell each other once a step; each entry is written by one rank. It comes together in
+// the device's memory, and the host reads it once the step is over.
 typedef struct {
-    double *values;
-    int count;
+    double *mine, *all;  // device: what this rank writes, what all do; a rank alone: the same
+    double *values;      // host: the same as `all`, of the step that was read last
+    int count;           // of entries; behind them lies what the optimizer goes by
     double *loss_sum;    // [grains]
     double *square_sum;  // [parts] of the gradient
     double *sample_loss; // [batch], NaN: left out; NULL: the process does not ask
     double *rank;        // [world][BOARD_RANK_FIELDS]
+    double *result;      // [GRAD_RESULTS]
 } Board;
 enum {
     BOARD_ACTIONS,
@@ -101,14 +104,16 @@ struct Trainer {
 
     Board board;
     StepTotals totals;
-    int64_t step; // completed
+    int64_t step;          // completed, but for `pending`
+    bool pending;          // the last one has not been read: the device may still be at it
+    bool bad;              // the last that was read is not finite: it changed nothing
+    double device_seconds; // of its grains, where the device counts them
     int64_t skipped;
     int skips_in_row;
     SampleSet suspects;        // blamed for the skips in this row
     SampleSet left_out;        // contribute nothing
     SampleSet lost;            // could not be read, nor do they
     SampleSet lost_new;        // found by this rank since the last step
-    int64_t lost_now;          // of the last step's batch, on all ranks
     int64_t back_from;         // step that the run went back from and has not passed yet; 0: none
     const char *bad_near;      // tensor of the last bad gradient
     int astray, astray_before; // 1 + rank that holds other weights, now and the last time; 0: none
@@ -126,12 +131,18 @@ struct Trainer {
     int64_t save_step;     // of the last one that was tried
     double save_started;   // clock_now() of it
     bool written;          // agreed in the last step: all ranks have written their parts
-    int agreed;            // actions agreed in the last step
+    int agreed;            // actions agreed in the last steps that were read
     double seconds_left;   // least over ranks, 0: no deadline
 };
 
 static inline bool is_rank_0(const Trainer *t) {
     return comm_rank(t->context.comm) == 0;
+}
+
+// Whether something with this interval in steps falls on the last one: so that all ranks agree
+// without a message. Intervals in seconds are proposed by rank 0, see due_actions().
+static inline bool falls_on(const Trainer *t, int64_t every) {
+    return every > 0 && t->step % every == 0;
 }
 
 // The disk refuses: full, read-only, or not where it was.
@@ -140,6 +151,7 @@ static inline bool is_of_disk(Status status) {
 }
 
 // ---- trainer.c ----
+Status trainer_open_loader(Trainer *t, int64_t step); // anew, to begin with this step
 // Actions that this rank proposes by the clock; seconds_left as from RunContext.signals,
 // step_seconds of this step.
 int due_actions(const Trainer *t, double seconds_left, double step_seconds);
@@ -160,8 +172,9 @@ Status state_gather_average(Trainer *t, StateKind kind); // t->average <- an EMA
 
 // ---- report.c ----
 void report_say(const Trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void report_reset(Trainer *t);             // start a new stretch of steps
-Status report_step(Trainer *t, bool last); // RunContext.progress, with a fingerprint when due
+void report_reset(Trainer *t);                                       // start a new stretch of steps
+Status report_step(Trainer *t, bool last);                           // with a fingerprint when due
+void report_progress(const Trainer *t, bool logged, bool print);     // RunContext.progress
 Status report_show(Trainer *t, Status (*show)(const RunView *view)); // t->average as it is
 // All ranks: RunContext.evaluate or preview, with the first average.
 Status report_view(Trainer *t, Phase phase, Status (*show)(const RunView *view));
@@ -179,11 +192,17 @@ Status lost_note(Trainer *t, const Batch *batch, double *fields); // into this r
 Status lost_join(Trainer *t);
 
 // ---- blame.c ----
-// All ranks, after a step that is not finite: finds, names and agrees on the samples to blame.
-Status blame_samples(Trainer *t, const Batch *batch);
+// All ranks, after a step that is not finite: finds, names and agrees on the samples to blame, for
+// which it loads the step's batch again.
+Status blame_samples(Trainer *t);
 
 // ---- step.c ----
-Status step_run(Trainer *t); // one optimizer step; one that is not finite changes nothing
+// One optimizer step; one that is not finite changes nothing. Where the device goes on without the
+// host (step_is_ahead) it is only queued, `pending`, and the step before is read in the meantime;
+// if that is `bad`, this is all that is done.
+Status step_run(Trainer *t);
+bool step_is_ahead(const Trainer *t);
+Status step_settle(Trainer *t);                   // waits for a pending step, and reads it
 float *step_buffer(const Trainer *t, int number); // of gradients
 // Queues a grain on a stream, its gradient written or added to `grads`; only >= 0: this sample of
 // the grain alone.

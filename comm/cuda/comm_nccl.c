@@ -143,9 +143,19 @@ static Status nccl_sum_start(Comm *comm, const float *from, float *to, size_t co
     return mark(nccl, out);
 }
 
+static Status nccl_board_start(Comm *comm, const double *mine, double *all, int n) {
+    CommNccl *nccl = (CommNccl *)comm;
+    Exchange *exchange;
+    TRY(begin(nccl, "board of", n));
+    NCCL_TRY(nccl,
+             ncclAllReduce(mine, all, (size_t)n, ncclFloat64, ncclSum, nccl->nccl, nccl->stream),
+             nccl->exchange.what);
+    return mark(nccl, &exchange);
+}
+
 static Status nccl_exchange_mark(Comm *comm, Stream *stream, Exchange **out) {
     Exchange *marked = *out = &((CommNccl *)comm)->marked;
-    snprintf(marked->what, sizeof marked->what, "weights");
+    snprintf(marked->what, sizeof marked->what, "step of the GPU");
     CUDA_TRY(cudaEventRecord(marked->done, stream->native), marked->what);
     marked->busy = marked->queued = true;
     return STATUS_OK;
@@ -187,7 +197,9 @@ static void nccl_close(Comm *comm) {
     CommNccl *nccl = (CommNccl *)comm;
     ErrorRecord before = error_take(); // why it is closed: worth more than what fails now
     // In the midst of an exchange it is closed for a failure, and others may never take part.
-    if (nccl->nccl != NULL && !nccl->exchange.busy) (void)!say_goodbye(nccl);
+    const Exchange *last = &nccl->exchange;
+    bool over = !last->busy || (last->queued && cudaEventQuery(last->done) == cudaSuccess);
+    if (nccl->nccl != NULL && over) (void)!say_goodbye(nccl);
     (void)!error_restore(&before);
     nccl_free(nccl);
 }
@@ -198,6 +210,7 @@ static const CommOps nccl_ops = {
     .exchange_wait = nccl_exchange_wait,
     .exchange_mark = nccl_exchange_mark,
     .sum_start = nccl_sum_start,
+    .board_start = nccl_board_start,
     .poll = nccl_poll,
 };
 

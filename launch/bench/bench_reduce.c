@@ -50,11 +50,13 @@ static void rig_close(Rig *rig) {
 
 static Status reduce(Rig *rig) {
     int buckets = rig->ownership.buckets;
+    Stream *stream = rig->bench->engine->lane[0].stream;
     for (int bucket = buckets - 1; bucket >= 0; --bucket)
         TRY(reducer_start(rig->reducer, bucket, rig->cover, rig->covers));
     for (int bucket = buckets - 1; bucket >= 0; --bucket)
-        TRY(reducer_wait(rig->reducer, bucket, rig->bench->engine->lane[0].stream));
-    return STATUS_OK;
+        TRY(reducer_wait(rig->reducer, bucket, stream));
+    if (reducer_is_queued(rig->reducer)) TRY(reducer_mark(rig->reducer, stream));
+    return reducer_meet(rig->reducer);
 }
 
 static Status gather(Rig *rig) {

@@ -87,16 +87,15 @@ static bool begins_grain(const Recorded *recorded) {
            recorded->op == OP_categorical_corrupt;
 }
 
-// By the next grain, a sum of gradients, or the norms that follow the last one.
-static bool ends_grain(const Recorded *recorded, int64_t params) {
-    return begins_grain(recorded) || recorded->op == OP_sum_squares ||
-           (recorded->op == OP_axpby && recorded->args.axpby.n == params);
+// By the sum of its losses.
+static bool ends_grain(const Recorded *recorded) {
+    return recorded->op == OP_add_up && !recorded->args.add_up.wide;
 }
 
-static void tape_find_grain(Tape *tape, int64_t params) {
+static void tape_find_grain(Tape *tape) {
     int begin = 0, end;
     while (begin < tape->count && !begins_grain(&tape->list[begin])) ++begin;
-    for (end = begin + 1; end < tape->count && !ends_grain(&tape->list[end], params);) ++end;
+    for (end = begin + 1; end < tape->count && !ends_grain(&tape->list[end]);) ++end;
     if (end > tape->count) end = begin;
     tape->grain = begin;
     tape->grain_count = end - begin;
@@ -107,8 +106,7 @@ Status recording_end(Recording *recording) {
     active = NULL;
     for (int i = 0; i < engine->lanes; ++i) engine->lane[i].stream->backend = behind;
     FAIL_IF(recording->failed, NO_MEMORY, "no memory to record a step's operations");
-    for (int i = 0; i < recording->tapes; ++i)
-        tape_find_grain(&recording->tape[i], engine->params.size);
+    for (int i = 0; i < recording->tapes; ++i) tape_find_grain(&recording->tape[i]);
     for (int i = 0; i < recording->tapes; ++i)
         REQUIRE(recording->tape[i].grain_count == recording->tape[0].grain_count);
     return STATUS_OK;

@@ -282,8 +282,17 @@ static OpCost cost_sum_squares(const SumSquares *a) {
                         fp32 * (double)a->n + fp64 * (double)((a->n + a->chunk - 1) / a->chunk)};
 }
 
+static OpCost cost_add_up(const AddUp *a) {
+    double chunks = (double)((a->n + a->chunk - 1) / a->chunk);
+    return (OpCost){.bytes = (a->wide ? fp64 : fp32) * (double)a->n + fp64 * chunks};
+}
+
 static OpCost cost_fingerprint(const Fingerprint *a) {
     return (OpCost){.bytes = fp32 * (double)a->n + number};
+}
+
+static OpCost cost_grad_scale(const GradScale *a) {
+    return (OpCost){.bytes = fp64 * (double)(a->losses + a->squares + a->ranks + GRAD_RESULTS)};
 }
 
 static OpCost cost_adamw_ema(const AdamwEma *a) {
@@ -343,6 +352,8 @@ enum {
     FAMILY_OF_halve = FAMILY_OPTIMIZER, // the weights, once a step
     FAMILY_OF_axpby = FAMILY_SUMS,
     FAMILY_OF_sum_squares = FAMILY_SUMS,
+    FAMILY_OF_add_up = FAMILY_SUMS,
+    FAMILY_OF_grad_scale = FAMILY_SUMS,
     FAMILY_OF_fingerprint = FAMILY_SUMS
 };
 

@@ -16,8 +16,8 @@
 #include "model/cuda/matmul.h"
 #include "model/cuda/stream.h"
 
-enum { STREAMS_MOST = 16, TIMINGS = 1024, LANDINGS = 4096 };
-enum { STAGE_BYTES = 32 << 20, STAGED_MOST = 4 << 20 }; // of a stream, of one copy
+enum { STREAMS_MOST = 16, TIMINGS = 1024, LANDINGS = 2048, ROUNDS = 2 };
+enum { STAGE_BYTES = 16 << 20, STAGED_MOST = 4 << 20 }; // of a round, of one copy
 
 typedef struct {
     cudaEvent_t begin, end;
@@ -32,13 +32,19 @@ typedef struct {
 } Landing;
 
 typedef struct {
+    cudaEvent_t mark[STREAM_MARKS];
+    char *stage; // pinned host memory that small copies go through, so that no call waits
+    size_t staged;
+    Landing landing[LANDINGS];
+    int landings;
+} Round;
+
+typedef struct {
     Stream base;
     cudaStream_t queue;
     cudaEvent_t reached; // what other streams come after
-    char *stage;         // pinned host memory that small copies go through, so that no call waits
-    size_t staged;
-    Landing *landing; // [LANDINGS]
-    int landings;
+    Round *round;        // [ROUNDS]
+    int now;             // the one that is being queued; the other is under way, or over
     void *scratch;
     size_t scratch_bytes;
     MatmulRoom *products;
@@ -135,20 +141,27 @@ static void cuda_release(Device *device, void *memory) {
     (void)cudaFree(memory);
 }
 
-// Waits for the stream; what was downloaded is where it belongs, and the stage is free again.
+// The GPU has come as far: what was downloaded goes where it belongs, and the stage is free again.
+static void land(CudaStream *cuda, Round *round) {
+    for (int i = 0; i < round->landings && cuda->error == cudaSuccess; ++i)
+        memcpy(round->landing[i].to, round->landing[i].from, round->landing[i].bytes);
+    round->landings = 0;
+    round->staged = 0;
+}
+
+// Waits for all of the stream.
 static void settle(CudaStream *cuda) {
     cuda_note(&cuda->base, cudaStreamSynchronize(cuda->queue), "work of the GPU");
-    for (int i = 0; i < cuda->landings && cuda->error == cudaSuccess; ++i)
-        memcpy(cuda->landing[i].to, cuda->landing[i].from, cuda->landing[i].bytes);
-    cuda->landings = 0;
-    cuda->staged = 0;
+    for (int i = 1; i <= ROUNDS && cuda->round != NULL; ++i)
+        land(cuda, &cuda->round[(cuda->now + i) % ROUNDS]);
 }
 
 static void *stage_take(CudaStream *cuda, size_t bytes) {
+    Round *round = &cuda->round[cuda->now];
     size_t rounded = (bytes + 63) / 64 * 64;
-    if (cuda->staged + rounded > STAGE_BYTES || cuda->landings == LANDINGS) settle(cuda);
-    cuda->staged += rounded;
-    return cuda->stage + cuda->staged - rounded;
+    if (round->staged + rounded > STAGE_BYTES || round->landings == LANDINGS) settle(cuda);
+    round->staged += rounded;
+    return round->stage + round->staged - rounded;
 }
 
 static void copy(Stream *stream, void *to, const void *from, size_t bytes,
@@ -158,20 +171,23 @@ static void copy(Stream *stream, void *to, const void *from, size_t bytes,
 
 // Whether a download that has not landed goes to where an upload comes from.
 static bool is_landing(const CudaStream *cuda, const char *from, size_t bytes) {
-    for (int i = 0; i < cuda->landings; ++i) {
-        const char *to = cuda->landing[i].to;
-        if (to < from + bytes && from < to + cuda->landing[i].bytes) return true;
-    }
+    for (const Round *round = cuda->round; round < cuda->round + ROUNDS; ++round)
+        for (int i = 0; i < round->landings; ++i) {
+            const char *to = round->landing[i].to;
+            if (to < from + bytes && from < to + round->landing[i].bytes) return true;
+        }
     return false;
 }
 
-// Pageable memory would make the driver wait for all that was queued before.
+// From pageable memory the driver would wait for all that was queued before: as large copies do.
 static void cuda_upload(Stream *stream, void *to, const void *from, size_t bytes) {
     CudaStream *cuda = (CudaStream *)stream;
     if (bytes == 0 || cuda->error != cudaSuccess) return;
     if (is_landing(cuda, from, bytes)) settle(cuda);
-    if (bytes <= STAGED_MOST) from = memcpy(stage_take(cuda, bytes), from, bytes);
+    bool staged = bytes <= STAGED_MOST;
+    if (staged) from = memcpy(stage_take(cuda, bytes), from, bytes);
     copy(stream, to, from, bytes, cudaMemcpyHostToDevice);
+    if (!staged) settle(cuda);
 }
 
 static void cuda_download(Stream *stream, void *to, const void *from, size_t bytes) {
@@ -179,7 +195,8 @@ static void cuda_download(Stream *stream, void *to, const void *from, size_t byt
     if (bytes == 0 || cuda->error != cudaSuccess) return;
     if (bytes <= STAGED_MOST) {
         void *room = stage_take(cuda, bytes);
-        cuda->landing[cuda->landings++] = (Landing){to, room, bytes};
+        Round *round = &cuda->round[cuda->now];
+        round->landing[round->landings++] = (Landing){to, room, bytes};
         to = room;
     }
     copy(stream, to, from, bytes, cudaMemcpyDeviceToHost);
@@ -224,16 +241,39 @@ static Timing *timing_begin(CudaStream *cuda, int op) {
 BACKEND_OPS(CALL)
 #undef CALL
 
+static Status check(const CudaStream *cuda) {
+    char what[256];
+    if (cuda->error == cudaSuccess) return STATUS_OK;
+    snprintf(what, sizeof what, "%s%s%s", cuda->op != NULL ? cuda->op : "",
+             cuda->op != NULL ? ": " : "", cuda->what);
+    return cuda_failure(cuda->error, what);
+}
+
 static Status cuda_wait(Stream *stream) {
     CudaStream *cuda = (CudaStream *)stream;
     settle(cuda);
-    if (cuda->error != cudaSuccess) {
-        char what[256];
-        snprintf(what, sizeof what, "%s%s%s", cuda->op != NULL ? cuda->op : "",
-                 cuda->op != NULL ? ": " : "", cuda->what);
-        return cuda_failure(cuda->error, what);
-    }
+    TRY(check(cuda));
     read_timings(cuda);
+    return STATUS_OK;
+}
+
+static Status cuda_mark(Stream *stream, StreamMark mark) {
+    CudaStream *cuda = (CudaStream *)stream;
+    CUDA_TRY(cudaEventRecord(cuda->round[cuda->now].mark[mark], cuda->queue), "a mark");
+    if (mark == MARK_END) cuda->now = (cuda->now + 1) % ROUNDS;
+    return STATUS_OK;
+}
+
+static Status cuda_reach(Stream *stream, double *seconds) {
+    CudaStream *cuda = (CudaStream *)stream;
+    Round *round = &cuda->round[(cuda->now + 1) % ROUNDS];
+    float ms = 0;
+    cuda_note(stream, cudaEventSynchronize(round->mark[MARK_END]), "work of the GPU");
+    land(cuda, round);
+    TRY(check(cuda));
+    CUDA_TRY(cudaEventElapsedTime(&ms, round->mark[MARK_BEGIN], round->mark[MARK_ARRIVAL]),
+             "a time");
+    *seconds = (double)ms / 1000;
     return STATUS_OK;
 }
 
@@ -281,8 +321,13 @@ static void stream_close(CudaStream *cuda) {
     free(cuda->timing);
     matmul_room_close(cuda->products);
     attention_room_close(cuda->attention);
-    (void)cudaFreeHost(cuda->stage);
-    free(cuda->landing);
+    for (int i = 0; cuda->round != NULL && i < ROUNDS; ++i) {
+        for (int mark = 0; mark < STREAM_MARKS; ++mark)
+            if (cuda->round[i].mark[mark] != NULL)
+                (void)cudaEventDestroy(cuda->round[i].mark[mark]);
+        (void)cudaFreeHost(cuda->round[i].stage);
+    }
+    free(cuda->round);
     (void)cudaFree(cuda->scratch);
     if (cuda->reached != NULL) (void)cudaEventDestroy(cuda->reached);
     if (cuda->queue != NULL) (void)cudaStreamDestroy(cuda->queue);
@@ -309,6 +354,17 @@ static Status open_timings(CudaStream *cuda) {
     return STATUS_OK;
 }
 
+static Status open_rounds(CudaStream *cuda) {
+    cuda->round = calloc(ROUNDS, sizeof *cuda->round);
+    FAIL_IF(cuda->round == NULL, NO_MEMORY, "no memory for copies from the GPU");
+    for (int i = 0; i < ROUNDS; ++i) {
+        CUDA_TRY(cudaMallocHost((void **)&cuda->round[i].stage, STAGE_BYTES), "pinned host memory");
+        for (int mark = 0; mark < STREAM_MARKS; ++mark)
+            CUDA_TRY(cudaEventCreate(&cuda->round[i].mark[mark]), "an event");
+    }
+    return STATUS_OK;
+}
+
 // The one behind the last is the side stream.
 static Status stream_open(CudaDevice *device, int index, const DeviceConfig *config) {
     CudaStream *cuda = &device->streams[index];
@@ -319,9 +375,7 @@ static Status stream_open(CudaDevice *device, int index, const DeviceConfig *con
     cuda->base.native = cuda->queue;
     CUDA_TRY(cudaEventCreateWithFlags(&cuda->reached, cudaEventDisableTiming), "an event");
     if (side) return STATUS_OK;
-    CUDA_TRY(cudaMallocHost((void **)&cuda->stage, STAGE_BYTES), "pinned host memory");
-    cuda->landing = calloc(LANDINGS, sizeof *cuda->landing);
-    FAIL_IF(cuda->landing == NULL, NO_MEMORY, "no memory for copies from the GPU");
+    TRY(open_rounds(cuda));
     cuda->scratch_bytes = config->wide_bytes;
     TRY(cuda_alloc(&device->base, config->wide_bytes, &cuda->scratch));
     TRY(matmul_room_open(&device->choices, &cuda->products));
@@ -425,6 +479,8 @@ const Backend dye_backend = {.name = "cuda",
                              .download = cuda_download,
                              .wait = cuda_wait,
                              .after = cuda_after,
+                             .mark = cuda_mark,
+                             .reach = cuda_reach,
                              .measure = cuda_measure,
                              .choose = cuda_choose,
                              BACKEND_OPS(ENTRY)};

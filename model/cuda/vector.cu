@@ -1,4 +1,4 @@
-// Kernels over long vectors: sums, norm, fingerprint, the optimizer.
+// Kernels over long vectors: sums, fingerprint, the optimizer.
 #include "base/mix.h"
 #include "model/cuda/launch.cuh"
 #include "model/math/adamw.h"
@@ -29,6 +29,21 @@ extern "C" void cuda_sum_squares(Stream *stream, const SumSquares *args) {
     launch(stream, sum_squares_kernel, {chunks, BLOCK_THREADS, REDUCE_BYTES}, *args);
 }
 
+static __global__ void add_up_kernel(AddUp a) {
+    EACH(chunk, (a.n + a.chunk - 1) / a.chunk) {
+        int64_t begin = chunk * a.chunk, end = begin + a.chunk < a.n ? begin + a.chunk : a.n;
+        double sum = 0.0;
+        for (int64_t i = begin; i < end; ++i)
+            sum += a.wide ? ((const double *)a.x)[i] : (double)((const float *)a.x)[i];
+        a.sum[chunk] = sum;
+    }
+}
+
+extern "C" void cuda_add_up(Stream *stream, const AddUp *args) {
+    launch(stream, add_up_kernel, grid_of(stream, (args->n + args->chunk - 1) / args->chunk),
+           *args);
+}
+
 // Integers: the order of their sum is free.
 static __global__ void fingerprint_kernel(Fingerprint a) {
     unsigned long long sum = 0;
@@ -48,9 +63,28 @@ extern "C" void cuda_fingerprint(Stream *stream, const Fingerprint *args) {
     launch(stream, fingerprint_kernel, grid, *args);
 }
 
+// By all threads of a block.
+static __device__ double total(const double *x, int64_t n, int64_t stride) {
+    double sum = 0.0;
+    for (int64_t i = threadIdx.x; i < n; i += BLOCK_THREADS) sum += x[i * stride];
+    return block_sum(sum);
+}
+
+static __global__ void grad_scale_kernel(GradScale a) {
+    double loss = total(a.loss, a.losses, 1), squares = total(a.square, a.squares, 1);
+    double lost = total(a.lost, a.ranks, a.stride);
+    if (threadIdx.x == 0) grad_scale_write(&a, loss, squares, lost);
+}
+
+extern "C" void cuda_grad_scale(Stream *stream, const GradScale *args) {
+    launch(stream, grad_scale_kernel, {1, BLOCK_THREADS, REDUCE_BYTES}, *args);
+}
+
 static __global__ void adamw_ema_kernel(AdamwEma a) {
+    float scale = (float)*a.grad_scale;
+    if (scale == 0.0f) return;
     EACH(i, a.n) {
-        adamw_number(&a, i);
+        adamw_number(&a, scale, i);
         if (a.half != nullptr) number_put(a.half, true, i, a.w[i]);
     }
 }

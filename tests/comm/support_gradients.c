@@ -113,13 +113,13 @@ static Status reduce_buckets(Rig *rig, float *const *cover, int covers) {
     if (rig->config->at_once) {
         for (int b = 0; b < buckets; ++b) TRY(reducer_start(rig->reducer, b, cover, covers));
         for (int b = buckets - 1; b >= 0; --b) TRY(reducer_wait(rig->reducer, b, stream));
-        return STATUS_OK;
+        return stream_wait(stream);
     }
     for (int b = buckets - 1; b >= -1; --b) {
         if (b >= 0) TRY(reducer_start(rig->reducer, b, cover, covers));
         if (b + 1 < buckets) TRY(reducer_wait(rig->reducer, b + 1, stream));
     }
-    return STATUS_OK;
+    return stream_wait(stream);
 }
 
 // Whether it is no sum in this order, but one of the same numbers.

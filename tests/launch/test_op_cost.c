@@ -112,6 +112,10 @@ static void test_optimizer(void) {
     expect_cost(op_cost(OP_adamw_ema, &(AdamwEma){.n = 1000}), 0, (36 + 8) * 1000);
     expect_cost(op_cost(OP_adamw_ema, &(AdamwEma){.n = 1000, .half = &op_cost}), 0, 46 * 1000);
     expect_cost(op_cost(OP_halve, &(Elementwise){.n = 1000}), 0, 6 * 1000);
+    expect_cost(op_cost(OP_add_up, &(AddUp){.n = 1000, .chunk = 300}), 0, 4000 + 4 * 8);
+    expect_cost(op_cost(OP_add_up, &(AddUp){.n = 9, .chunk = 3, .wide = true}), 0, 9 * 8 + 3 * 8);
+    GradScale scale = {.losses = 8, .squares = 20, .ranks = 4};
+    expect_cost(op_cost(OP_grad_scale, &scale), 0, (32 + GRAD_RESULTS) * 8);
     expect_cost(op_cost(OP_sum_squares, &(SumSquares){.n = 1000, .chunk = 300}), 0, 4000 + 4 * 8);
     expect_cost(op_cost(OP_fingerprint, &(Fingerprint){.n = 1000}), 0, 4008);
 }
@@ -190,7 +194,7 @@ static void test_families(void) {
     EXPECT_EQ(count[FAMILY_PRODUCTS], 2);
     EXPECT_EQ(count[FAMILY_ATTENTION], 2);
     EXPECT_EQ(count[FAMILY_OPTIMIZER], 2);
-    EXPECT_EQ(count[FAMILY_SUMS], 3);
+    EXPECT_EQ(count[FAMILY_SUMS], 5);
     EXPECT_TEXT(op_name(OP_adamw_ema), "adamw_ema");
     EXPECT_EQ(op_family(OP_residual_norm_grad), FAMILY_NORMS);
     EXPECT_EQ(op_family(OP_categorical_loss), FAMILY_LOSS);

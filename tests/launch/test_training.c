@@ -178,11 +178,11 @@ static void make_data(void) {
 
 static void expect_same_bits(const char *name) {
     uint64_t expected = 0;
-    static const char *const ways[][2] = {{"device.threads=1", "device.backend=cpu"},
-                                          {"device.threads=2", "device.backend=cpu"},
-                                          {"device.threads=5", "device.backend=cpu"},
-                                          {"device.threads=1", "device.backend=late"},
-                                          {"device.threads=2", "device.backend=late"}};
+    static const char *const ways[][2] = {
+        {"device.threads=1", "device.backend=cpu"},  {"device.threads=2", "device.backend=cpu"},
+        {"device.threads=5", "device.backend=cpu"},  {"device.threads=1", "device.backend=late"},
+        {"device.threads=2", "device.backend=late"}, {"log.every=5", "device.backend=ahead"},
+        {"device.threads=2", "device.backend=ahead"}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
         RunSettings settings = read_settings(name, ways[i], 2);
         Outcome outcome = run_settings(&settings, true);
@@ -308,11 +308,13 @@ static void expect_mean_of_the_others(const char *name) {
 static void expect_left_out(const char *name) {
     static const char *const ways[][2] = {{"device.threads=1", "device.backend=cpu"},
                                           {"device.threads=5", "device.backend=cpu"},
-                                          {"device.threads=2", "device.backend=late"}};
+                                          {"device.threads=2", "device.backend=late"},
+                                          {"device.threads=1", "device.backend=ahead"}};
     uint64_t expected = 0;
-    for (size_t i = 0; i < 3; ++i) {
-        const char *words[] = {ways[i][0], ways[i][1], "optim.skips_most=1"};
-        RunSettings settings = read_settings(name, words, 3);
+    for (size_t i = 0; i < 4; ++i) {
+        const char *words[] = {ways[i][0], ways[i][1], "optim.skips_most=1",
+                               i == 3 ? "log.every=100" : "log.every=1"};
+        RunSettings settings = read_settings(name, words, 4);
         bad.is_on = true;
         bad.point = i == 0 ? DRILL_LOSS : DRILL_GRADIENT;
         bad.sample = -1;

@@ -26,6 +26,13 @@ typedef struct {
     _Alignas(16) unsigned char args[LATE_ARGS_BYTES];
 } LateRecord;
 
+// A download that has come as far as memory of the device's own.
+typedef struct {
+    void *to, *from;
+    size_t bytes;
+    uint64_t place; // records up to it
+} LateLanding;
+
 struct LateStream {
     Stream base;
     Stream *inner; // of the CPU device
@@ -34,6 +41,9 @@ struct LateStream {
     pthread_cond_t change;
     uint64_t pushed, released, done; // done <= released <= pushed: the worker goes up to `released`
     uint64_t random;
+    uint64_t ended; // `pushed` at the end of the last round
+    LateLanding *landing;
+    int landings;
     bool closing;
     LateRecord record[LATE_RECORDS];
 };
@@ -49,7 +59,7 @@ typedef struct {
     Stream **pointers;
 } LateDevice;
 
-static const Backend late_backend;
+static const Backend late_backend, ahead_backend;
 
 // ---- addresses --------------------------------------------------------------------------------
 
@@ -129,13 +139,32 @@ static void push(LateStream *stream, void (*run)(LateStream *, void *), const vo
     pthread_mutex_unlock(&stream->mutex);
 }
 
-static Status late_wait(Stream *base) {
-    LateStream *stream = (LateStream *)base;
+// What was downloaded up to `place` goes where it belongs.
+static void land(LateStream *stream, uint64_t place) {
+    int kept = 0;
+    for (int i = 0; i < stream->landings; ++i) {
+        LateLanding *landing = &stream->landing[i];
+        if (landing->place > place) {
+            stream->landing[kept++] = *landing;
+            continue;
+        }
+        memcpy(landing->to, landing->from, landing->bytes);
+        free(landing->from);
+    }
+    stream->landings = kept;
+}
+
+static Status wait_up_to(LateStream *stream, uint64_t place) {
     pthread_mutex_lock(&stream->mutex);
-    release_up_to(stream, stream->pushed);
-    while (stream->done < stream->pushed) pthread_cond_wait(&stream->change, &stream->mutex);
+    release_up_to(stream, place);
+    while (stream->done < place) pthread_cond_wait(&stream->change, &stream->mutex);
     pthread_mutex_unlock(&stream->mutex);
+    land(stream, place);
     return STATUS_OK;
+}
+
+static Status late_wait(Stream *base) {
+    return wait_up_to((LateStream *)base, ((LateStream *)base)->pushed);
 }
 
 #define LATE_CALL(name, Args, pointers)                                                            \
@@ -155,26 +184,69 @@ typedef struct {
     void *to;
     const void *from;
     size_t bytes;
+    void *taken; // to be freed
 } LateCopy;
 
 static void run_copy(LateStream *stream, void *args) {
     (void)stream;
     const LateCopy *copy = args;
     if (copy->bytes > 0) memcpy(copy->to, copy->from, copy->bytes);
+    free(copy->taken);
 }
 
 static void late_upload(Stream *stream, void *device_to, const void *host_from, size_t bytes) {
     const LateDevice *device = (LateDevice *)stream->device;
     REQUIRE(is_device(device, device_to) && !is_device(device, host_from));
-    LateCopy copy = {work_address(device, device_to), host_from, bytes};
+    LateCopy copy = {work_address(device, device_to), host_from, bytes, NULL};
     push((LateStream *)stream, run_copy, &copy, sizeof copy);
 }
 
 static void late_download(Stream *stream, void *host_to, const void *device_from, size_t bytes) {
     const LateDevice *device = (LateDevice *)stream->device;
     REQUIRE(is_device(device, device_from) && !is_device(device, host_to));
-    LateCopy copy = {host_to, work_address(device, device_from), bytes};
+    LateCopy copy = {host_to, work_address(device, device_from), bytes, NULL};
     push((LateStream *)stream, run_copy, &copy, sizeof copy);
+}
+
+// ---- the same with rounds -----------------------------------------------------------------------
+
+static void *take(size_t bytes) {
+    void *memory = malloc(bytes + 1);
+    REQUIRE(memory != NULL);
+    return memory;
+}
+
+static void ahead_upload(Stream *stream, void *device_to, const void *host_from, size_t bytes) {
+    const LateDevice *device = (LateDevice *)stream->device;
+    REQUIRE(is_device(device, device_to) && !is_device(device, host_from));
+    void *taken = take(bytes);
+    if (bytes > 0) memcpy(taken, host_from, bytes);
+    LateCopy copy = {work_address(device, device_to), taken, bytes, taken};
+    push((LateStream *)stream, run_copy, &copy, sizeof copy);
+}
+
+static void ahead_download(Stream *base, void *host_to, const void *device_from, size_t bytes) {
+    LateStream *stream = (LateStream *)base;
+    const LateDevice *device = (LateDevice *)base->device;
+    REQUIRE(is_device(device, device_from) && !is_device(device, host_to));
+    LateCopy copy = {take(bytes), work_address(device, device_from), bytes, NULL};
+    push(stream, run_copy, &copy, sizeof copy);
+    stream->landing =
+        realloc(stream->landing, (size_t)(stream->landings + 1) * sizeof *stream->landing);
+    REQUIRE(stream->landing != NULL);
+    stream->landing[stream->landings++] = (LateLanding){host_to, copy.to, bytes, stream->pushed};
+}
+
+static Status ahead_mark(Stream *base, StreamMark mark) {
+    LateStream *stream = (LateStream *)base;
+    if (mark == MARK_END) stream->ended = stream->pushed;
+    return STATUS_OK;
+}
+
+// No sooner than it must: what comes after the end is not done.
+static Status ahead_reach(Stream *base, double *seconds) {
+    *seconds = 0;
+    return wait_up_to((LateStream *)base, ((LateStream *)base)->ended);
 }
 
 // ---- memory -----------------------------------------------------------------------------------
@@ -222,6 +294,7 @@ static void late_close(Device *base) {
         LateStream *stream = &device->streams[i];
         if (device->pointers[i] == NULL) continue;
         (void)late_wait(&stream->base);
+        free(stream->landing);
         pthread_mutex_lock(&stream->mutex);
         stream->closing = true;
         pthread_cond_broadcast(&stream->change);
@@ -240,7 +313,8 @@ static void late_close(Device *base) {
 
 static Status stream_start(LateDevice *device, int index) {
     LateStream *stream = &device->streams[index];
-    stream->base = (Stream){.backend = &late_backend, .device = &device->base, .index = index};
+    stream->base =
+        (Stream){.backend = device->base.backend, .device = &device->base, .index = index};
     stream->inner = device_stream(device->inner, index);
     stream->random = (uint64_t)index;
     pthread_mutex_init(&stream->mutex, NULL);
@@ -257,7 +331,8 @@ static Status late_open(const DeviceConfig *config, Device **out) {
     DeviceConfig inner = *config;
     inner.backend = "cpu";
     Status status;
-    device->base.backend = &late_backend;
+    device->base.backend =
+        strcmp(config->backend, ahead_backend.name) == 0 ? &ahead_backend : &late_backend;
     device->base.streams = config->streams;
     device->streams = calloc((size_t)config->streams, sizeof *device->streams);
     device->pointers = calloc((size_t)config->streams, sizeof *device->pointers);
@@ -287,8 +362,20 @@ static const Backend late_backend = {.name = "late",
                                      .download = late_download,
                                      .wait = late_wait,
                                      BACKEND_OPS(LATE_ENTRY)};
+static const Backend ahead_backend = {.name = "ahead",
+                                      .open = late_open,
+                                      .close = late_close,
+                                      .alloc = late_alloc,
+                                      .release = late_release,
+                                      .upload = ahead_upload,
+                                      .download = ahead_download,
+                                      .wait = late_wait,
+                                      .mark = ahead_mark,
+                                      .reach = ahead_reach,
+                                      BACKEND_OPS(LATE_ENTRY)};
 #undef LATE_ENTRY
 
 void late_register(void) {
     backend_register(&late_backend);
+    backend_register(&ahead_backend);
 }

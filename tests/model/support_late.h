@@ -12,6 +12,9 @@
 //   the program (REQUIRE), and so does host memory's side that is.
 // - Device memory is at most LATE_ARENA_BYTES; it is used again only after all of it was released.
 //
+// The backend "ahead" is the same with rounds: uploads are taken at once, downloads come when their
+// round, or the stream, is waited for.
+//
 //   late_register();
 //   DeviceConfig config = {.backend = "late", .streams = 2, .scratch_bytes = ...};
 #pragma once

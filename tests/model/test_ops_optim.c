@@ -96,6 +96,76 @@ static void test_sum_squares(void) {
     free(x);
 }
 
+typedef struct {
+    int64_t n, chunk;
+    bool wide;
+} AddShape;
+
+static void call_add_up(Stream *stream, OpBuffer *b, const void *shape) {
+    const AddShape *s = shape;
+    add_up(
+        stream,
+        (AddUp){
+            .x = b[0].device, .sum = b[1].device, .n = s->n, .chunk = s->chunk, .wide = s->wide});
+}
+
+// In their order: here that alone decides what is left of the small ones.
+static void test_add_up(void) {
+    double wide[7] = {1e17, 1, -1e17, 3, 4, 5, 6}, sum[3];
+    float narrow[7] = {16777216.0f, 1.0f, -16777216.0f, 3.0f, 4.0f, 5.0f, 6.5f};
+    double of_wide[3] = {0, 12, 6}, of_narrow[3] = {1, 12, 6.5};
+    for (int k = 0; k < 2; ++k) {
+        AddShape shape = {7, 3, k == 1};
+        OpBuffer b[] = {{k == 1 ? (void *)wide : narrow, k == 1 ? 14 : 7, OP_IN, NULL,
+                         k == 1 ? OP_F64 : OP_F32},
+                        {sum, 6, OP_OUT, NULL, OP_F64}};
+        EXPECT_EQ(ops_run("add_up", call_add_up, &shape, b, 2), 0);
+        for (int i = 0; i < 3; ++i) EXPECT(sum[i] == (k == 1 ? of_wide[i] : of_narrow[i]));
+    }
+}
+
+static void call_grad_scale(Stream *stream, OpBuffer *b, const void *shape) {
+    GradScale args = *(const GradScale *)shape;
+    args.loss = b[0].device;
+    args.square = b[1].device;
+    args.lost = b[2].device;
+    args.result = b[3].device;
+    grad_scale(stream, args);
+}
+
+// Numbers whose sums are exact in any order.
+static void test_grad_scale(void) {
+    double loss[300], square[400], lost[6] = {2, 99, 0, 99, 1, 99}, out[GRAD_RESULTS];
+    GradScale shape = {.losses = 300,
+                       .squares = 400,
+                       .ranks = 3,
+                       .stride = 2,
+                       .samples = 19,
+                       .terms = 10,
+                       .clip = 0};
+    for (int i = 0; i < 300; ++i) loss[i] = i + 0.25;
+    for (int i = 0; i < 400; ++i) square[i] = 64;
+    OpBuffer b[] = {{loss, 600, OP_IN, NULL, OP_F64},
+                    {square, 800, OP_IN, NULL, OP_F64},
+                    {lost, 12, OP_IN, NULL, OP_F64},
+                    {out, 2 * GRAD_RESULTS, OP_OUT, NULL, OP_F64}};
+    EXPECT_EQ(ops_run("grad_scale", call_grad_scale, &shape, b, 4), 0);
+    EXPECT(out[GRAD_ITEMS] == 160 && out[GRAD_LOSS] == 299 * 150 + 75);
+    EXPECT(out[GRAD_NORM] == 1 && out[GRAD_SCALE] == 1.0 / 160);
+    shape.clip = 0.25; // a quarter of the norm
+    EXPECT_EQ(ops_run("grad_scale", call_grad_scale, &shape, b, 4), 0);
+    EXPECT(out[GRAD_NORM] == 1 && out[GRAD_SCALE] == 0.25 / 160);
+    shape.samples = 2; // all are lost
+    EXPECT_EQ(ops_run("grad_scale", call_grad_scale, &shape, b, 4), 0);
+    EXPECT(out[GRAD_ITEMS] == 10);
+    loss[299] = NAN;
+    EXPECT_EQ(ops_run("grad_scale", call_grad_scale, &shape, b, 4), 0);
+    EXPECT(out[GRAD_SCALE] == 0 && out[GRAD_NORM] == 16 && isnan(out[GRAD_LOSS]));
+    loss[299] = 0, square[399] = INFINITY;
+    EXPECT_EQ(ops_run("grad_scale", call_grad_scale, &shape, b, 4), 0);
+    EXPECT(out[GRAD_SCALE] == 0 && isinf(out[GRAD_NORM]));
+}
+
 static void call_fingerprint(Stream *stream, OpBuffer *b, const void *shape) {
     const SumShape *s = shape;
     fingerprint(stream,
@@ -177,6 +247,7 @@ typedef struct {
     int64_t n;
     int step;
     bool half; // the weights are wanted as bf16, too
+    int scale; // buffer of the scale
 } AdamwShape;
 
 static AdamwEma adamw_numbers(int step) {
@@ -187,7 +258,6 @@ static AdamwEma adamw_numbers(int step) {
                       .decay = 0.1f,
                       .correct1 = (float)(1 / (1 - pow(0.9, step))),
                       .correct2 = (float)(1 / (1 - pow(0.99, step))),
-                      .grad_scale = 0.5f,
                       .ema_rate_0 = 0.25f,
                       .ema_rate_1 = 1e-3f};
 }
@@ -202,6 +272,7 @@ static void call_adamw(Stream *stream, OpBuffer *b, const void *shape) {
     args.ema_0 = b[4].device;
     args.ema_1 = b[5].device;
     args.half = s->half ? b[6].device : NULL;
+    args.grad_scale = b[s->scale].device;
     args.n = s->n;
     adamw_ema(stream, args);
 }
@@ -232,13 +303,15 @@ static void test_adamw_ema(void) {
             r0[i] += 0.25 * (rw[i] - r0[i]);
             r1[i] += 1e-3 * (rw[i] - r1[i]);
         }
-        AdamwShape shape = {N, step, step % 2 == 0};
+        AdamwShape shape = {N, step, step % 2 == 0, step % 2 == 0 ? 7 : 6};
+        double scale = 0.5;
         uint16_t half[N], rounded[N];
-        OpBuffer b[] = {{grad, N, OP_IN, NULL, OP_F32},      {w, N, OP_INOUT, NULL, OP_F32},
-                        {m, N, OP_INOUT, NULL, OP_F32},      {v, N, OP_INOUT, NULL, OP_F32},
-                        {ema_0, N, OP_INOUT, NULL, OP_F32},  {ema_1, N, OP_INOUT, NULL, OP_F32},
-                        {half, N / 2, OP_OUT, NULL, OP_HALF}};
-        EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, shape.half ? 7 : 6), 0);
+        OpBuffer b[] = {{grad, N, OP_IN, NULL, OP_F32},       {w, N, OP_INOUT, NULL, OP_F32},
+                        {m, N, OP_INOUT, NULL, OP_F32},       {v, N, OP_INOUT, NULL, OP_F32},
+                        {ema_0, N, OP_INOUT, NULL, OP_F32},   {ema_1, N, OP_INOUT, NULL, OP_F32},
+                        {half, N / 2, OP_OUT, NULL, OP_HALF}, {&scale, 2, OP_IN, NULL, OP_F64}};
+        if (!shape.half) b[6] = b[7];
+        EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, shape.scale + 1), 0);
         for (int i = 0; i < N; ++i) rounded[i] = nearest_half(w[i]);
         EXPECT(!shape.half || memcmp(half, rounded, sizeof half) == 0);
         free(grad);
@@ -251,13 +324,36 @@ static void test_adamw_ema(void) {
     free(w), free(m), free(v), free(ema_0), free(ema_1);
 }
 
+// A scale of 0, also one that fp32 takes for 0: nothing is touched, whatever the gradient is.
+static void test_adamw_ema_skips(void) {
+    enum { N = 40 };
+    for (int k = 0; k < 2; ++k) {
+        float x[6][N], before[6][N];
+        for (int i = 0; i < 6 * N; ++i) x[i / N][i % N] = i % 7 == 3 ? NAN : (float)i - 9.0f;
+        memcpy(before, x, sizeof x);
+        double scale = k == 0 ? 0 : 1e-60;
+        uint16_t half[N] = {1, 2, 3};
+        AdamwShape shape = {N, 1, true, 7};
+        OpBuffer b[] = {{x[0], N, OP_IN, NULL, OP_F32},         {x[1], N, OP_INOUT, NULL, OP_F32},
+                        {x[2], N, OP_INOUT, NULL, OP_F32},      {x[3], N, OP_INOUT, NULL, OP_F32},
+                        {x[4], N, OP_INOUT, NULL, OP_F32},      {x[5], N, OP_INOUT, NULL, OP_F32},
+                        {half, N / 2, OP_INOUT, NULL, OP_HALF}, {&scale, 2, OP_IN, NULL, OP_F64}};
+        EXPECT_EQ(ops_run("adamw_ema", call_adamw, &shape, b, 8), 0);
+        EXPECT(memcmp(before, x, sizeof x) == 0);
+        EXPECT(half[0] == 1 && half[2] == 3 && half[N - 1] == 0);
+    }
+}
+
 int main(void) {
     RUN(test_exp_and_log_are_accurate);
     RUN(test_axpby);
     RUN(test_axpby_adds_exactly_rounded);
     RUN(test_sum_squares);
+    RUN(test_add_up);
+    RUN(test_grad_scale);
     RUN(test_fingerprint);
     RUN(test_dropout);
     RUN(test_adamw_ema);
+    RUN(test_adamw_ema_skips);
     return test_report();
 }

@@ -1,4 +1,4 @@
-// Kernels over long vectors: sums, norm, fingerprint, dropout, the optimizer.
+// Kernels over long vectors: sums, fingerprint, dropout, the optimizer.
 #include <string.h>
 
 #include "model/cpu/cpu_impl.h"
@@ -36,6 +36,17 @@ void CPU_KERNEL(sum_squares)(Stream *stream, const SumSquares *args) {
     }
 }
 
+void CPU_KERNEL(add_up)(Stream *stream, const AddUp *args) {
+    (void)stream;
+    for (int64_t begin = 0; begin < args->n; begin += args->chunk) {
+        int64_t end = begin + args->chunk < args->n ? begin + args->chunk : args->n;
+        double sum = 0;
+        for (int64_t i = begin; i < end; ++i)
+            sum += args->wide ? ((const double *)args->x)[i] : (double)((const float *)args->x)[i];
+        args->sum[begin / args->chunk] = sum;
+    }
+}
+
 void CPU_KERNEL(fingerprint)(Stream *stream, const Fingerprint *args) {
     (void)stream;
     const float *x = args->x;
@@ -61,13 +72,24 @@ void CPU_KERNEL(dropout)(Stream *stream, const Dropout *args) {
         }
 }
 
+void CPU_KERNEL(grad_scale)(Stream *stream, const GradScale *args) {
+    (void)stream;
+    double loss = 0, squares = 0, lost = 0;
+    for (int64_t i = 0; i < args->losses; ++i) loss += args->loss[i];
+    for (int64_t i = 0; i < args->squares; ++i) squares += args->square[i];
+    for (int64_t i = 0; i < args->ranks; ++i) lost += args->lost[i * args->stride];
+    grad_scale_write(args, loss, squares, lost);
+}
+
 void CPU_KERNEL(adamw_ema)(Stream *stream, const AdamwEma *args) {
     (void)stream;
     const AdamwEma a = *args;
+    float scale = (float)*a.grad_scale;
+    if (scale == 0) return;
     for (int64_t at = 0, end; at < a.n; at = end) {
         end = at + PIECE < a.n ? at + PIECE : a.n;
         LOOP_INDEPENDENT
-        for (int64_t i = at; i < end; ++i) adamw_number(&a, i);
+        for (int64_t i = at; i < end; ++i) adamw_number(&a, scale, i);
         half_put(a.half, a.half != NULL, at, end - at, a.w + at);
     }
 }

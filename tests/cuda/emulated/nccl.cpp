@@ -220,6 +220,32 @@ ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDat
     return ncclInProgress;
 }
 
+// Of boards: sums of which all but one number is 0, so that their order is nobody's business.
+ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type,
+                           ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
+    if (type != ncclFloat64 || op != ncclSum || asked != 0 || comm->unasked > 0)
+        return ncclInvalidUsage;
+    size_t rank = (size_t)comm->rank, world = (size_t)comm->world, bytes = count * sizeof(double);
+    auto in = std::make_shared<std::vector<double>>(count * world);
+    comm->open = std::make_shared<Group>();
+    comm->open->stream = stream;
+    for (size_t peer = 0; peer < world; ++peer) {
+        if (peer == rank) continue;
+        comm->open->transfer.push_back({false, &(*in)[peer * count], bytes, (int)peer});
+        comm->open->transfer.push_back({true, (void *)from, bytes, (int)peer});
+    }
+    comm->open->sum = [=](bool arrived) {
+        if (!arrived) memcpy(&(*in)[rank * count], from, bytes);
+        for (size_t i = 0; arrived && i < count; ++i) {
+            double x = 0;
+            for (size_t k = 0; k < world; ++k) x += (*in)[k * count + i];
+            ((double *)to)[i] = x;
+        }
+    };
+    comm->unasked = UNASKED;
+    return ncclInProgress;
+}
+
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     comm->ending = true;
     comm->unasked = UNASKED;
