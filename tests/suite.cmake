@@ -60,7 +60,8 @@ dye_run_test(docs docs.sh 300 "run;mpi")
 dye_run_test(gpu gpu_runs.sh 240 "run;mpi" --nccl)
 dye_run_test(hosts hosts.sh 240 "run;mpi")
 dye_run_test(gpu_products gpu_products.sh 240 "run;mpi")
-set_property(TEST run/gpu run/gpu_products run/hosts APPEND PROPERTY ENVIRONMENT
+dye_run_test(gpu_ahead gpu_ahead.sh 240 "run;mpi")
+set_property(TEST run/gpu run/gpu_products run/gpu_ahead run/hosts APPEND PROPERTY ENVIRONMENT
              "DYE_BACKENDS=${CMAKE_BINARY_DIR}/emulated" DYE_EMULATED_GPUS=4)
 dye_run_test(tensorboard tensorboard.sh 120 "run;mpi")
 dye_run_test(tokens tokens.sh 240 "run;mpi")

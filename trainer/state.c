@@ -58,8 +58,8 @@ static void place_board(Trainer *t, Bump *device, Bump *host) {
     Board *board = &t->board;
     board->count = grains + parts + losses + world * BOARD_RANK_FIELDS;
     int numbers = board->count + GRAD_RESULTS;
-    board->all = take(t, device, "board", numbers, sizeof(double));
-    board->mine = world > 1 ? take(t, device, "board", numbers, sizeof(double)) : board->all;
+    board->mine = take(t, device, "boards", numbers * (1 + (world > 1)), sizeof(double));
+    board->all = board->mine == NULL || world == 1 ? board->mine : board->mine + numbers;
     double *values = board->values = bump_take(host, numbers, sizeof(double));
     if (values == NULL) return;
     board->loss_sum = values;

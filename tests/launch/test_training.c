@@ -181,10 +181,11 @@ static void expect_same_bits(const char *name) {
     static const char *const ways[][2] = {
         {"device.threads=1", "device.backend=cpu"},  {"device.threads=2", "device.backend=cpu"},
         {"device.threads=5", "device.backend=cpu"},  {"device.threads=1", "device.backend=late"},
-        {"device.threads=2", "device.backend=late"}, {"log.every=5", "device.backend=ahead"},
+        {"device.threads=2", "device.backend=late"}, {"device.threads=1", "device.backend=ahead"},
         {"device.threads=2", "device.backend=ahead"}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i) {
         RunSettings settings = read_settings(name, ways[i], 2);
+        if (i >= 5) settings.log.every = settings.log.fingerprint_every = 5;
         Outcome outcome = run_settings(&settings, true);
         EXPECT_EQ(outcome.status, STATUS_OK);
         EXPECT_EQ(outcome.step, 12);
@@ -312,9 +313,9 @@ static void expect_left_out(const char *name) {
                                           {"device.threads=1", "device.backend=ahead"}};
     uint64_t expected = 0;
     for (size_t i = 0; i < 4; ++i) {
-        const char *words[] = {ways[i][0], ways[i][1], "optim.skips_most=1",
-                               i == 3 ? "log.every=100" : "log.every=1"};
-        RunSettings settings = read_settings(name, words, 4);
+        const char *words[] = {ways[i][0], ways[i][1], "optim.skips_most=1"};
+        RunSettings settings = read_settings(name, words, 3);
+        if (i == 3) settings.log.every = settings.log.fingerprint_every = 100;
         bad.is_on = true;
         bad.point = i == 0 ? DRILL_LOSS : DRILL_GRADIENT;
         bad.sample = -1;

@@ -1,8 +1,14 @@
 // Built as a library of its own, so that a stream means the same to both that use it.
+//
+// DYE_EMULATED_WAITS names a file in which rank 0 writes a line each time that the host waits:
+// "stream", for all of one, or "event N" with N pieces of work that are queued behind what it waits
+// for.
 #include "tests/cuda/emulated/emulated_stream.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <deque>
@@ -17,6 +23,7 @@ struct CUstream_st {
 struct CUevent_st {
     CUstream_st *stream;
     unsigned long long place; // works that lie before it
+    bool waited;              // for this place, which was noted
     double ms;
 };
 
@@ -43,6 +50,23 @@ static unsigned long long end_of(const CUstream_st *stream) {
 
 static void finish(CUstream_st *stream, unsigned long long place) {
     while (!advance(stream, place)) sched_yield();
+}
+
+static void note(const char *what, unsigned long long behind) {
+    const char *path = getenv("DYE_EMULATED_WAITS"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    FILE *file =
+        path == nullptr || (rank != nullptr && strcmp(rank, "0") != 0) ? nullptr : fopen(path, "a");
+    if (file == nullptr) return;
+    fprintf(file, "%s %llu\n", what, behind);
+    fclose(file);
+}
+
+static bool is_over(cudaEvent_t event) {
+    if (event->stream == nullptr || streams.count(event->stream) == 0) return true;
+    if (event->place <= event->stream->done) return true;
+    if (!event->waited) note("event", end_of(event->stream) - event->place);
+    event->waited = true;
+    return false;
 }
 
 static double passed; // seconds
@@ -82,6 +106,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    note("stream", 0);
     finish(stream, end_of(stream));
     return cudaSuccess;
 }
@@ -111,14 +136,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     emulated_queue(stream, [event] { return event->ms = now_ms(), true; });
     event->stream = stream;
     event->place = end_of(stream);
+    event->waited = false;
     return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    bool done = event->stream == nullptr || advance(event->stream, event->place);
+    bool done = is_over(event) || advance(event->stream, event->place);
     return done ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    if (event->stream != nullptr) finish(event->stream, event->place);
+    if (!is_over(event)) finish(event->stream, event->place);
     return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end) {
