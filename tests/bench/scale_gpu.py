@@ -5,7 +5,8 @@
     scale_gpu.py --check [FILE]   the formulas against worked numbers; does FILE hold the tables?
 
 A step is compute, this rank's share of the optimizer, and what of the two collectives (reduce-scatter of
-gradients, all-gather of weights) is not hidden. Three ways are set side by side:
+gradients, all-gather of weights) is not hidden, and the board: the all-reduce of some kilobytes that tells all
+ranks the norm, which nothing hides. The host waits for nothing in between. Three ways are set side by side:
 
   flat    every rank sends to every other, fp32, and nothing is hidden: what Dye does where the ranks of a
           node are no neighbours
@@ -18,6 +19,7 @@ Efficiency is against the same step without collectives. --step MODEL:BATCH:MS:O
 step of one GPU (of which the optimizer takes OPTIMIZER_MS) into the place of the estimate.
 """
 import argparse
+import math
 import sys
 
 # name, default, unit and meaning, where from. All are assumptions until they are measured.
@@ -26,6 +28,9 @@ CONSTANTS = [
     ("base-us", 8.4, "us that a collective costs at least", "NCCL 2.28.9, tuning.cc, Simple"),
     ("hop-node-us", 3.4, "us of a hop in a node", "NCCL 2.28.9, tuning.cc, ring on NVLink"),
     ("hop-net-us", 14.0, "us of a hop between nodes", "NCCL 2.28.9, tuning.cc, Simple"),
+    ("board-base-us", 4.4, "us that the board costs at least", "NCCL, tuning.cc, tree, LL"),
+    ("board-node-us", 0.52, "us of a hop of the board in a node, times 1.8 with several nodes", "the same, NVLink"),
+    ("board-net-us", 5.0, "us of a hop of the board between nodes", "the same"),
     ("message-us", 0.7, "us of a rank for each message", "assumed"),
     ("node-gb", 360.0, "GB/s of a GPU within its node", "reports of NVLink on H100"),
     ("net-gb", 45.0, "GB/s of a GPU between nodes", "NDR of 400 Gbit/s a GPU"),
@@ -140,6 +145,14 @@ def flat_ms(a, gpus, numbers, buckets=8):
                       + flat(a, gpus, numbers * 4 / buckets, 0))
 
 
+def board_ms(a, gpus):
+    """A tree: in a node one GPU after the other, between nodes by halves; up and down."""
+    g = min(a.node, gpus)
+    nodes = gpus // g
+    hops = (g - 1) * a.board_node_us * (1.8 if nodes > 1 else 1) + math.log2(nodes) * a.board_net_us
+    return 1e-3 * (a.board_base_us + 2 * hops)
+
+
 def measured(a):
     models = {name: (size, list(steps)) for name, (size, steps) in MODELS.items()}
     for text in a.step:
@@ -164,6 +177,7 @@ def tables(a):
                 for way, more in (("flat", flat_ms(a, n, millions * 1e6)),
                                   ("today", today_ms(a, n, millions * 1e6, compute)),
                                   ("could", best_rails(a, n, millions * 1e6, compute)[0])):
+                    more += board_ms(a, n)
                     rows[way].append(f"{alone + more:.1f} ms, .{min(999, round(1000 * alone / (alone + more))):03d}")
             head = [f"{name}/2", str(batch), f"{compute + optimizer:.1f} ms"]
             lines.append("| " + " | ".join(head + ["flat"] + rows["flat"]) + " |")
