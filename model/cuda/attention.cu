@@ -113,10 +113,8 @@ static __device__ float score_get(const Heads &h, const Row &row, int64_t u) {
     return attention_reads(&h.a, row.token, u) ? h.scores[row.at + u] : -INFINITY;
 }
 
-#define EACH_LANE(u, n) for (int64_t u = threadIdx.x % WARP; u < (n); u += WARP)
-
 static __global__ void softmax_kernel(Heads h) {
-    int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    int64_t i = warp_number();
     if (i >= h.items * h.rows) return; // a whole warp
     Row row = row_of(h, i);
     float largest = -INFINITY, sum = 0.0f;
@@ -137,7 +135,7 @@ static __global__ void softmax_kernel(Heads h) {
 
 // p = exp(scale q.k - lse),   ds = scale p (dp - dout . out)
 static __global__ void softmax_grad_kernel(Heads h) {
-    int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    int64_t i = warp_number();
     if (i >= h.items * h.rows) return;
     Row row = row_of(h, i);
     float dot = 0.0f, lse = h.a.lse[row.of_stats];
@@ -153,16 +151,11 @@ static __global__ void softmax_grad_kernel(Heads h) {
     }
 }
 
-static Grid grid_of_rows(const Heads &h) {
-    int64_t each = BLOCK_THREADS / WARP;
-    return {(h.items * h.rows + each - 1) / each, BLOCK_THREADS, 0};
-}
-
 // ---- operations ---------------------------------------------------------------------------------
 
 static void heads_forward(Stream *stream, const Heads &h) {
     rows_product(stream, h, packed(h, h.a.qkv, 0), packed(h, h.a.qkv, 1), h.scores);
-    launch(stream, softmax_kernel, grid_of_rows(h), h);
+    launch(stream, softmax_kernel, grid_of_warps(h.items * h.rows), h);
     head_product(stream, h, h.p, false, packed(h, h.a.qkv, 2), joined(h, h.a.out));
 }
 
@@ -175,7 +168,7 @@ static void heads_grad(Stream *stream, const Heads &h) {
     Operand dout = joined(h, h.a.dout);
     rows_product(stream, h, q, k, h.scores);
     rows_product(stream, h, dout, v, h.dp);
-    launch(stream, softmax_grad_kernel, grid_of_rows(h), h);
+    launch(stream, softmax_grad_kernel, grid_of_warps(h.items * h.rows), h);
     head_product(stream, h, h.ds, false, k, packed(h, h.a.dqkv, 0));
     head_product(stream, h, h.ds, true, q, packed(h, h.a.dqkv, 1));
     head_product(stream, h, h.p, true, dout, packed(h, h.a.dqkv, 2));

@@ -111,41 +111,27 @@ static __global__ void class_loss_kernel(ClassLoss a) {
     token_class_loss(&k, &a, blockIdx.x);
 }
 
-extern "C" void cuda_class_loss(Stream *stream, const ClassLoss *args) {
-    launch(stream, class_loss_kernel, {args->samples, WARP, room_bytes(args->classes, 1)}, *args);
-}
+OPERATION(class_loss, ClassLoss, (Grid{args->samples, WARP, room_bytes(args->classes, 1)}))
 
 // ---- draws --------------------------------------------------------------------------------------
 
 // A thread takes a token; where masks are counted it takes a block of them, and others none.
-static __global__ void corrupt_kernel(Categorical a) {
+EACH_OPERATION(categorical_corrupt, Categorical, (a.samples * a.item)) {
     int64_t block = a.block > 0 ? a.block : a.item;
-    EACH(at, a.samples * a.item) {
-        int64_t s = at / a.item, first = at % a.item, last = first + 1, left = 0;
-        if (a.level[s].masks > 0) last = first % block > 0 ? first : first + block;
-        for (int64_t e = first; e < last && e < a.item; ++e) {
-            uint32_t bits[4];
-            rng_block(a.key, a.sample[s], (uint32_t)(e / 2), bits);
-            a.x_t[s * a.item + e] = token_corrupt(&a, s, e, bits + 2 * (e % 2), &left);
-        }
-    }
-}
-
-extern "C" void cuda_categorical_corrupt(Stream *stream, const Categorical *args) {
-    launch(stream, corrupt_kernel, grid_of(stream, args->samples * args->item), *args);
-}
-
-static __global__ void prior_kernel(Categorical a) {
-    EACH(at, a.samples * a.item) {
-        int64_t e = at % a.item;
+    int64_t s = i / a.item, first = i % a.item, last = first + 1, left = 0;
+    if (a.level[s].masks > 0) last = first % block > 0 ? first : first + block;
+    for (int64_t e = first; e < last && e < a.item; ++e) {
         uint32_t bits[4];
-        rng_block(a.key, a.sample[at / a.item], (uint32_t)(e / 4), bits);
-        a.x_t[at] = base_draw(a.base, a.classes, bits[e % 4]);
+        rng_block(a.key, a.sample[s], (uint32_t)(e / 2), bits);
+        a.x_t[s * a.item + e] = token_corrupt(&a, s, e, bits + 2 * (e % 2), &left);
     }
 }
 
-extern "C" void cuda_categorical_prior(Stream *stream, const Categorical *args) {
-    launch(stream, prior_kernel, grid_of(stream, args->samples * args->item), *args);
+EACH_OPERATION(categorical_prior, Categorical, (a.samples * a.item)) {
+    int64_t e = i % a.item;
+    uint32_t bits[4];
+    rng_block(a.key, a.sample[i / a.item], (uint32_t)(e / 4), bits);
+    a.x_t[i] = base_draw(a.base, a.classes, bits[e % 4]);
 }
 
 static __global__ void advance_kernel(Tokens t) {
@@ -164,7 +150,7 @@ extern "C" void cuda_categorical_advance(Stream *stream, const Categorical *args
 
 // ---- guesses: a block a sample ------------------------------------------------------------------
 
-static __global__ void refresh_kernel(Categorical a) {
+static __global__ void categorical_refresh_kernel(Categorical a) {
     int64_t s = blockIdx.x, changed = 0;
     TokenRoom k = warp_room(a.classes);
     EACH_TOKEN(e, 0, a.item, 0, 1)
@@ -173,12 +159,10 @@ static __global__ void refresh_kernel(Categorical a) {
     if (threadIdx.x == 0) refresh_end(&a, s, changed > 0);
 }
 
-extern "C" void cuda_categorical_refresh(Stream *stream, const Categorical *args) {
-    launch(stream, refresh_kernel, token_grid(args->samples, args->classes), *args);
-}
+OPERATION(categorical_refresh, Categorical, token_grid(args->samples, args->classes))
 
 // All warps tell their tokens' times, the first of them reveals.
-static __global__ void reveal_kernel(Categorical a) {
+static __global__ void categorical_reveal_kernel(Categorical a) {
     int64_t s = blockIdx.x, masked = 0;
     double highest = 0.0, *highest_of = (double *)kernel_room + WARP; // behind those of block_sum
     TokenRoom k = warp_room(a.classes);
@@ -191,6 +175,4 @@ static __global__ void reveal_kernel(Categorical a) {
     sample_reveal(&k, &a, s, masked, highest);
 }
 
-extern "C" void cuda_categorical_reveal(Stream *stream, const Categorical *args) {
-    launch(stream, reveal_kernel, token_grid(args->samples, args->classes), *args);
-}
+OPERATION(categorical_reveal, Categorical, token_grid(args->samples, args->classes))

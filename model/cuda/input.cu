@@ -4,22 +4,19 @@
 
 // A loop over rows that the warps of the grid share.
 #define EACH_WARP(row, n)                                                                          \
-    for (int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP; row < (n);         \
-         row += (int64_t)gridDim.x * blockDim.x / WARP)
+    for (int64_t row = warp_number(); row < (n); row += (int64_t)gridDim.x * blockDim.x / WARP)
 
 // ---- tables -------------------------------------------------------------------------------------
 
-static __global__ void embed_kernel(Embed a) {
+static __global__ void embed_forward_kernel(Embed a) {
     EACH_WARP(r, a.rows) {
         const float *row = a.table + embed_id(&a, r) * a.width;
         const float *add = a.add != NULL ? a.add + r % a.add_rows * a.width : NULL;
-        for (int64_t c = threadIdx.x % WARP; c < a.width; c += WARP)
-            a.y[r * a.width + c] = add != NULL ? row[c] + add[c] : row[c];
+        EACH_LANE(c, a.width)
+        a.y[r * a.width + c] = add != NULL ? row[c] + add[c] : row[c];
     }
 }
-extern "C" void cuda_embed_forward(Stream *stream, const Embed *args) {
-    launch(stream, embed_kernel, grid_of(stream, args->rows * WARP), *args);
-}
+OPERATION(embed_forward, Embed, grid_of(stream, (args->rows * WARP)))
 
 // The gradient: rows are put in order of their ids, those of one id as they come; a block then adds
 // up RUN_ROWS rows in this order, which are of one id or of several; last, each entry adds up what
@@ -133,54 +130,31 @@ extern "C" void cuda_embed_grad(Stream *stream, const Embed *args) {
 // ---- patches ------------------------------------------------------------------------------------
 
 // A warp copies a row of an image.
-static __global__ void to_tokens_kernel(Patches a) {
+static __global__ void patch_forward_kernel(Patches a) {
     EACH_WARP(row, a.samples * a.channels * a.height)
-    for (int64_t x = threadIdx.x % WARP; x < a.width; x += WARP)
-        a.to[patch_place(&a, row, x)] = a.from[row * a.width + x];
+    EACH_LANE(x, a.width) a.to[patch_place(&a, row, x)] = a.from[row * a.width + x];
 }
-static __global__ void to_image_kernel(Patches a) {
+static __global__ void patch_back_kernel(Patches a) {
     EACH_WARP(row, a.samples * a.channels * a.height)
-    for (int64_t x = threadIdx.x % WARP; x < a.width; x += WARP)
-        a.to[row * a.width + x] = a.from[patch_place(&a, row, x)];
+    EACH_LANE(x, a.width) a.to[row * a.width + x] = a.from[patch_place(&a, row, x)];
 }
 static Grid patch_grid(Stream *stream, const Patches *args) {
     return grid_of(stream, args->samples * args->channels * args->height * WARP);
 }
-extern "C" void cuda_patch_forward(Stream *stream, const Patches *args) {
-    launch(stream, to_tokens_kernel, patch_grid(stream, args), *args);
-}
-extern "C" void cuda_patch_back(Stream *stream, const Patches *args) {
-    launch(stream, to_image_kernel, patch_grid(stream, args), *args);
-}
+OPERATION(patch_forward, Patches, patch_grid(stream, args))
+OPERATION(patch_back, Patches, patch_grid(stream, args))
 
 // ---- features, codes ----------------------------------------------------------------------------
 
-static __global__ void fourier_kernel(Fourier a) {
-    EACH(i, a.samples * a.item)
+EACH_OPERATION(fourier_forward, Fourier, (a.samples * a.item)) {
     fourier_planes(a.x[i], a.y + fourier_place(i, a.item), a.item);
 }
-extern "C" void cuda_fourier_forward(Stream *stream, const Fourier *args) {
-    launch(stream, fourier_kernel, grid_of(stream, args->samples * args->item), *args);
-}
-
-static __global__ void fourier_grad_kernel(Fourier a) {
-    EACH(i, a.samples * a.item)
+EACH_OPERATION(fourier_grad, Fourier, (a.samples * a.item)) {
     a.dx[i] = fourier_slope(a.x[i], a.dy + fourier_place(i, a.item), a.item);
 }
-extern "C" void cuda_fourier_grad(Stream *stream, const Fourier *args) {
-    launch(stream, fourier_grad_kernel, grid_of(stream, args->samples * args->item), *args);
+EACH_OPERATION(quantise, Quantise, (a.samples * a.places)) {
+    quantise_place(&a, i);
 }
-
-static __global__ void quantise_kernel(Quantise a) {
-    EACH(i, a.samples * a.places) quantise_place(&a, i);
-}
-extern "C" void cuda_quantise(Stream *stream, const Quantise *args) {
-    launch(stream, quantise_kernel, grid_of(stream, args->samples * args->places), *args);
-}
-
-static __global__ void code_kernel(CodeValues a) {
-    EACH(i, a.samples * a.places) code_place(&a, i);
-}
-extern "C" void cuda_code_values(Stream *stream, const CodeValues *args) {
-    launch(stream, code_kernel, grid_of(stream, args->samples * args->places), *args);
+EACH_OPERATION(code_values, CodeValues, (a.samples * a.places)) {
+    code_place(&a, i);
 }

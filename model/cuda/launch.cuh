@@ -5,6 +5,8 @@
 //       extern "C" void cuda_scale(Stream *stream, const Elementwise *args) {
 //           launch(stream, scale_kernel, grid_of(stream, args->n), *args);
 //       }
+//   An operation that is one launch is written as OPERATION, one whose elements are each for
+//   themselves as EACH_OPERATION.
 // - Shared memory is `kernel_room` alone, as large as the Grid says. Its first REDUCE_BYTES are for
 //   block_sum.
 // - No atomics on numbers, and no result that depends on the size of the grid: sums run over a
@@ -55,6 +57,39 @@ static inline Grid grid_of(Stream *stream, int64_t n) {
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                      \
          i += (int64_t)gridDim.x * blockDim.x)
 
+// An operation that is one launch, of NAME_kernel; `grid` may ask `stream` and `args`.
+#define OPERATION(name, Args, grid)                                                                \
+    extern "C" void cuda_##name(Stream *stream, const Args *args) {                                \
+        launch(stream, name##_kernel, grid, *args);                                                \
+    }
+
+// An operation on n elements, each for itself. What follows is the body of a function that is told
+// the argument, a, and the element's number, i; n may ask a.
+#define EACH_OPERATION(name, Args, n)                                                              \
+    static __device__ void name##_element(const Args &a, int64_t i);                               \
+    static __global__ void name##_kernel(Args a) {                                                 \
+        EACH(i, n) name##_element(a, i);                                                           \
+    }                                                                                              \
+    extern "C" void cuda_##name(Stream *stream, const Args *args) {                                \
+        const Args &a = *args;                                                                     \
+        launch(stream, name##_kernel, grid_of(stream, n), a);                                      \
+    }                                                                                              \
+    static __device__ void name##_element(const Args &a, int64_t i)
+
+// ---- a warp an item -----------------------------------------------------------------------------
+
+// For kernels each of whose warps takes the item of its number, if there is one.
+static inline Grid grid_of_warps(int64_t n) {
+    int64_t each = BLOCK_THREADS / WARP;
+    return {(n + each - 1) / each, BLOCK_THREADS, 0};
+}
+__device__ static inline int64_t warp_number() {
+    return ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+}
+
+// A loop over [0, n) that the lanes of a warp share.
+#define EACH_LANE(i, n) for (int64_t i = threadIdx.x % WARP; i < (n); i += WARP)
+
 // ---- sums of a warp, of a block ----------------------------------------------------------------
 
 // Of all lanes, on all lanes. Lane i meets lane i^16, then i^8, i^4, i^2, i^1.
@@ -98,6 +133,8 @@ __device__ static inline void number_put(void *y, bool half, int64_t i, float va
 
 struct Quad {
     float x[QUAD];
+    __device__ float &operator[](int i) { return x[i]; }
+    __device__ float operator[](int i) const { return x[i]; }
 };
 
 // Numbers [at, at + QUAD) of an array, of which `left` are there. `whole`: all are, and lie where a

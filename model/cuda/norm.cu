@@ -9,8 +9,8 @@ enum { ROW_STEP = WARP * QUAD, ROWS_MOST = 32 }; // rows of a sample that a bloc
     for (int64_t c = threadIdx.x % WARP * QUAD, left = (width)-c; left > 0;                        \
          c += ROW_STEP, left -= ROW_STEP)
 
-static __global__ void residual_norm_kernel(ResidualNorm a) {
-    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP, at = row * a.width;
+static __global__ void residual_norm_forward_kernel(ResidualNorm a) {
+    int64_t row = warp_number(), at = row * a.width;
     if (row >= a.samples * a.tokens) return; // a whole warp
     int64_t sample = row / a.tokens, mod = sample * a.mod_stride, gate = sample * a.gate_stride;
     bool whole = a.width % QUAD == 0 && a.mod_stride % QUAD == 0 && a.gate_stride % QUAD == 0;
@@ -21,33 +21,29 @@ static __global__ void residual_norm_kernel(ResidualNorm a) {
         if (a.branch != NULL) {
             Quad by = quad_get(a.branch, a.branch_half, at + c, left, whole);
             Quad g = quad_get(a.gate, false, gate + c, left, whole);
-            for (int i = 0; i < QUAD; ++i) x.x[i] = fmaf(g.x[i], by.x[i], x.x[i]);
+            for (int i = 0; i < QUAD; ++i) x[i] = fmaf(g[i], by[i], x[i]);
             quad_put(a.sum, false, at + c, left, whole, x);
         }
-        for (int i = 0; i < QUAD; ++i) total += x.x[i];
+        for (int i = 0; i < QUAD; ++i) total += x[i];
     }
     float mean = warp_sum(total) / width;
     EACH_QUAD(c, a.width) {
         Quad x = quad_get(sum, false, at + c, left, whole);
         for (int i = 0; i < QUAD && i < left; ++i)
-            squares = fmaf(x.x[i] - mean, x.x[i] - mean, squares);
+            squares = fmaf(x[i] - mean, x[i] - mean, squares);
     }
     float rstd = 1.0f / sqrtf(warp_sum(squares) / width + NORM_EPS);
     EACH_QUAD(c, a.width) {
         Quad x = quad_get(sum, false, at + c, left, whole);
         Quad scale = quad_get(a.scale, false, mod + c, left, whole);
         Quad shift = quad_get(a.shift, false, mod + c, left, whole);
-        for (int i = 0; i < QUAD; ++i)
-            x.x[i] = fmaf((x.x[i] - mean) * rstd, 1.0f + scale.x[i], shift.x[i]);
+        for (int i = 0; i < QUAD; ++i) x[i] = fmaf((x[i] - mean) * rstd, 1.0f + scale[i], shift[i]);
         quad_put(a.y, a.half, at + c, left, whole, x);
     }
     if (threadIdx.x % WARP == 0) a.stats[2 * row] = mean, a.stats[2 * row + 1] = rstd;
 }
 
-extern "C" void cuda_residual_norm_forward(Stream *stream, const ResidualNorm *args) {
-    int64_t rows = args->samples * args->tokens, each = BLOCK_THREADS / WARP;
-    launch(stream, residual_norm_kernel, {(rows + each - 1) / each, BLOCK_THREADS, 0}, *args);
-}
+OPERATION(residual_norm_forward, ResidualNorm, grid_of_warps(args->samples * args->tokens))
 
 // ---- gradient -----------------------------------------------------------------------------------
 
@@ -70,9 +66,9 @@ static __device__ void norm_grad_row(const ResidualNorm &a, int64_t row, float *
         Quad dy = quad_get(a.dy, a.half, at + c, left, whole);
         Quad scale = quad_get(a.scale, false, mod + c, left, whole);
         for (int i = 0; i < QUAD; ++i) {
-            float g = dy.x[i] * (1.0f + scale.x[i]);
+            float g = dy[i] * (1.0f + scale[i]);
             total += g;
-            product = fmaf(g, (x.x[i] - mean) * rstd, product);
+            product = fmaf(g, (x[i] - mean) * rstd, product);
         }
     }
     float mean_g = warp_sum(total) / (float)a.width;
@@ -87,13 +83,13 @@ static __device__ void norm_grad_row(const ResidualNorm &a, int64_t row, float *
             gate = quad_get(a.gate, false, sample * a.gate_stride + c, left, whole);
         }
         for (int i = 0; i < QUAD && i < left; ++i) {
-            float hat = (x.x[i] - mean) * rstd, g = dy.x[i] * (1.0f + scale.x[i]);
+            float hat = (x[i] - mean) * rstd, g = dy[i] * (1.0f + scale[i]);
             float *shift = sums + SUM_SHIFT * a.width + c + i;
-            dsum.x[i] = fmaf(fmaf(-hat, mean_product, g - mean_g), rstd, dsum.x[i]);
-            shift[0] += dy.x[i];
-            shift[SUM_SCALE * a.width] = fmaf(dy.x[i], hat, shift[SUM_SCALE * a.width]);
-            shift[SUM_GATE * a.width] = fmaf(branch.x[i], dsum.x[i], shift[SUM_GATE * a.width]);
-            gate.x[i] *= dsum.x[i];
+            dsum[i] = fmaf(fmaf(-hat, mean_product, g - mean_g), rstd, dsum[i]);
+            shift[0] += dy[i];
+            shift[SUM_SCALE * a.width] = fmaf(dy[i], hat, shift[SUM_SCALE * a.width]);
+            shift[SUM_GATE * a.width] = fmaf(branch[i], dsum[i], shift[SUM_GATE * a.width]);
+            gate[i] *= dsum[i];
         }
         quad_put(a.dsum, false, at + c, left, whole, dsum);
         if (a.branch != NULL) quad_put(a.dbranch, a.branch_half, at + c, left, whole, gate);
