@@ -8,155 +8,112 @@
 // Numbers [at, at + n) of an array are those from `e` on of sample s.
 typedef struct {
     int64_t s, e, at;
-    int n; // 4 but at the end of a sample
+    int n; // QUAD but at the end of a sample
 } Four;
 
 __device__ static inline Four four_of(int64_t s, int64_t e, int64_t item) {
-    return {s, e, s * item + e, item - e < 4 ? (int)(item - e) : 4};
+    return {s, e, s * item + e, item - e < QUAD ? (int)(item - e) : QUAD};
 }
 
-// Number i of those of all samples, each of which begins with a new one.
-__device__ static inline Four four_at(int64_t i, int64_t item) {
-    int64_t each = (item + 3) / 4;
-    return four_of(i / each, i % each * 4, item);
-}
+// How many all samples have, each of which begins with a new one; number i of them.
 __host__ __device__ static inline int64_t fours(int64_t samples, int64_t item) {
-    return samples * ((item + 3) / 4);
+    return samples * ((item + QUAD - 1) / QUAD);
+}
+__device__ static inline Four four_at(int64_t i, int64_t item) {
+    int64_t each = fours(1, item);
+    return four_of(i / each, i % each * QUAD, item);
 }
 
-// In one piece where it stands so in memory; what is beyond n is 0.
-__device__ static inline void four_get(float x[4], const float *from, int n) {
-    if (n == 4 && (uintptr_t)from % sizeof(float4) == 0) {
-        float4 all = *(const float4 *)from;
-        x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
-    } else {
-        for (int k = 0; k < 4; ++k) x[k] = k < n ? from[k] : 0.0f;
-    }
+// Those of another array that begin at `from`.
+__device__ static inline Quad four_get(const float *from, Four four) {
+    return quad_get(from, false, 0, four.n, four.n == QUAD && quad_aligned(from));
 }
-__device__ static inline void four_put(float *to, int n, const float x[4]) {
-    if (n == 4 && (uintptr_t)to % sizeof(float4) == 0)
-        *(float4 *)to = {x[0], x[1], x[2], x[3]};
-    else
-        for (int k = 0; k < 4; ++k) // a fixed count keeps x in registers
-            if (k < n) to[k] = x[k];
+__device__ static inline void four_put(float *to, Four four, const Quad &x) {
+    quad_put(to, false, 0, four.n, four.n == QUAD && quad_aligned(to), x);
 }
 
 __device__ static inline void four_bits(RngKey key, const uint64_t *sample, Four four,
-                                        uint32_t bits[4]) {
-    rng_block(key, sample[four.s], (uint32_t)(four.e / 4), bits);
+                                        uint32_t bits[QUAD]) {
+    rng_block(key, sample[four.s], (uint32_t)(four.e / QUAD), bits);
 }
-__device__ static inline void four_normal(RngKey key, const uint64_t *sample, Four four,
-                                          float eps[4]) {
-    uint32_t bits[4];
+__device__ static inline Quad four_normal(RngKey key, const uint64_t *sample, Four four) {
+    uint32_t bits[QUAD];
+    Quad eps;
     four_bits(key, sample, four, bits);
-    for (int k = 0; k < 4; ++k) eps[k] = rng_normal(bits[k]);
+    for (int k = 0; k < QUAD; ++k) eps[k] = rng_normal(bits[k]);
+    return eps;
 }
 
 // ---- element by element -------------------------------------------------------------------------
 
-static __global__ void rescale_kernel(Rescale a) {
-    EACH(i, fours(a.samples, a.item)) {
-        Four four = four_at(i, a.item);
-        float x[4];
-        uint32_t bits[4];
-        four_get(x, a.x + four.at, four.n);
-        if (a.width != 0.0f) {
-            four_bits(a.key, a.sample, four, bits);
-            for (int k = 0; k < 4; ++k) x[k] = fmaf(a.width, rng_uniform(bits[k]) - 0.5f, x[k]);
-        }
-        for (int k = 0; k < 4; ++k) x[k] = fmaf(a.scale, x[k], a.shift);
-        four_put(a.y + four.at, four.n, x);
-    }
-}
-extern "C" void cuda_rescale(Stream *stream, const Rescale *args) {
-    launch(stream, rescale_kernel, grid_of(stream, fours(args->samples, args->item)), *args);
-}
+// An operation on the elements of samples, as EACH_OPERATION is: the body is told `four` of them.
+#define FOUR_OPERATION(name, Args)                                                                 \
+    static __device__ void name##_four(const Args &a, Four four);                                  \
+    EACH_OPERATION(name, Args, fours(a.samples, a.item)) {                                         \
+        name##_four(a, four_at(i, a.item));                                                        \
+    }                                                                                              \
+    static __device__ void name##_four(const Args &a, Four four)
 
-static __global__ void dropout_kernel(Dropout a) {
-    float scale = 1.0f / (1.0f - a.rate);
-    EACH(i, fours(a.samples, a.item)) {
-        Four four = four_at(i, a.item);
-        uint32_t bits[4];
+FOUR_OPERATION(rescale, Rescale) {
+    Quad x = four_get(a.x + four.at, four);
+    if (a.width != 0.0f) {
+        uint32_t bits[QUAD];
         four_bits(a.key, a.sample, four, bits);
-        for (int k = 0; k < 4; ++k) {
-            if (k >= four.n) break;
-            float x = number_get(a.x, a.half, four.at + k);
-            number_put(a.y, a.half, four.at + k, rng_uniform(bits[k]) >= a.rate ? x * scale : 0.0f);
-        }
+        for (int k = 0; k < QUAD; ++k) x[k] = fmaf(a.width, rng_uniform(bits[k]) - 0.5f, x[k]);
+    }
+    for (int k = 0; k < QUAD; ++k) x[k] = fmaf(a.scale, x[k], a.shift);
+    four_put(a.y + four.at, four, x);
+}
+
+FOUR_OPERATION(dropout, Dropout) {
+    float scale = 1.0f / (1.0f - a.rate);
+    uint32_t bits[QUAD];
+    four_bits(a.key, a.sample, four, bits);
+    for (int k = 0; k < QUAD; ++k) {
+        if (k >= four.n) break;
+        float x = number_get(a.x, a.half, four.at + k);
+        number_put(a.y, a.half, four.at + k, rng_uniform(bits[k]) >= a.rate ? x * scale : 0.0f);
     }
 }
-extern "C" void cuda_dropout(Stream *stream, const Dropout *args) {
-    launch(stream, dropout_kernel, grid_of(stream, fours(args->samples, args->item)), *args);
+
+EACH_OPERATION(logit, Elementwise, a.n) {
+    ((float *)a.y)[i] = logit_number(a.x[i], a.inverse);
 }
 
-static __global__ void logit_kernel(Elementwise a) {
-    EACH(i, a.n)((float *)a.y)[i] = logit_number(a.x[i], a.inverse);
-}
-extern "C" void cuda_logit(Stream *stream, const Elementwise *args) {
-    launch(stream, logit_kernel, grid_of(stream, args->n), *args);
-}
-
-static __global__ void corrupt_kernel(Gaussian a) {
-    EACH(i, fours(a.samples, a.item)) {
-        Four four = four_at(i, a.item);
-        const GaussianLevel *level = &a.level[four.s];
-        float eps[4], x[4], y[4];
-        four_normal(a.key, a.sample, four, eps);
-        four_get(x, a.x_0 + four.at, four.n);
-        for (int k = 0; k < 4; ++k) y[k] = fmaf(level->noise, eps[k], level->keep * x[k]);
-        four_put(a.x_t + four.at, four.n, y);
-        if (a.target == NULL) continue;
-        for (int k = 0; k < 4; ++k) y[k] = fmaf(level->target_eps, eps[k], level->target_x0 * x[k]);
-        four_put(a.target + four.at, four.n, y);
-    }
-}
-extern "C" void cuda_gaussian_corrupt(Stream *stream, const Gaussian *args) {
-    launch(stream, corrupt_kernel, grid_of(stream, fours(args->samples, args->item)), *args);
+FOUR_OPERATION(gaussian_corrupt, Gaussian) {
+    const GaussianLevel *level = &a.level[four.s];
+    Quad eps = four_normal(a.key, a.sample, four), x = four_get(a.x_0 + four.at, four), y;
+    for (int k = 0; k < QUAD; ++k) y[k] = fmaf(level->noise, eps[k], level->keep * x[k]);
+    four_put(a.x_t + four.at, four, y);
+    if (a.target == NULL) return;
+    for (int k = 0; k < QUAD; ++k) y[k] = fmaf(level->target_eps, eps[k], level->target_x0 * x[k]);
+    four_put(a.target + four.at, four, y);
 }
 
-static __global__ void prior_kernel(Gaussian a) {
-    EACH(i, fours(a.samples, a.item)) {
-        Four four = four_at(i, a.item);
-        float eps[4];
-        four_normal(a.key, a.sample, four, eps);
-        for (int k = 0; k < 4; ++k) eps[k] *= a.std;
-        four_put(a.x_t + four.at, four.n, eps);
-    }
-}
-extern "C" void cuda_gaussian_prior(Stream *stream, const Gaussian *args) {
-    launch(stream, prior_kernel, grid_of(stream, fours(args->samples, args->item)), *args);
+FOUR_OPERATION(gaussian_prior, Gaussian) {
+    Quad eps = four_normal(a.key, a.sample, four);
+    for (int k = 0; k < QUAD; ++k) eps[k] *= a.std;
+    four_put(a.x_t + four.at, four, eps);
 }
 
-static __global__ void advance_kernel(GaussianAdvance a) {
+FOUR_OPERATION(gaussian_advance, GaussianAdvance) {
     float hat_x = (float)a.hat_x, hat_out = (float)a.hat_out, std = (float)a.std;
     float by_x = (float)a.by_x, by_x0 = (float)a.by_x0;
-    EACH(i, fours(a.samples, a.item)) {
-        Four four = four_at(i, a.item);
-        const float *from = a.out + four.s * a.out_item + four.e;
-        float x[4], out[4], eps[4], v[4];
-        four_get(x, a.x + four.at, four.n);
-        four_get(out, from, four.n);
-        for (int k = 0; k < 4; ++k)
-            x[k] = fmaf(by_x, x[k], by_x0 * hat_of(hat_x, x[k], hat_out, out[k], a.clip));
-        if (a.has_variance || std != 0.0f) {
-            four_normal(a.key, a.sample, four, eps);
-            if (a.has_variance) four_get(v, from + a.item, four.n);
-            for (int k = 0; k < 4; ++k)
-                x[k] = fmaf(a.has_variance ? deviation_of(&a.variance, v[k]) : std, eps[k], x[k]);
-        }
-        four_put(a.next + four.at, four.n, x);
+    const float *from = a.out + four.s * a.out_item + four.e;
+    Quad x = four_get(a.x + four.at, four), out = four_get(from, four), v = {};
+    for (int k = 0; k < QUAD; ++k)
+        x[k] = fmaf(by_x, x[k], by_x0 * hat_of(hat_x, x[k], hat_out, out[k], a.clip));
+    if (a.has_variance || std != 0.0f) {
+        Quad eps = four_normal(a.key, a.sample, four);
+        if (a.has_variance) v = four_get(from + a.item, four);
+        for (int k = 0; k < QUAD; ++k)
+            x[k] = fmaf(a.has_variance ? deviation_of(&a.variance, v[k]) : std, eps[k], x[k]);
     }
-}
-extern "C" void cuda_gaussian_advance(Stream *stream, const GaussianAdvance *args) {
-    launch(stream, advance_kernel, grid_of(stream, fours(args->samples, args->item)), *args);
+    four_put(a.next + four.at, four, x);
 }
 
-static __global__ void hat_kernel(Gaussian a) {
-    EACH(i, a.samples * a.item)
+EACH_OPERATION(gaussian_hat, Gaussian, (a.samples * a.item)) {
     a.target[i] = level_hat(&a.level[i / a.item], a.x_t[i], a.out[i]);
-}
-extern "C" void cuda_gaussian_hat(Stream *stream, const Gaussian *args) {
-    launch(stream, hat_kernel, grid_of(stream, args->samples * args->item), *args);
 }
 
 // ---- sums of a sample ---------------------------------------------------------------------------
@@ -182,14 +139,14 @@ static Pieces<Args> sum_pieces(Stream *stream, const Args *args, void (*piece)(P
     int threads = BLOCK_THREADS;
     while (threads > WARP && args->item <= 2 * threads) threads /= 2; // none without elements
     launch(stream, piece, {samples * pieces, threads, REDUCE_BYTES}, p);
-    launch(stream, whole, {(samples + 7) / 8, 8 * WARP, 0}, p);
+    launch(stream, whole, grid_of_warps(samples), p);
     return p;
 }
 
 template <class Args, class Body> __device__ void piece_each(const Pieces<Args> &p, Body body) {
     int64_t s = blockIdx.x / p.pieces, begin = blockIdx.x % p.pieces * PIECE;
     int64_t end = begin + PIECE < p.a.item ? begin + PIECE : p.a.item;
-    for (int64_t e = begin + 4 * threadIdx.x; e < end; e += 4 * blockDim.x)
+    for (int64_t e = begin + QUAD * threadIdx.x; e < end; e += QUAD * blockDim.x)
         body(four_of(s, e, p.a.item));
 }
 template <class Args> __device__ void piece_put(const Pieces<Args> &p, int which, double x) {
@@ -197,34 +154,30 @@ template <class Args> __device__ void piece_put(const Pieces<Args> &p, int which
     if (threadIdx.x == 0) p.sum[which * p.a.samples * p.pieces + blockIdx.x] = sum;
 }
 
-// The sample of this warp, and the sum of its pieces on all lanes.
-__device__ static inline int64_t whole_sample() {
-    return ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
-}
+// The sum of the pieces of this warp's sample, on all lanes.
 template <class Args> __device__ double whole_get(const Pieces<Args> &p, int which) {
-    const double *sum = p.sum + (which * p.a.samples + whole_sample()) * p.pieces;
+    const double *sum = p.sum + (which * p.a.samples + warp_number()) * p.pieces;
     double total = 0.0;
-    for (int64_t i = threadIdx.x % WARP; i < p.pieces; i += WARP) total += sum[i];
+    EACH_LANE(i, p.pieces) total += sum[i];
     return warp_sum(total);
 }
 
 static __global__ void loss_piece(Pieces<Gaussian> p) {
     double sum = 0.0;
     piece_each(p, [&](Four four) {
-        float gap[4], target[4], twice = 2.0f * p.a.level[four.s].weight;
-        four_get(gap, p.a.out + four.at, four.n);
-        four_get(target, p.a.target + four.at, four.n);
-        for (int k = 0; k < 4; ++k) {
+        float twice = 2.0f * p.a.level[four.s].weight;
+        Quad gap = four_get(p.a.out + four.at, four), target = four_get(p.a.target + four.at, four);
+        for (int k = 0; k < QUAD; ++k) {
             gap[k] -= target[k];
             sum += (double)gap[k] * (double)gap[k];
             gap[k] *= twice;
         }
-        if (p.a.dout != NULL) four_put(p.a.dout + four.at, four.n, gap);
+        if (p.a.dout != NULL) four_put(p.a.dout + four.at, four, gap);
     });
     piece_put(p, 0, sum);
 }
 static __global__ void loss_whole(Pieces<Gaussian> p) {
-    int64_t s = whole_sample();
+    int64_t s = warp_number();
     if (s >= p.a.samples) return;
     double sum = whole_get(p, 0);
     const GaussianLevel *level = &p.a.level[s];
@@ -245,7 +198,7 @@ static __global__ void huber_piece(Pieces<Gaussian> p) {
     piece_put(p, 0, sum);
 }
 static __global__ void huber_whole(Pieces<Gaussian> p) {
-    int64_t s = whole_sample();
+    int64_t s = warp_number();
     if (s >= p.a.samples) return;
     const GaussianLevel *level = &p.a.level[s];
     double c = (double)p.a.std, root = sqrt(whole_get(p, 0) + c * c);
@@ -271,13 +224,11 @@ static __global__ void terms_piece(Pieces<Gaussian> p) {
     piece_each(p, [&](Four four) {
         const GaussianLevel *level = &a.level[four.s];
         int64_t from = four.s * a.item * (a.has_variance ? 2 : 1) + four.e;
-        float x_0[4], x_t[4], out[4], target[4], v[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        four_get(x_0, a.x_0 + four.at, four.n);
-        four_get(x_t, a.x_t + four.at, four.n);
-        four_get(out, a.out + from, four.n);
-        four_get(target, a.target + four.at, four.n);
-        if (a.has_variance) four_get(v, a.out + from + a.item, four.n);
-        for (int k = 0; k < 4; ++k) {
+        Quad x_0 = four_get(a.x_0 + four.at, four), x_t = four_get(a.x_t + four.at, four);
+        Quad out = four_get(a.out + from, four), target = four_get(a.target + four.at, four);
+        Quad v = {};
+        if (a.has_variance) v = four_get(a.out + from + a.item, four);
+        for (int k = 0; k < QUAD; ++k) {
             if (k >= four.n) break;
             float hat = hat_of(level->hat_x, x_t[k], level->hat_out, out[k],
                                a.clip && level->term != GAUSSIAN_LEVELS);
@@ -295,7 +246,7 @@ static __global__ void terms_piece(Pieces<Gaussian> p) {
     piece_put(p, 2, error);
 }
 static __global__ void terms_whole(Pieces<Gaussian> p) {
-    int64_t s = whole_sample();
+    int64_t s = warp_number();
     if (s >= p.a.samples) return;
     double square = whole_get(p, 0), nats = whole_get(p, 1), error = whole_get(p, 2);
     const GaussianLevel *level = &p.a.level[s];
@@ -321,12 +272,12 @@ static __global__ void schedule_piece(Pieces<ScheduleGrad> p) {
     piece_put(p, 1, square);
 }
 static __global__ void schedule_whole(Pieces<ScheduleGrad> p) {
-    int64_t s = whole_sample(), n = p.a.parameters, features = p.a.features;
+    int64_t s = warp_number(), n = p.a.parameters, features = p.a.features;
     if (s >= p.a.samples) return;
     double by_g = whole_get(p, 0), square = whole_get(p, 1), by_feature = 0.0;
     const double *slopes = p.a.slopes + s * (3 * n + features) + 3 * n;
-    for (int64_t k = threadIdx.x % WARP; k < features; k += WARP)
-        by_feature += (double)p.a.dtime[s * features + k] * slopes[k];
+    EACH_LANE(k, features)
+    by_feature += (double)p.a.dtime[s * features + k] * slopes[k];
     by_g += warp_sum(by_feature);
     if (threadIdx.x % WARP != 0) return;
     p.of_sample[2 * s] = by_g;
