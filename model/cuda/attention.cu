@@ -17,18 +17,13 @@ struct Heads {
     void *p, *ds;       // the same, rounded where `half`
 };
 
-// A matrix of each item: where the first begins, distance of rows, of items.
-struct Operand {
-    void *at;
-    int64_t ld, stride;
-};
-
+// Of each item a matrix:
 static void *number_at(const void *numbers, bool half, int64_t at) {
     return (char *)(uintptr_t)numbers + at * (half ? 2 : 4);
 }
 
 // Part 0, 1, 2 of packed qkv (or dqkv): q, k, v. The q that read begin at `from`.
-static Operand packed(const Heads &h, const void *qkv, int part) {
+static Matrix packed(const Heads &h, const void *qkv, int part) {
     int64_t joined = h.a.heads * h.a.head_dim, row = h.sample * h.a.tokens;
     if (part == 0) row += h.a.from;
     return {number_at(qkv, h.a.half, (3 * row + part) * joined + h.head * h.a.head_dim), 3 * joined,
@@ -36,32 +31,33 @@ static Operand packed(const Heads &h, const void *qkv, int part) {
 }
 
 // Of out or dout.
-static Operand joined(const Heads &h, const void *out) {
+static Matrix joined(const Heads &h, const void *out) {
     int64_t width = h.a.heads * h.a.head_dim;
     return {number_at(out, h.a.half, h.sample * h.rows * width + h.head * h.a.head_dim), width,
             h.heads_differ ? h.a.head_dim : h.rows * width};
 }
 
+// Of scores or what is made of them.
+static Matrix scores_at(const Heads &h, void *at) {
+    return {at, h.stride, h.rows * h.stride};
+}
+
 // c[rows,tokens] = a[rows,head_dim] b[tokens,head_dim]^T in fp32.
-static void rows_product(Stream *stream, const Heads &h, Operand a, Operand b, float *c) {
+static void rows_product(Stream *stream, const Heads &h, Matrix a, Matrix b, float *c) {
     Matmul product = {};
-    product.a = a.at, product.lda = a.ld, product.stride_a = a.stride;
-    product.b = b.at, product.ldb = b.ld, product.stride_b = b.stride, product.transpose_b = true;
-    product.c = c, product.ldc = h.stride, product.stride_c = h.rows * h.stride;
+    product.a = a, product.b = b, product.transpose_b = true, product.c = scores_at(h, c);
     product.m = h.rows, product.n = h.a.tokens, product.k = h.a.head_dim;
     product.batch = h.items, product.half_in = h.a.half;
     (void)cuda_matmul(stream, &product);
 }
 
 // c[.,head_dim] = op(a) b with a [rows,tokens].
-static void head_product(Stream *stream, const Heads &h, void *a, bool transpose, Operand b,
-                         Operand c) {
+static void head_product(Stream *stream, const Heads &h, void *a, bool transpose, Matrix b,
+                         Matrix c) {
     Matmul product = {};
-    product.a = a, product.lda = h.stride, product.stride_a = h.rows * h.stride;
-    product.b = b.at, product.ldb = b.ld, product.stride_b = b.stride;
-    product.c = c.at, product.ldc = c.ld, product.stride_c = c.stride;
+    product.a = scores_at(h, a), product.transpose_a = transpose, product.b = b, product.c = c;
     product.m = transpose ? h.a.tokens : h.rows, product.n = h.a.head_dim;
-    product.k = transpose ? h.rows : h.a.tokens, product.transpose_a = transpose;
+    product.k = transpose ? h.rows : h.a.tokens;
     product.batch = h.items, product.half_in = product.half_out = h.a.half;
     (void)cuda_matmul(stream, &product);
 }
@@ -164,8 +160,8 @@ extern "C" void cuda_attention_forward(Stream *stream, const Attention *args) {
 }
 
 static void heads_grad(Stream *stream, const Heads &h) {
-    Operand q = packed(h, h.a.qkv, 0), k = packed(h, h.a.qkv, 1), v = packed(h, h.a.qkv, 2);
-    Operand dout = joined(h, h.a.dout);
+    Matrix q = packed(h, h.a.qkv, 0), k = packed(h, h.a.qkv, 1), v = packed(h, h.a.qkv, 2);
+    Matrix dout = joined(h, h.a.dout);
     rows_product(stream, h, q, k, h.scores);
     rows_product(stream, h, dout, v, h.dp);
     launch(stream, softmax_grad_kernel, grid_of_warps(h.items * h.rows), h);

@@ -10,35 +10,8 @@ static __device__ float act_with_slope(Activation act, float x, float *slope) {
     return x;
 }
 
-// ---- numbers each for itself --------------------------------------------------------------------
-
-static __global__ void activation_kernel(Elementwise a) {
-    bool fit = quad_aligned(a.x) && quad_aligned(a.slope) && quad_aligned(a.y);
-    EACH_QUAD_OF(at, left, a.n) {
-        bool whole = fit && left >= QUAD;
-        Quad x = quad_get(a.x, false, at, left, whole), slope;
-        for (int i = 0; i < QUAD; ++i) x.x[i] = act_with_slope(a.act, x.x[i], &slope.x[i]);
-        if (a.slope != NULL) quad_put(a.slope, false, at, left, whole, slope);
-        quad_put(a.y, false, at, left, whole, x);
-    }
-}
-
-extern "C" void cuda_activation_forward(Stream *stream, const Elementwise *args) {
-    launch(stream, activation_kernel, grid_of_quads(stream, args->n), *args);
-}
-
-static __global__ void multiply_kernel(Elementwise a) {
-    bool fit = quad_aligned(a.x) && quad_aligned(a.y);
-    EACH_QUAD_OF(at, left, a.n) {
-        bool whole = fit && left >= QUAD;
-        Quad x = quad_get(a.x, false, at, left, whole), y = quad_get(a.y, false, at, left, whole);
-        for (int i = 0; i < QUAD; ++i) y.x[i] *= x.x[i];
-        quad_put(a.y, false, at, left, whole, y);
-    }
-}
-
-extern "C" void cuda_multiply(Stream *stream, const Elementwise *args) {
-    launch(stream, multiply_kernel, grid_of_quads(stream, args->n), *args);
+static Matrix rows_at(const void *at, int64_t ld) {
+    return {(void *)(uintptr_t)at, ld, 0};
 }
 
 static __global__ void halve_kernel(Elementwise a) {
@@ -49,44 +22,45 @@ static __global__ void halve_kernel(Elementwise a) {
     }
 }
 
-extern "C" void cuda_halve(Stream *stream, const Elementwise *args) {
-    launch(stream, halve_kernel, grid_of_quads(stream, args->n), *args);
-}
+OPERATION(halve, Elementwise, grid_of_quads(stream, args->n))
 
 // ---- forward ------------------------------------------------------------------------------------
 
 struct Activate {
     const void *z, *bias; // bias NULL: z has it already
-    void *y, *slope;      // slope may be z
+    void *y, *slope;      // slope may be z; NULL: nobody wants it
     int64_t n, out;
     Activation act;
-    bool half;
+    bool half, keep; // keep: `slope` receives z + bias, the argument, instead
 };
 
-// y = act(z + bias). `slope` receives what linear_grad_kernel reads: the slope of SiLU, the
-// argument of GELU.
+// y = act(z + bias), slope = act'(z + bias).
 static __global__ void activate_kernel(Activate a) {
     bool fit = quad_aligned(a.z) && quad_aligned(a.y) && quad_aligned(a.slope);
     EACH_QUAD_OF(at, left, a.n) {
         bool whole = fit && left >= QUAD;
         Quad z = quad_get(a.z, a.half, at, left, whole), y, slope;
         for (int i = 0; i < QUAD; ++i) {
-            if (a.bias != NULL && i < left) z.x[i] += number_get(a.bias, a.half, (at + i) % a.out);
-            y.x[i] = act_with_slope(a.act, z.x[i], &slope.x[i]);
+            if (a.bias != NULL && i < left) z[i] += number_get(a.bias, a.half, (at + i) % a.out);
+            y[i] = act_with_slope(a.act, z[i], &slope[i]);
         }
         quad_put(a.y, a.half, at, left, whole, y);
-        if (a.act != ACT_NONE)
-            quad_put(a.slope, a.half, at, left, whole, a.act == ACT_GELU ? z : slope);
+        if (a.slope != NULL) quad_put(a.slope, a.half, at, left, whole, a.keep ? z : slope);
     }
+}
+
+extern "C" void cuda_activation_forward(Stream *stream, const Elementwise *args) {
+    Activate a = {args->x, NULL, args->y, args->slope, args->n, args->n, args->act, false, false};
+    launch(stream, activate_kernel, grid_of_quads(stream, a.n), a);
 }
 
 // GELU of fp32 is our own, whose bits the CPU shares; of bf16 the library's where it has one.
 extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     bool acts = args->act != ACT_NONE, half = args->half;
     Matmul product = {};
-    product.a = args->x, product.lda = args->in;
-    product.b = args->w, product.ldb = args->in, product.transpose_b = true;
-    product.c = args->y, product.ldc = args->out;
+    product.a = rows_at(args->x, args->in);
+    product.b = rows_at(args->w, args->in), product.transpose_b = true;
+    product.c = rows_at(args->y, args->out);
     product.m = args->rows, product.n = args->out, product.k = args->in;
     product.bias = args->bias;
     product.half_in = product.half_out = half;
@@ -102,7 +76,7 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
         if (cuda_matmul(stream, &product)) return;
     }
     product.aux = NULL;
-    if (acts) product.c = args->slope;
+    if (acts) product.c.at = args->slope;
     product.end = END_BIAS;
     // Kernels of the library load four numbers of a bias at a time, and its choice of one does not
     // always heed that these must be aligned.
@@ -110,14 +84,15 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     product.end = END_PLAIN;
     if (!biased && !cuda_matmul(stream, &product)) return;
     if (!acts && (biased || args->bias == NULL)) return;
-    Activate activate = {.z = product.c,
+    Activate activate = {.z = product.c.at,
                          .bias = biased ? NULL : product.bias,
                          .y = args->y,
-                         .slope = args->slope,
+                         .slope = acts ? args->slope : NULL,
                          .n = args->rows * args->out,
                          .out = args->out,
                          .act = args->act,
-                         .half = half};
+                         .half = half,
+                         .keep = args->act == ACT_GELU};
     launch(stream, activate_kernel, grid_of_quads(stream, activate.n), activate);
 }
 
@@ -145,9 +120,9 @@ static __global__ void columns_kernel(Columns a) {
     if (left > 0)
         for (int64_t row = group * a.each + warp; row < end; row += BLOCK_THREADS / WARP) {
             Quad x = quad_get(a.from, a.half, row * a.width + column, left, whole);
-            for (int i = 0; i < QUAD; ++i) sum.x[i] += x.x[i];
+            for (int i = 0; i < QUAD; ++i) sum[i] += x[i];
         }
-    for (int i = 0; i < QUAD; ++i) room[warp * COLUMNS + column - first + i] = sum.x[i];
+    for (int i = 0; i < QUAD; ++i) room[warp * COLUMNS + column - first + i] = sum[i];
     __syncthreads();
     int64_t mine = first + threadIdx.x, at = group * a.width + mine;
     if (threadIdx.x >= COLUMNS || mine >= a.width) return;
@@ -176,7 +151,7 @@ static void columns_sum(Stream *stream, const LinearLayer *args) {
 }
 
 struct Slope {
-    void *dx;
+    void *dx; // times the slope
     const void *slope;
     int64_t n;
     bool gelu, half; // gelu: `slope` is its argument
@@ -189,19 +164,24 @@ static __global__ void slope_kernel(Slope a) {
         Quad x = quad_get(a.dx, a.half, at, left, whole);
         Quad by = quad_get(a.slope, a.half, at, left, whole);
         for (int i = 0; i < QUAD; ++i) {
-            if (a.gelu) (void)gelu_f32(by.x[i], &by.x[i]);
-            x.x[i] *= by.x[i];
+            if (a.gelu) (void)gelu_f32(by[i], &by[i]);
+            x[i] *= by[i];
         }
         quad_put(a.dx, a.half, at, left, whole, x);
     }
 }
 
+extern "C" void cuda_multiply(Stream *stream, const Elementwise *args) {
+    Slope slope = {args->y, args->x, args->n, false, false};
+    launch(stream, slope_kernel, grid_of_quads(stream, slope.n), slope);
+}
+
 static void input_grad(Stream *stream, const LinearLayer *args) {
     bool gelu = args->slope != NULL && args->act == ACT_GELU;
     Matmul product = {};
-    product.a = args->dy, product.lda = args->out;
-    product.b = args->w, product.ldb = args->in;
-    product.c = args->dx, product.ldc = args->in;
+    product.a = rows_at(args->dy, args->out);
+    product.b = rows_at(args->w, args->in);
+    product.c = rows_at(args->dx, args->in);
     product.m = args->rows, product.n = args->in, product.k = args->out;
     product.half_in = product.half_out = args->half;
     if (args->half && gelu) {
@@ -216,9 +196,9 @@ static void input_grad(Stream *stream, const LinearLayer *args) {
 
 extern "C" void cuda_linear_grad(Stream *stream, const LinearLayer *args) {
     Matmul product = {};
-    product.a = args->dy, product.lda = args->out, product.transpose_a = true;
-    product.b = args->x, product.ldb = args->in;
-    product.c = args->dw, product.ldc = args->in;
+    product.a = rows_at(args->dy, args->out), product.transpose_a = true;
+    product.b = rows_at(args->x, args->in);
+    product.c = rows_at(args->dw, args->in);
     product.m = args->out, product.n = args->in, product.k = args->rows;
     product.half_in = args->half, product.accumulate = args->accumulate;
     (void)cuda_matmul(stream, &product);

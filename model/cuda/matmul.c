@@ -15,6 +15,13 @@
 enum { BUCKETS = 64, ALIGNMENT_MOST = 16 };
 enum { PROPOSALS = 8, WARM_ROUNDS = 3, ROUNDS = 10 }; // of measuring
 
+#define SET(kind, of, name, value)                                                                 \
+    (cublasLt##kind##SetAttribute(of, CUBLASLT_##name, &(value), sizeof(value)) ==                 \
+     CUBLAS_STATUS_SUCCESS)
+#define SET_PRODUCT(name, value)    SET(MatmulDesc, plan->product, MATMUL_DESC_##name, value)
+#define SET_LAYOUT(name, value)     SET(MatrixLayout, *out, MATRIX_LAYOUT_##name, value)
+#define SET_PREFERENCE(name, value) SET(MatmulPreference, preference, MATMUL_PREF_##name, value)
+
 // All that a plan depends on; numbers only, so that keys are compared and hashed as they lie.
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc, batch, stride_a, stride_b, stride_c;
@@ -92,47 +99,40 @@ static int64_t alignment_of(const void *at, int64_t stride, bool half) {
     return (int64_t)(bits & ~(bits - 1));
 }
 
+// A single product is a batch of one, and has no strides that would tell it from another such.
+static Matmul normal_form(Matmul p) {
+    if (p.batch <= 1) p.batch = 1, p.a.stride = p.b.stride = p.c.stride = 0;
+    return p;
+}
+
 // Not whether it accumulates: both must come from the same algorithm.
 static Key key_of(const Matmul *p) {
-    bool batched = p->batch > 1;
-    int64_t stride_a = batched ? p->stride_a : 0, stride_b = batched ? p->stride_b : 0;
-    int64_t stride_c = batched ? p->stride_c : 0;
     return (Key){.m = p->m,
                  .n = p->n,
                  .k = p->k,
-                 .lda = p->lda,
-                 .ldb = p->ldb,
-                 .ldc = p->ldc,
-                 .batch = batched ? p->batch : 1,
-                 .stride_a = stride_a,
-                 .stride_b = stride_b,
-                 .stride_c = stride_c,
+                 .lda = p->a.ld,
+                 .ldb = p->b.ld,
+                 .ldc = p->c.ld,
+                 .batch = p->batch,
+                 .stride_a = p->a.stride,
+                 .stride_b = p->b.stride,
+                 .stride_c = p->c.stride,
                  .flags = p->transpose_a | p->transpose_b << 1 | p->half_in << 2 |
                           p->half_out << 3 | (int)p->end << 4,
-                 .aligned_a = alignment_of(p->a, stride_a, p->half_in),
-                 .aligned_b = alignment_of(p->b, stride_b, p->half_in),
-                 .aligned_c = alignment_of(p->c, stride_c, p->half_out),
+                 .aligned_a = alignment_of(p->a.at, p->a.stride, p->half_in),
+                 .aligned_b = alignment_of(p->b.at, p->b.stride, p->half_in),
+                 .aligned_c = alignment_of(p->c.at, p->c.stride, p->half_out),
                  .aligned_bias = alignment_of(p->bias, 0, p->half_out),
                  .aligned_aux = alignment_of(p->aux, 0, p->half_out)};
 }
 
 static bool layout_open(cublasLtMatrixLayout_t *out, bool half, int64_t rows, int64_t columns,
-                        int64_t ld, int64_t batch, int64_t stride) {
-    int32_t count = (int32_t)batch;
-    cublasStatus_t status = cublasLtMatrixLayoutCreate(out, half ? CUDA_R_16BF : CUDA_R_32F,
-                                                       (uint64_t)rows, (uint64_t)columns, ld);
-    if (status != CUBLAS_STATUS_SUCCESS || batch == 1) return status == CUBLAS_STATUS_SUCCESS;
-    return cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
-                                            sizeof count) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                            &stride, sizeof stride) == CUBLAS_STATUS_SUCCESS;
+                        const Matrix *matrix, int32_t batch) {
+    cublasStatus_t status = cublasLtMatrixLayoutCreate(
+        out, half ? CUDA_R_16BF : CUDA_R_32F, (uint64_t)rows, (uint64_t)columns, matrix->ld);
+    return status == CUBLAS_STATUS_SUCCESS && SET_LAYOUT(BATCH_COUNT, batch) &&
+           SET_LAYOUT(STRIDED_BATCH_OFFSET, matrix->stride);
 }
-
-#define SET(kind, of, name, value)                                                                 \
-    (cublasLt##kind##SetAttribute(of, CUBLASLT_##name, &(value), sizeof(value)) ==                 \
-     CUBLAS_STATUS_SUCCESS)
-#define SET_PRODUCT(name, value)    SET(MatmulDesc, plan->product, MATMUL_DESC_##name, value)
-#define SET_PREFERENCE(name, value) SET(MatmulPreference, preference, MATMUL_PREF_##name, value)
 
 static bool plan_point(Plan *plan, MatmulEnd end, const void *bias, const void *aux) {
     bool has_bias = end == END_BIAS || end == END_GELU;
@@ -143,24 +143,21 @@ static bool plan_point(Plan *plan, MatmulEnd end, const void *bias, const void *
 static bool plan_describe(Plan *plan, const Matmul *p) {
     static const uint32_t ends[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
                                     CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU};
-    const Key *key = &plan->key;
     // The choice of an algorithm looks at how these are aligned, and at nothing else of them.
-    const void *bias = (const void *)(uintptr_t)key->aligned_bias;
-    const void *aux = (const void *)(uintptr_t)key->aligned_aux;
-    int32_t first = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const void *bias = (const void *)(uintptr_t)plan->key.aligned_bias;
+    const void *aux = (const void *)(uintptr_t)plan->key.aligned_aux;
+    int32_t first = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, batch = (int32_t)p->batch;
     int32_t second = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     int64_t a_rows = p->transpose_a ? p->k : p->m, b_rows = p->transpose_b ? p->n : p->k;
     return cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
                CUBLAS_STATUS_SUCCESS &&
            SET_PRODUCT(TRANSA, first) && SET_PRODUCT(TRANSB, second) &&
            SET_PRODUCT(EPILOGUE, ends[p->end]) &&
-           (p->end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_LD, p->ldc)) &&
+           (p->end < END_GELU || SET_PRODUCT(EPILOGUE_AUX_LD, p->c.ld)) &&
            plan_point(plan, p->end, bias, aux) &&
-           layout_open(&plan->a, p->half_in, p->m + p->k - a_rows, a_rows, p->lda, key->batch,
-                       key->stride_a) &&
-           layout_open(&plan->b, p->half_in, p->n + p->k - b_rows, b_rows, p->ldb, key->batch,
-                       key->stride_b) &&
-           layout_open(&plan->c, p->half_out, p->n, p->m, p->ldc, key->batch, key->stride_c);
+           layout_open(&plan->a, p->half_in, p->m + p->k - a_rows, a_rows, &p->a, batch) &&
+           layout_open(&plan->b, p->half_in, p->n + p->k - b_rows, b_rows, &p->b, batch) &&
+           layout_open(&plan->c, p->half_out, p->n, p->m, &p->c, batch);
 }
 
 // What the library proposes, the best in its opinion first; returns how many. Sums are not split:
@@ -194,8 +191,8 @@ static cublasStatus_t plan_run(Stream *stream, Plan *plan, const Matmul *p, floa
     MatmulRoom *room = cuda_matmul_room(stream);
     float alpha = 1;
     if (!plan_point(plan, p->end, p->bias, p->aux)) return CUBLAS_STATUS_INVALID_VALUE;
-    return cublasLtMatmul(room->handle, plan->product, &alpha, p->b, plan->b, p->a, plan->a, &beta,
-                          p->c, plan->c, p->c, plan->c, algorithm, room->workspace,
+    return cublasLtMatmul(room->handle, plan->product, &alpha, p->b.at, plan->b, p->a.at, plan->a,
+                          &beta, p->c.at, plan->c, p->c.at, plan->c, algorithm, room->workspace,
                           MATMUL_WORKSPACE_BYTES, cuda_queue(stream));
 }
 
@@ -290,13 +287,14 @@ static Plan *plan_of(Stream *stream, MatmulRoom *room, const Matmul *product) {
 static void note_failure(Stream *stream, MatmulRoom *room, const Matmul *p, const char *why) {
     snprintf(room->failure, sizeof room->failure,
              "a product of %lld x %lld x %lld (%lld of them, %s), cuBLASLt says %s",
-             (long long)p->m, (long long)p->k, (long long)p->n,
-             (long long)(p->batch > 1 ? p->batch : 1), p->half_in ? "bf16" : "fp32", why);
+             (long long)p->m, (long long)p->k, (long long)p->n, (long long)p->batch,
+             p->half_in ? "bf16" : "fp32", why);
     cuda_note(stream, cudaErrorNotSupported, room->failure);
 }
 
-bool cuda_matmul(Stream *stream, const Matmul *product) {
+bool cuda_matmul(Stream *stream, const Matmul *asked) {
     MatmulRoom *room = cuda_matmul_room(stream);
+    const Matmul whole = normal_form(*asked), *product = &whole;
     Plan *plan = plan_of(stream, room, product);
     if (plan == NULL || (!plan->found && product->end == END_PLAIN))
         note_failure(stream, room, product, plan == NULL ? "no memory" : "no algorithm");

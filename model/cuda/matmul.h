@@ -14,13 +14,19 @@ extern "C" {
 //   DGELU  c = z GELU'(aux)
 typedef enum { END_PLAIN, END_BIAS, END_GELU, END_DGELU } MatmulEnd;
 
-// c[m,n] = end(op(a) op(b)). All row-major; op(a) is [m,k], op(b) is [k,n], and ld* is the distance
-// of rows as stored. Sums are fp32. a and b are bf16 if `half_in`; c, bias and aux if `half_out`.
+// Row-major, as it is stored: rows are `ld` numbers apart, the matrices of a batch `stride`.
 typedef struct {
-    const void *a, *b, *bias; // bias [n]
-    void *c, *aux;            // aux [m,n], rows at ldc
-    int64_t m, n, k, lda, ldb, ldc;
-    int64_t batch, stride_a, stride_b, stride_c; // so many products, numbers apart; 0: one
+    void *at;
+    int64_t ld, stride;
+} Matrix;
+
+// c[m,n] = end(op(a) op(b)); op(a) is [m,k], op(b) is [k,n]. Sums are fp32. a and b, which are only
+// read, are bf16 if `half_in`; c, bias and aux if `half_out`.
+typedef struct {
+    Matrix a, b, c;
+    const void *bias;       // [n]
+    void *aux;              // [m,n], rows as those of c
+    int64_t m, n, k, batch; // so many products; 0: one
     bool transpose_a, transpose_b, half_in, half_out;
     bool accumulate; // the sum is added to c (fp32) in one rounding, and nothing else
     MatmulEnd end;
