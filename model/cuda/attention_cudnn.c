@@ -14,8 +14,8 @@ typedef struct Plan {
     AttentionShape shape;
     struct Plan *next;
     AttentionGraph graph;
-    cudnnBackendDescriptor_t plan; // NULL: this shape is not taken
-    int64_t wanted;                // not taken for lack of so many bytes of workspace; 0: at all
+    Descriptor plan; // NULL: this shape is not taken
+    int64_t wanted;  // not taken for lack of so many bytes of workspace; 0: at all
 } Plan;
 
 struct AttentionRoom {
@@ -37,28 +37,24 @@ static bool is_refusal(cudnnStatus_t status) {
 }
 
 // Builds the plan of one engine configuration if its workspace fits.
-static void plan_try(AttentionRoom *room, Plan *plan, cudnnBackendDescriptor_t engine,
-                     int64_t scratch) {
+static void plan_try(AttentionRoom *room, Plan *plan, Descriptor engine, int64_t scratch) {
     AttentionGraph *graph = &plan->graph;
     int64_t needed = graph_workspace(graph, engine, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
-    cudnnBackendDescriptor_t made = NULL;
+    Descriptor made = NULL;
     if (needed <= scratch) {
         made = graph_make(graph, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
         graph_set(graph, made, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
                   &room->handle);
-        graph_set(graph, made, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
-                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &engine);
+        graph_part(graph, made, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine);
         graph_finish(graph, made);
         needed = graph_workspace(graph, made, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
     }
-    if (is_refusal(graph->status)) {
+    if (is_refusal(graph->status))
         graph->status = CUDNN_STATUS_SUCCESS; // the next may do
-    } else if (graph->status == CUDNN_STATUS_SUCCESS) {
-        if (needed <= scratch)
-            plan->plan = made;
-        else if (plan->wanted == 0 || needed < plan->wanted)
-            plan->wanted = needed;
-    }
+    else if (graph->status == CUDNN_STATUS_SUCCESS && needed <= scratch)
+        plan->plan = made;
+    else if (graph->status == CUDNN_STATUS_SUCCESS && (plan->wanted == 0 || needed < plan->wanted))
+        plan->wanted = needed;
 }
 
 static void plan_open(AttentionRoom *room, Plan *plan, int64_t scratch) {
@@ -66,7 +62,7 @@ static void plan_open(AttentionRoom *room, Plan *plan, int64_t scratch) {
     AttentionGraph *graph = &plan->graph;
     attention_graph_open(room->library, room->handle, &plan->shape, graph);
     for (size_t m = 0; m < sizeof modes / sizeof *modes && plan->plan == NULL; ++m) {
-        cudnnBackendDescriptor_t engines[PROPOSALS_MOST];
+        Descriptor engines[PROPOSALS_MOST];
         int count = graph_engines(graph, modes[m], NULL, engines);
         for (int i = 0; i < count && plan->plan == NULL; ++i)
             plan_try(room, plan, engines[i], scratch);
@@ -143,7 +139,7 @@ static void plan_execute(Stream *stream, const Plan *plan, const Attention *args
     for (int i = UID_Q; i < UID_VIRTUAL; ++i) uids[i] = i;
     point(args, first, (float *)scratch, scale, pointers);
     AttentionGraph call = {.library = room->library};
-    cudnnBackendDescriptor_t pack = graph_make(&call, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+    Descriptor pack = graph_make(&call, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     graph_set(&call, pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count,
               uids + UID_Q);
     graph_set(&call, pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count,
@@ -202,7 +198,7 @@ bool attention_by_library(Stream *stream, const Attention *args, bool grad) {
 // a part of it is missing: then this rank is to differ in its description, not in its bits alone.
 static bool is_of_use(AttentionRoom *room) {
     static const AttentionShape common = {1, 256, 1, 64, 0};
-    cudnnBackendDescriptor_t engines[PROPOSALS_MOST];
+    Descriptor engines[PROPOSALS_MOST];
     AttentionGraph graph;
     attention_graph_open(room->library, room->handle, &common, &graph);
     int count = graph_engines(&graph, CUDNN_HEUR_MODE_A, NULL, engines);
@@ -226,8 +222,7 @@ Status attention_room_open(const char *choice, cudaStream_t queue, AttentionRoom
     if (choice != NULL && strcmp(choice, "products") == 0) return STATUS_OK;
     AttentionRoom *room = calloc(1, sizeof *room);
     FAIL_IF(room == NULL, NO_MEMORY, "no memory for a stream's attention");
-    Status status = room_open(room, queue);
-    if (status == STATUS_OK) {
+    if (room_open(room, queue) == STATUS_OK) {
         *out = room;
         return STATUS_OK;
     }

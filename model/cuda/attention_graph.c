@@ -32,28 +32,28 @@ static void note(AttentionGraph *graph, cudnnStatus_t status) {
     if (graph->status == CUDNN_STATUS_SUCCESS) graph->status = status;
 }
 
-cudnnBackendDescriptor_t graph_make(AttentionGraph *graph, cudnnBackendDescriptorType_t type) {
+Descriptor graph_make(AttentionGraph *graph, cudnnBackendDescriptorType_t type) {
     if (graph->descriptors == DESCRIPTORS_MOST) note(graph, CUDNN_STATUS_INTERNAL_ERROR);
     if (graph->status != CUDNN_STATUS_SUCCESS) return NULL;
-    cudnnBackendDescriptor_t made = NULL;
+    Descriptor made = NULL;
     note(graph, graph->library->BackendCreateDescriptor(type, &made));
     if (graph->status != CUDNN_STATUS_SUCCESS) return NULL;
     return graph->made[graph->descriptors++] = made;
 }
 
-void graph_set(AttentionGraph *graph, cudnnBackendDescriptor_t of, cudnnBackendAttributeName_t name,
+void graph_set(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
                cudnnBackendAttributeType_t type, int64_t count, const void *values) {
     if (graph->status == CUDNN_STATUS_SUCCESS)
         note(graph, graph->library->BackendSetAttribute(of, name, type, count, values));
 }
 
-void graph_finish(AttentionGraph *graph, cudnnBackendDescriptor_t of) {
+void graph_finish(AttentionGraph *graph, Descriptor of) {
     if (graph->status == CUDNN_STATUS_SUCCESS) note(graph, graph->library->BackendFinalize(of));
 }
 
-static void graph_get(AttentionGraph *graph, cudnnBackendDescriptor_t of,
-                      cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                      int64_t most, int64_t *count, void *values) {
+static void graph_get(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
+                      cudnnBackendAttributeType_t type, int64_t most, int64_t *count,
+                      void *values) {
     if (graph->status == CUDNN_STATUS_SUCCESS)
         note(graph, graph->library->BackendGetAttribute(of, name, type, most, count, values));
 }
@@ -63,13 +63,13 @@ void attention_graph_close(AttentionGraph *graph) {
         (void)graph->library->BackendDestroyDescriptor(graph->made[--graph->descriptors]);
 }
 
-static void set_type(AttentionGraph *graph, cudnnBackendDescriptor_t of,
-                     cudnnBackendAttributeName_t name, cudnnDataType_t type) {
+static void set_type(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
+                     cudnnDataType_t type) {
     graph_set(graph, of, name, CUDNN_TYPE_DATA_TYPE, 1, &type);
 }
 
-static void set_part(AttentionGraph *graph, cudnnBackendDescriptor_t of,
-                     cudnnBackendAttributeName_t name, cudnnBackendDescriptor_t part) {
+void graph_part(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
+                Descriptor part) {
     graph_set(graph, of, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &part);
 }
 
@@ -81,9 +81,9 @@ typedef struct {
 
 typedef enum { IN_MEMORY, IN_GRAPH, ON_HOST } Place;
 
-static cudnnBackendDescriptor_t tensor(AttentionGraph *graph, int64_t uid, cudnnDataType_t type,
-                                       Place place, const Layout *layout) {
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+static Descriptor tensor(AttentionGraph *graph, int64_t uid, cudnnDataType_t type, Place place,
+                         const Layout *layout) {
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     int64_t alignment = ALIGNMENT;
     bool is_virtual = place == IN_GRAPH, by_value = place == ON_HOST;
     set_type(graph, made, CUDNN_ATTR_TENSOR_DATA_TYPE, type);
@@ -97,8 +97,7 @@ static cudnnBackendDescriptor_t tensor(AttentionGraph *graph, int64_t uid, cudnn
     return made;
 }
 
-static cudnnBackendDescriptor_t within(AttentionGraph *graph, cudnnDataType_t type,
-                                       const Layout *layout) {
+static Descriptor within(AttentionGraph *graph, cudnnDataType_t type, const Layout *layout) {
     return tensor(graph, UID_VIRTUAL + graph->uids++, type, IN_GRAPH, layout);
 }
 
@@ -121,89 +120,83 @@ static Layout layout_transposed(Layout of) {
                     {of.stride[0], of.stride[1], of.stride[3], of.stride[2]}};
 }
 
-static cudnnBackendDescriptor_t number(AttentionGraph *graph, AttentionUid uid) {
+static Descriptor number(AttentionGraph *graph, AttentionUid uid) {
     static const Layout single = {{1, 1, 1, 1}, {1, 1, 1, 1}};
     return tensor(graph, uid, CUDNN_DATA_FLOAT, ON_HOST, &single);
 }
 
-static cudnnBackendDescriptor_t half(AttentionGraph *graph, AttentionUid uid,
-                                     const Layout *layout) {
+static Descriptor half(AttentionGraph *graph, AttentionUid uid, const Layout *layout) {
     return tensor(graph, uid, CUDNN_DATA_BFLOAT16, IN_MEMORY, layout);
 }
 
-static cudnnBackendDescriptor_t rows_of(AttentionGraph *graph, AttentionUid uid,
-                                        const AttentionShape *shape) {
+static Descriptor rows_of(AttentionGraph *graph, AttentionUid uid, const AttentionShape *shape) {
     Layout rows = layout_of(shape, shape->tokens, 1);
     return tensor(graph, uid, CUDNN_DATA_FLOAT, IN_MEMORY, &rows);
 }
 
 // ---- operations ---------------------------------------------------------------------------------
 
-static void add_operation(AttentionGraph *graph, cudnnBackendDescriptor_t operation) {
+static void add_operation(AttentionGraph *graph, Descriptor operation) {
     graph_finish(graph, operation);
     if (graph->operations == OPERATIONS_MOST) note(graph, CUDNN_STATUS_INTERNAL_ERROR);
     if (graph->status == CUDNN_STATUS_SUCCESS) graph->operation[graph->operations++] = operation;
 }
 
-static void add_matmul(AttentionGraph *graph, cudnnBackendDescriptor_t a,
-                       cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t c) {
-    cudnnBackendDescriptor_t kind = graph_make(graph, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+static void add_matmul(AttentionGraph *graph, Descriptor a, Descriptor b, Descriptor c) {
+    Descriptor kind = graph_make(graph, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
     set_type(graph, kind, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
     graph_finish(graph, kind);
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_DESC, kind);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_ADESC, a);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_BDESC, b);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_CDESC, c);
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_DESC, kind);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_ADESC, a);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_BDESC, b);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_MATMUL_CDESC, c);
     add_operation(graph, made);
 }
 
 // y = mode(x, b); b NULL: of x alone.
-static void add_pointwise(AttentionGraph *graph, cudnnPointwiseMode_t mode,
-                          cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b,
-                          cudnnBackendDescriptor_t y) {
-    cudnnBackendDescriptor_t kind = graph_make(graph, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+static void add_pointwise(AttentionGraph *graph, cudnnPointwiseMode_t mode, Descriptor x,
+                          Descriptor b, Descriptor y) {
+    Descriptor kind = graph_make(graph, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     graph_set(graph, kind, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
     set_type(graph, kind, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
     graph_finish(graph, kind);
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
-    if (b != NULL) set_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+    if (b != NULL) graph_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
     add_operation(graph, made);
 }
 
-static void add_sum(AttentionGraph *graph, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t y) {
+static void add_sum(AttentionGraph *graph, Descriptor x, Descriptor y) {
     cudnnReduceTensorOp_t add = CUDNN_REDUCE_TENSOR_ADD;
-    cudnnBackendDescriptor_t kind = graph_make(graph, CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+    Descriptor kind = graph_make(graph, CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
     graph_set(graph, kind, CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1,
               &add);
     set_type(graph, kind, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
     graph_finish(graph, kind);
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, x);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, y);
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, x);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, y);
     add_operation(graph, made);
 }
 
 // bf16, [rows,columns] of x as [columns,rows].
-static cudnnBackendDescriptor_t add_transpose(AttentionGraph *graph, cudnnBackendDescriptor_t x,
-                                              Layout layout) {
+static Descriptor add_transpose(AttentionGraph *graph, Descriptor x, Layout layout) {
     Layout transposed = layout_transposed(layout);
-    cudnnBackendDescriptor_t y = within(graph, CUDNN_DATA_BFLOAT16, &transposed);
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_RESHAPE_XDESC, x);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, y);
+    Descriptor y = within(graph, CUDNN_DATA_BFLOAT16, &transposed);
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_RESHAPE_XDESC, x);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, y);
     add_operation(graph, made);
     return y;
 }
 
-static cudnnBackendDescriptor_t mapped(AttentionGraph *graph, cudnnPointwiseMode_t mode,
-                                       cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b,
-                                       const Layout *layout) {
-    cudnnBackendDescriptor_t y = within(graph, CUDNN_DATA_FLOAT, layout);
+static Descriptor mapped(AttentionGraph *graph, cudnnPointwiseMode_t mode, Descriptor x,
+                         Descriptor b, const Layout *layout) {
+    Descriptor y = within(graph, CUDNN_DATA_FLOAT, layout);
     add_pointwise(graph, mode, x, b, y);
     return y;
 }
@@ -212,25 +205,25 @@ static cudnnBackendDescriptor_t mapped(AttentionGraph *graph, cudnnPointwiseMode
 
 static void add_forward(AttentionGraph *graph, const AttentionShape *shape) {
     Layout packed = layout_packed(shape, 3), joined = layout_packed(shape, 1);
-    cudnnBackendDescriptor_t made = graph_make(graph, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, half(graph, UID_Q, &packed));
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, half(graph, UID_K, &packed));
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, half(graph, UID_V, &packed));
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, half(graph, UID_OUT, &joined));
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, rows_of(graph, UID_LSE, shape));
-    set_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, number(graph, UID_SCALE));
+    Descriptor made = graph_make(graph, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, half(graph, UID_Q, &packed));
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, half(graph, UID_K, &packed));
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, half(graph, UID_V, &packed));
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, half(graph, UID_OUT, &joined));
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC,
+               rows_of(graph, UID_LSE, shape));
+    graph_part(graph, made, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, number(graph, UID_SCALE));
     add_operation(graph, made);
 }
 
 // dot = sum over head_dim of dout * out. The product with one is part of the pattern: there it
 // would undo dropout.
-static cudnnBackendDescriptor_t add_dot(AttentionGraph *graph, const AttentionShape *shape,
-                                        cudnnBackendDescriptor_t dout) {
+static Descriptor add_dot(AttentionGraph *graph, const AttentionShape *shape, Descriptor dout) {
     Layout joined = layout_packed(shape, 1), rows = layout_of(shape, shape->tokens, 1);
-    cudnnBackendDescriptor_t product =
+    Descriptor product =
         mapped(graph, CUDNN_POINTWISE_MUL, dout, half(graph, UID_OUT, &joined), &joined);
-    cudnnBackendDescriptor_t sum = within(graph, CUDNN_DATA_FLOAT, &rows);
-    cudnnBackendDescriptor_t dot = rows_of(graph, UID_DOT, shape);
+    Descriptor sum = within(graph, CUDNN_DATA_FLOAT, &rows);
+    Descriptor dot = rows_of(graph, UID_DOT, shape);
     add_sum(graph, product, sum);
     add_pointwise(graph, CUDNN_POINTWISE_MUL, sum, number(graph, UID_ONE), dot);
     return dot;
@@ -243,16 +236,16 @@ static void add_grad(AttentionGraph *graph, const AttentionShape *shape) {
     Layout packed = layout_packed(shape, 3), joined = layout_packed(shape, 1);
     Layout turned = layout_transposed(packed);
     Layout scores = layout_of(shape, shape->tokens, shape->tokens);
-    cudnnBackendDescriptor_t q = half(graph, UID_Q, &packed), k = half(graph, UID_K, &turned);
-    cudnnBackendDescriptor_t v = half(graph, UID_V, &turned), dout = half(graph, UID_DOUT, &joined);
-    cudnnBackendDescriptor_t scale = number(graph, UID_SCALE), dot = add_dot(graph, shape, dout);
-    cudnnBackendDescriptor_t score = within(graph, CUDNN_DATA_FLOAT, &scores);
+    Descriptor q = half(graph, UID_Q, &packed), k = half(graph, UID_K, &turned);
+    Descriptor v = half(graph, UID_V, &turned), dout = half(graph, UID_DOUT, &joined);
+    Descriptor scale = number(graph, UID_SCALE), dot = add_dot(graph, shape, dout);
+    Descriptor score = within(graph, CUDNN_DATA_FLOAT, &scores);
     add_matmul(graph, q, k, score);
     score = mapped(graph, CUDNN_POINTWISE_MUL, score, scale, &scores);
     score = mapped(graph, CUDNN_POINTWISE_SUB, score, rows_of(graph, UID_LSE, shape), &scores);
-    cudnnBackendDescriptor_t p = mapped(graph, CUDNN_POINTWISE_EXP, score, NULL, &scores);
+    Descriptor p = mapped(graph, CUDNN_POINTWISE_EXP, score, NULL, &scores);
     add_matmul(graph, add_transpose(graph, p, scores), dout, half(graph, UID_DV, &packed));
-    cudnnBackendDescriptor_t ds = within(graph, CUDNN_DATA_FLOAT, &scores);
+    Descriptor ds = within(graph, CUDNN_DATA_FLOAT, &scores);
     add_matmul(graph, dout, v, ds);
     ds = mapped(graph, CUDNN_POINTWISE_SUB, ds, dot, &scores);
     ds = mapped(graph, CUDNN_POINTWISE_MUL, ds, p, &scores);
@@ -280,9 +273,9 @@ void attention_graph_open(const CudnnLibrary *library, cudnnHandle_t handle,
 
 // What an engine says of itself. 9.19 does not say it of engines that add up dq in fp32, block by
 // block: what keeps these away is the graph, which has no sum in memory.
-static bool repeats_bits(AttentionGraph *graph, cudnnBackendDescriptor_t config) {
+static bool repeats_bits(AttentionGraph *graph, Descriptor config) {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
-    cudnnBackendDescriptor_t engine = graph_make(graph, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    Descriptor engine = graph_make(graph, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     int64_t count = 0;
     graph_get(graph, config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
               &engine);
@@ -294,14 +287,14 @@ static bool repeats_bits(AttentionGraph *graph, cudnnBackendDescriptor_t config)
     return true;
 }
 
-int graph_engines(AttentionGraph *graph, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t gpu,
-                  cudnnBackendDescriptor_t engines[PROPOSALS_MOST]) {
-    cudnnBackendDescriptor_t choice = graph_make(graph, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+int graph_engines(AttentionGraph *graph, cudnnBackendHeurMode_t mode, Descriptor gpu,
+                  Descriptor engines[PROPOSALS_MOST]) {
+    Descriptor choice = graph_make(graph, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     int64_t count = 0;
     int kept = 0;
-    set_part(graph, choice, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph->graph);
+    graph_part(graph, choice, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph->graph);
     graph_set(graph, choice, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    if (gpu != NULL) set_part(graph, choice, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, gpu);
+    if (gpu != NULL) graph_part(graph, choice, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, gpu);
     graph_finish(graph, choice);
     for (int i = 0; i < PROPOSALS_MOST; ++i)
         engines[i] = graph_make(graph, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
@@ -312,8 +305,7 @@ int graph_engines(AttentionGraph *graph, cudnnBackendHeurMode_t mode, cudnnBacke
     return kept;
 }
 
-int64_t graph_workspace(AttentionGraph *graph, cudnnBackendDescriptor_t of,
-                        cudnnBackendAttributeName_t name) {
+int64_t graph_workspace(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name) {
     int64_t bytes = 0, count = 0;
     graph_get(graph, of, name, CUDNN_TYPE_INT64, 1, &count, &bytes);
     return bytes;

@@ -9,6 +9,8 @@
 
 #include "base/status.h"
 
+typedef cudnnBackendDescriptor_t Descriptor; // of a tensor, an operation, an engine, a plan
+
 // Of the 9.x series: all that is called.
 #define CUDNN_FUNCTIONS(X)                                                                         \
     X(GetVersion)                                                                                  \
@@ -64,9 +66,9 @@ enum { DESCRIPTORS_MOST = 192, OPERATIONS_MOST = 17 };
 typedef struct {
     const CudnnLibrary *library;
     cudnnStatus_t status;
-    cudnnBackendDescriptor_t made[DESCRIPTORS_MOST], operation[OPERATIONS_MOST];
+    Descriptor made[DESCRIPTORS_MOST], operation[OPERATIONS_MOST];
     int descriptors, operations, uids;
-    cudnnBackendDescriptor_t graph;
+    Descriptor graph;
 } AttentionGraph;
 
 // handle NULL: for no GPU in particular. On failure `status` says which; close in any case.
@@ -75,18 +77,19 @@ void attention_graph_open(const CudnnLibrary *library, cudnnHandle_t handle,
 void attention_graph_close(AttentionGraph *graph);
 
 // A further descriptor, which is closed with the graph; NULL after a failure.
-cudnnBackendDescriptor_t graph_make(AttentionGraph *graph, cudnnBackendDescriptorType_t type);
-void graph_set(AttentionGraph *graph, cudnnBackendDescriptor_t of, cudnnBackendAttributeName_t name,
+Descriptor graph_make(AttentionGraph *graph, cudnnBackendDescriptorType_t type);
+void graph_set(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
                cudnnBackendAttributeType_t type, int64_t count, const void *values);
-void graph_finish(AttentionGraph *graph, cudnnBackendDescriptor_t of);
+void graph_part(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name,
+                Descriptor part); // the same of another descriptor
+void graph_finish(AttentionGraph *graph, Descriptor of);
 
 // The engine configurations that the library proposes in this mode, in its order, of which those
 // are left out that it says do not repeat their bits. `gpu`: a finished description of a GPU's
 // properties; NULL: of that of the graph's handle. Returns how many.
 enum { PROPOSALS_MOST = 16 };
-int graph_engines(AttentionGraph *graph, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t gpu,
-                  cudnnBackendDescriptor_t engines[PROPOSALS_MOST]);
+int graph_engines(AttentionGraph *graph, cudnnBackendHeurMode_t mode, Descriptor gpu,
+                  Descriptor engines[PROPOSALS_MOST]);
 
 // Bytes that an engine configuration, or a plan, needs; `name` is its attribute.
-int64_t graph_workspace(AttentionGraph *graph, cudnnBackendDescriptor_t of,
-                        cudnnBackendAttributeName_t name);
+int64_t graph_workspace(AttentionGraph *graph, Descriptor of, cudnnBackendAttributeName_t name);
