@@ -32,14 +32,14 @@ __device__ static inline void four_put(float *to, Four four, const Quad &x) {
     quad_put(to, false, 0, four.n, four.n == QUAD && quad_aligned(to), x);
 }
 
-__device__ static inline void four_bits(RngKey key, const uint64_t *sample, Four four,
-                                        uint32_t bits[QUAD]) {
-    rng_block(key, sample[four.s], (uint32_t)(four.e / QUAD), bits);
+// The random numbers that these four share, of an operation's key and samples.
+template <class Args> __device__ void four_bits(const Args &a, Four four, uint32_t bits[QUAD]) {
+    rng_block(a.key, a.sample[four.s], (uint32_t)(four.e / QUAD), bits);
 }
-__device__ static inline Quad four_normal(RngKey key, const uint64_t *sample, Four four) {
+template <class Args> __device__ Quad four_normal(const Args &a, Four four) {
     uint32_t bits[QUAD];
     Quad eps;
-    four_bits(key, sample, four, bits);
+    four_bits(a, four, bits);
     for (int k = 0; k < QUAD; ++k) eps[k] = rng_normal(bits[k]);
     return eps;
 }
@@ -58,7 +58,7 @@ FOUR_OPERATION(rescale, Rescale) {
     Quad x = four_get(a.x + four.at, four);
     if (a.width != 0.0f) {
         uint32_t bits[QUAD];
-        four_bits(a.key, a.sample, four, bits);
+        four_bits(a, four, bits);
         for (int k = 0; k < QUAD; ++k) x[k] = fmaf(a.width, rng_uniform(bits[k]) - 0.5f, x[k]);
     }
     for (int k = 0; k < QUAD; ++k) x[k] = fmaf(a.scale, x[k], a.shift);
@@ -68,7 +68,7 @@ FOUR_OPERATION(rescale, Rescale) {
 FOUR_OPERATION(dropout, Dropout) {
     float scale = 1.0f / (1.0f - a.rate);
     uint32_t bits[QUAD];
-    four_bits(a.key, a.sample, four, bits);
+    four_bits(a, four, bits);
     for (int k = 0; k < QUAD; ++k) {
         if (k >= four.n) break;
         float x = number_get(a.x, a.half, four.at + k);
@@ -82,7 +82,7 @@ EACH_OPERATION(logit, Elementwise, a.n) {
 
 FOUR_OPERATION(gaussian_corrupt, Gaussian) {
     const GaussianLevel *level = &a.level[four.s];
-    Quad eps = four_normal(a.key, a.sample, four), x = four_get(a.x_0 + four.at, four), y;
+    Quad eps = four_normal(a, four), x = four_get(a.x_0 + four.at, four), y;
     for (int k = 0; k < QUAD; ++k) y[k] = fmaf(level->noise, eps[k], level->keep * x[k]);
     four_put(a.x_t + four.at, four, y);
     if (a.target == NULL) return;
@@ -91,7 +91,7 @@ FOUR_OPERATION(gaussian_corrupt, Gaussian) {
 }
 
 FOUR_OPERATION(gaussian_prior, Gaussian) {
-    Quad eps = four_normal(a.key, a.sample, four);
+    Quad eps = four_normal(a, four);
     for (int k = 0; k < QUAD; ++k) eps[k] *= a.std;
     four_put(a.x_t + four.at, four, eps);
 }
@@ -104,7 +104,7 @@ FOUR_OPERATION(gaussian_advance, GaussianAdvance) {
     for (int k = 0; k < QUAD; ++k)
         x[k] = fmaf(by_x, x[k], by_x0 * hat_of(hat_x, x[k], hat_out, out[k], a.clip));
     if (a.has_variance || std != 0.0f) {
-        Quad eps = four_normal(a.key, a.sample, four);
+        Quad eps = four_normal(a, four);
         if (a.has_variance) v = four_get(from + a.item, four);
         for (int k = 0; k < QUAD; ++k)
             x[k] = fmaf(a.has_variance ? deviation_of(&a.variance, v[k]) : std, eps[k], x[k]);

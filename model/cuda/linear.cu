@@ -54,6 +54,12 @@ extern "C" void cuda_activation_forward(Stream *stream, const Elementwise *args)
     launch(stream, activate_kernel, grid_of_quads(stream, a.n), a);
 }
 
+static bool product_ending(Stream *stream, Matmul product, MatmulEnd end, void *aux) {
+    product.end = end;
+    product.aux = aux;
+    return cuda_matmul(stream, &product);
+}
+
 // GELU of fp32 is our own, whose bits the CPU shares; of bf16 the library's where it has one.
 extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
     bool acts = args->act != ACT_NONE, half = args->half;
@@ -71,17 +77,13 @@ extern "C" void cuda_linear_forward(Stream *stream, const LinearLayer *args) {
         cuda_halve(stream, &bias);
         product.bias = bias.y;
     }
-    if (half && args->bias != NULL && args->act == ACT_GELU) {
-        product.end = END_GELU, product.aux = args->slope;
-        if (cuda_matmul(stream, &product)) return;
-    }
-    product.aux = NULL;
+    bool gelu = half && args->bias != NULL && args->act == ACT_GELU;
+    if (gelu && product_ending(stream, product, END_GELU, args->slope)) return;
     if (acts) product.c.at = args->slope;
-    product.end = END_BIAS;
     // Kernels of the library load four numbers of a bias at a time, and its choice of one does not
     // always heed that these must be aligned.
-    bool biased = args->bias != NULL && quad_aligned(product.bias) && cuda_matmul(stream, &product);
-    product.end = END_PLAIN;
+    bool biased = args->bias != NULL && quad_aligned(product.bias) &&
+                  product_ending(stream, product, END_BIAS, NULL);
     if (!biased && !cuda_matmul(stream, &product)) return;
     if (!acts && (biased || args->bias == NULL)) return;
     Activate activate = {.z = product.c.at,
@@ -184,11 +186,7 @@ static void input_grad(Stream *stream, const LinearLayer *args) {
     product.c = rows_at(args->dx, args->in);
     product.m = args->rows, product.n = args->in, product.k = args->out;
     product.half_in = product.half_out = args->half;
-    if (args->half && gelu) {
-        product.end = END_DGELU, product.aux = args->slope;
-        if (cuda_matmul(stream, &product)) return;
-    }
-    product.end = END_PLAIN, product.aux = NULL;
+    if (args->half && gelu && product_ending(stream, product, END_DGELU, args->slope)) return;
     if (!cuda_matmul(stream, &product) || args->slope == NULL) return;
     Slope slope = {args->dx, args->slope, args->rows * args->in, gelu, args->half};
     launch(stream, slope_kernel, grid_of_quads(stream, slope.n), slope);

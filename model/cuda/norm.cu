@@ -103,9 +103,7 @@ static __global__ void norm_grad_kernel(NormGrad n) {
     int64_t sample = blockIdx.x / n.groups, first = blockIdx.x % n.groups * n.rows;
     int64_t last = first + n.rows < a.tokens ? first + n.rows : a.tokens;
     float *room = (float *)kernel_room, *mine = room + warp * size;
-    EACH_QUAD(c, size) {
-        for (int i = 0; i < QUAD && i < left; ++i) mine[c + i] = 0.0f;
-    }
+    EACH_LANE(i, size) mine[i] = 0.0f;
     __syncwarp();
     for (int64_t t = first + warp; t < last; t += warps)
         norm_grad_row(a, sample * a.tokens + t, mine, whole);
