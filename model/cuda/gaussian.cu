@@ -119,89 +119,82 @@ EACH_OPERATION(gaussian_hat, Gaussian, (a.samples * a.item)) {
 // ---- sums of a sample ---------------------------------------------------------------------------
 
 // A block sums a piece of a sample, then a warp adds the pieces of each sample. The split depends
-// on the size of a sample alone.
-enum { PIECE = 2048, SUMS_MOST = 3 };
+// on the size of a sample alone. `piece` adds what four elements give to so many sums, `whole` is
+// told the sums of sample s, on all lanes of its warp.
+enum { PIECE = 2048 };
 
 template <class Args> struct Pieces {
     Args a;
     int64_t pieces;    // of a sample
-    double *sum;       // [SUMS_MOST][samples][pieces]
+    double *sum;       // [sums][samples][pieces]
     double *of_sample; // [2][samples]: what a later kernel of the operation needs
 };
 
-template <class Args>
-static Pieces<Args> sum_pieces(Stream *stream, const Args *args, void (*piece)(Pieces<Args>),
-                               void (*whole)(Pieces<Args>)) {
+template <int sums, auto piece, class Args> __global__ void piece_kernel(Pieces<Args> p) {
+    int64_t s = blockIdx.x / p.pieces, begin = blockIdx.x % p.pieces * PIECE;
+    int64_t end = begin + PIECE < p.a.item ? begin + PIECE : p.a.item;
+    double sum[sums] = {};
+    for (int64_t e = begin + QUAD * threadIdx.x; e < end; e += QUAD * blockDim.x)
+        piece(p.a, four_of(s, e, p.a.item), sum);
+    for (int i = 0; i < sums; ++i) {
+        double all = block_sum(sum[i]);
+        if (threadIdx.x == 0) p.sum[i * p.a.samples * p.pieces + blockIdx.x] = all;
+    }
+}
+
+template <int sums, auto whole, class Args> __global__ void whole_kernel(Pieces<Args> p) {
+    int64_t s = warp_number();
+    if (s >= p.a.samples) return;
+    double sum[sums] = {};
+    for (int k = 0; k < sums; ++k) {
+        const double *of_piece = p.sum + (k * p.a.samples + s) * p.pieces;
+        EACH_LANE(i, p.pieces) sum[k] += of_piece[i];
+        sum[k] = warp_sum(sum[k]);
+    }
+    whole(p, s, sum);
+}
+
+template <int sums, auto piece, auto whole, class Args>
+static Pieces<Args> sum_pieces(Stream *stream, const Args *args) {
     int64_t pieces = (args->item + PIECE - 1) / PIECE, samples = args->samples;
-    size_t numbers = (size_t)(samples * (SUMS_MOST * pieces + 2));
+    size_t numbers = (size_t)(samples * (sums * pieces + 2));
     double *sum = (double *)cuda_scratch_of(stream, numbers * sizeof(double));
-    Pieces<Args> p = {*args, pieces, sum, sum + SUMS_MOST * samples * pieces};
+    Pieces<Args> p = {*args, pieces, sum, sum + sums * samples * pieces};
     int threads = BLOCK_THREADS;
     while (threads > WARP && args->item <= 2 * threads) threads /= 2; // none without elements
-    launch(stream, piece, {samples * pieces, threads, REDUCE_BYTES}, p);
-    launch(stream, whole, grid_of_warps(samples), p);
+    launch(stream, piece_kernel<sums, piece, Args>, {samples * pieces, threads, REDUCE_BYTES}, p);
+    launch(stream, whole_kernel<sums, whole, Args>, grid_of_warps(samples), p);
     return p;
 }
 
-template <class Args, class Body> __device__ void piece_each(const Pieces<Args> &p, Body body) {
-    int64_t s = blockIdx.x / p.pieces, begin = blockIdx.x % p.pieces * PIECE;
-    int64_t end = begin + PIECE < p.a.item ? begin + PIECE : p.a.item;
-    for (int64_t e = begin + QUAD * threadIdx.x; e < end; e += QUAD * blockDim.x)
-        body(four_of(s, e, p.a.item));
+static __device__ void loss_piece(const Gaussian &a, Four four, double *sum) {
+    float twice = 2.0f * a.level[four.s].weight;
+    Quad gap = four_get(a.out + four.at, four), target = four_get(a.target + four.at, four);
+    for (int k = 0; k < QUAD; ++k) {
+        gap[k] -= target[k];
+        sum[0] += (double)gap[k] * (double)gap[k];
+        gap[k] *= twice;
+    }
+    if (a.dout != NULL) four_put(a.dout + four.at, four, gap);
 }
-template <class Args> __device__ void piece_put(const Pieces<Args> &p, int which, double x) {
-    double sum = block_sum(x);
-    if (threadIdx.x == 0) p.sum[which * p.a.samples * p.pieces + blockIdx.x] = sum;
-}
-
-// The sum of the pieces of this warp's sample, on all lanes.
-template <class Args> __device__ double whole_get(const Pieces<Args> &p, int which) {
-    const double *sum = p.sum + (which * p.a.samples + warp_number()) * p.pieces;
-    double total = 0.0;
-    EACH_LANE(i, p.pieces) total += sum[i];
-    return warp_sum(total);
-}
-
-static __global__ void loss_piece(Pieces<Gaussian> p) {
-    double sum = 0.0;
-    piece_each(p, [&](Four four) {
-        float twice = 2.0f * p.a.level[four.s].weight;
-        Quad gap = four_get(p.a.out + four.at, four), target = four_get(p.a.target + four.at, four);
-        for (int k = 0; k < QUAD; ++k) {
-            gap[k] -= target[k];
-            sum += (double)gap[k] * (double)gap[k];
-            gap[k] *= twice;
-        }
-        if (p.a.dout != NULL) four_put(p.a.dout + four.at, four, gap);
-    });
-    piece_put(p, 0, sum);
-}
-static __global__ void loss_whole(Pieces<Gaussian> p) {
-    int64_t s = warp_number();
-    if (s >= p.a.samples) return;
-    double sum = whole_get(p, 0);
+static __device__ void loss_whole(const Pieces<Gaussian> &p, int64_t s, const double *sum) {
     const GaussianLevel *level = &p.a.level[s];
-    if (threadIdx.x % WARP == 0) p.a.loss[s] = (float)((double)level->weight * sum + level->nats);
+    if (threadIdx.x % WARP != 0) return;
+    p.a.loss[s] = (float)((double)level->weight * sum[0] + level->nats);
 }
 extern "C" void cuda_gaussian_loss(Stream *stream, const Gaussian *args) {
-    sum_pieces(stream, args, loss_piece, loss_whole);
+    sum_pieces<1, loss_piece, loss_whole>(stream, args);
 }
 
-static __global__ void huber_piece(Pieces<Gaussian> p) {
-    double sum = 0.0;
-    piece_each(p, [&](Four four) {
-        for (int k = 0; k < four.n; ++k) {
-            double gap = (double)huber_gap(&p.a, &p.a.level[four.s], four.at + k);
-            sum += gap * gap;
-        }
-    });
-    piece_put(p, 0, sum);
+static __device__ void huber_piece(const Gaussian &a, Four four, double *sum) {
+    for (int k = 0; k < four.n; ++k) {
+        double gap = (double)huber_gap(&a, &a.level[four.s], four.at + k);
+        sum[0] += gap * gap;
+    }
 }
-static __global__ void huber_whole(Pieces<Gaussian> p) {
-    int64_t s = warp_number();
-    if (s >= p.a.samples) return;
+static __device__ void huber_whole(const Pieces<Gaussian> &p, int64_t s, const double *sum) {
     const GaussianLevel *level = &p.a.level[s];
-    double c = (double)p.a.std, root = sqrt(whole_get(p, 0) + c * c);
+    double c = (double)p.a.std, root = sqrt(sum[0] + c * c);
     if (threadIdx.x % WARP != 0) return;
     p.a.loss[s] = (float)((double)level->weight * (root - c));
     p.of_sample[s] = (double)level->weight * (double)level->hat_out / root;
@@ -213,75 +206,64 @@ static __global__ void huber_slope(Pieces<Gaussian> p) {
     }
 }
 extern "C" void cuda_gaussian_huber(Stream *stream, const Gaussian *args) {
-    Pieces<Gaussian> p = sum_pieces(stream, args, huber_piece, huber_whole);
+    Pieces<Gaussian> p = sum_pieces<1, huber_piece, huber_whole>(stream, args);
     if (args->dout != NULL)
         launch(stream, huber_slope, grid_of(stream, args->samples * args->item), p);
 }
 
-static __global__ void terms_piece(Pieces<Gaussian> p) {
-    const Gaussian &a = p.a;
-    double square = 0.0, nats = 0.0, error = 0.0;
-    piece_each(p, [&](Four four) {
-        const GaussianLevel *level = &a.level[four.s];
-        int64_t from = four.s * a.item * (a.has_variance ? 2 : 1) + four.e;
-        Quad x_0 = four_get(a.x_0 + four.at, four), x_t = four_get(a.x_t + four.at, four);
-        Quad out = four_get(a.out + from, four), target = four_get(a.target + four.at, four);
-        Quad v = {};
-        if (a.has_variance) v = four_get(a.out + from + a.item, four);
-        for (int k = 0; k < QUAD; ++k) {
-            if (k >= four.n) break;
-            float hat = hat_of(level->hat_x, x_t[k], level->hat_out, out[k],
-                               a.clip && level->term != GAUSSIAN_LEVELS);
-            if (a.error != NULL) error += error_value(level, x_0[k], hat, v[k]);
-            if (a.loss == NULL && a.dout == NULL) continue;
-            LossValue value = loss_value(level, x_0[k], hat, v[k], out[k], target[k]);
-            square += value.square, nats += value.nats;
-            if (a.dout == NULL) continue;
-            a.dout[from + k] = value.dout;
-            if (a.has_variance) a.dout[from + a.item + k] = value.dv;
-        }
-    });
-    piece_put(p, 0, square);
-    piece_put(p, 1, nats);
-    piece_put(p, 2, error);
+enum { TERM_SQUARE, TERM_NATS, TERM_ERROR, TERMS };
+
+static __device__ void terms_piece(const Gaussian &a, Four four, double *sum) {
+    const GaussianLevel *level = &a.level[four.s];
+    int64_t from = four.s * a.item * (a.has_variance ? 2 : 1) + four.e;
+    Quad x_0 = four_get(a.x_0 + four.at, four), x_t = four_get(a.x_t + four.at, four);
+    Quad out = four_get(a.out + from, four), target = four_get(a.target + four.at, four);
+    Quad v = {};
+    if (a.has_variance) v = four_get(a.out + from + a.item, four);
+    for (int k = 0; k < QUAD; ++k) {
+        if (k >= four.n) break;
+        float hat = hat_of(level->hat_x, x_t[k], level->hat_out, out[k],
+                           a.clip && level->term != GAUSSIAN_LEVELS);
+        if (a.error != NULL) sum[TERM_ERROR] += error_value(level, x_0[k], hat, v[k]);
+        if (a.loss == NULL && a.dout == NULL) continue;
+        LossValue value = loss_value(level, x_0[k], hat, v[k], out[k], target[k]);
+        sum[TERM_SQUARE] += value.square, sum[TERM_NATS] += value.nats;
+        if (a.dout == NULL) continue;
+        a.dout[from + k] = value.dout;
+        if (a.has_variance) a.dout[from + a.item + k] = value.dv;
+    }
 }
-static __global__ void terms_whole(Pieces<Gaussian> p) {
-    int64_t s = warp_number();
-    if (s >= p.a.samples) return;
-    double square = whole_get(p, 0), nats = whole_get(p, 1), error = whole_get(p, 2);
+static __device__ void terms_whole(const Pieces<Gaussian> &p, int64_t s, const double *sum) {
     const GaussianLevel *level = &p.a.level[s];
     if (threadIdx.x % WARP != 0) return;
-    if (p.a.error != NULL) p.a.error[s] = error;
+    if (p.a.error != NULL) p.a.error[s] = sum[TERM_ERROR];
     if (p.a.loss != NULL)
-        p.a.loss[s] = (float)((double)level->weight * square + level->term_weight * nats);
+        p.a.loss[s] =
+            (float)((double)level->weight * sum[TERM_SQUARE] + level->term_weight * sum[TERM_NATS]);
 }
 extern "C" void cuda_gaussian_terms(Stream *stream, const Gaussian *args) {
-    sum_pieces(stream, args, terms_piece, terms_whole);
+    sum_pieces<TERMS, terms_piece, terms_whole>(stream, args);
 }
 
-static __global__ void schedule_piece(Pieces<ScheduleGrad> p) {
-    double by_g = 0.0, square = 0.0;
-    piece_each(p, [&](Four four) {
-        for (int k = 0; k < four.n; ++k) {
-            double gap;
-            by_g += schedule_value(&p.a, &p.a.level[four.s], four.at + k, &gap);
-            square += gap * gap;
-        }
-    });
-    piece_put(p, 0, by_g);
-    piece_put(p, 1, square);
+enum { SLOPE_G, SLOPE_SQUARE, SLOPES };
+
+static __device__ void schedule_piece(const ScheduleGrad &a, Four four, double *sum) {
+    for (int k = 0; k < four.n; ++k) {
+        double gap;
+        sum[SLOPE_G] += schedule_value(&a, &a.level[four.s], four.at + k, &gap);
+        sum[SLOPE_SQUARE] += gap * gap;
+    }
 }
-static __global__ void schedule_whole(Pieces<ScheduleGrad> p) {
-    int64_t s = warp_number(), n = p.a.parameters, features = p.a.features;
-    if (s >= p.a.samples) return;
-    double by_g = whole_get(p, 0), square = whole_get(p, 1), by_feature = 0.0;
+static __device__ void schedule_whole(const Pieces<ScheduleGrad> &p, int64_t s, const double *sum) {
+    int64_t n = p.a.parameters, features = p.a.features;
+    double by_feature = 0.0;
     const double *slopes = p.a.slopes + s * (3 * n + features) + 3 * n;
     EACH_LANE(k, features)
     by_feature += (double)p.a.dtime[s * features + k] * slopes[k];
-    by_g += warp_sum(by_feature);
+    by_feature = warp_sum(by_feature);
     if (threadIdx.x % WARP != 0) return;
-    p.of_sample[2 * s] = by_g;
-    p.of_sample[2 * s + 1] = square;
+    p.of_sample[2 * s] = sum[SLOPE_G] + by_feature;
+    p.of_sample[2 * s + 1] = sum[SLOPE_SQUARE];
 }
 static __global__ void schedule_samples(Pieces<ScheduleGrad> p) {
     int64_t n = p.a.parameters;
@@ -298,6 +280,6 @@ static __global__ void schedule_samples(Pieces<ScheduleGrad> p) {
     }
 }
 extern "C" void cuda_schedule_grad(Stream *stream, const ScheduleGrad *args) {
-    Pieces<ScheduleGrad> p = sum_pieces(stream, args, schedule_piece, schedule_whole);
+    Pieces<ScheduleGrad> p = sum_pieces<SLOPES, schedule_piece, schedule_whole>(stream, args);
     launch(stream, schedule_samples, grid_of(stream, args->parameters), p);
 }
