@@ -17,7 +17,6 @@ struct Heads {
     void *p, *ds;       // the same, rounded where `half`
 };
 
-// Of each item a matrix:
 static void *number_at(const void *numbers, bool half, int64_t at) {
     return (char *)(uintptr_t)numbers + at * (half ? 2 : 4);
 }

@@ -3,13 +3,9 @@
 #include "model/cuda/launch.cuh"
 #include "model/math/adamw.h"
 
-static __global__ void axpby_kernel(Elementwise a) {
+EACH_OPERATION(axpby, Elementwise, a.n) {
     float *y = (float *)a.y;
-    EACH(i, a.n) y[i] = a.b == 0.0f ? a.a * a.x[i] : fmaf(a.a, a.x[i], a.b * y[i]);
-}
-
-extern "C" void cuda_axpby(Stream *stream, const Elementwise *args) {
-    launch(stream, axpby_kernel, grid_of(stream, args->n), *args);
+    y[i] = a.b == 0.0f ? a.a * a.x[i] : fmaf(a.a, a.x[i], a.b * y[i]);
 }
 
 // One block a chunk.
@@ -29,19 +25,12 @@ extern "C" void cuda_sum_squares(Stream *stream, const SumSquares *args) {
     launch(stream, sum_squares_kernel, {chunks, BLOCK_THREADS, REDUCE_BYTES}, *args);
 }
 
-static __global__ void add_up_kernel(AddUp a) {
-    EACH(chunk, (a.n + a.chunk - 1) / a.chunk) {
-        int64_t begin = chunk * a.chunk, end = begin + a.chunk < a.n ? begin + a.chunk : a.n;
-        double sum = 0.0;
-        for (int64_t i = begin; i < end; ++i)
-            sum += a.wide ? ((const double *)a.x)[i] : (double)((const float *)a.x)[i];
-        a.sum[chunk] = sum;
-    }
-}
-
-extern "C" void cuda_add_up(Stream *stream, const AddUp *args) {
-    launch(stream, add_up_kernel, grid_of(stream, (args->n + args->chunk - 1) / args->chunk),
-           *args);
+EACH_OPERATION(add_up, AddUp, ((a.n + a.chunk - 1) / a.chunk)) {
+    int64_t begin = i * a.chunk, end = begin + a.chunk < a.n ? begin + a.chunk : a.n;
+    double sum = 0.0;
+    for (int64_t at = begin; at < end; ++at)
+        sum += a.wide ? ((const double *)a.x)[at] : (double)((const float *)a.x)[at];
+    a.sum[i] = sum;
 }
 
 // Integers: the order of their sum is free.
@@ -76,9 +65,7 @@ static __global__ void grad_scale_kernel(GradScale a) {
     if (threadIdx.x == 0) grad_scale_write(&a, loss, squares, lost);
 }
 
-extern "C" void cuda_grad_scale(Stream *stream, const GradScale *args) {
-    launch(stream, grad_scale_kernel, {1, BLOCK_THREADS, REDUCE_BYTES}, *args);
-}
+OPERATION(grad_scale, GradScale, (Grid{1, BLOCK_THREADS, REDUCE_BYTES}))
 
 static __global__ void adamw_ema_kernel(AdamwEma a) {
     float scale = (float)*a.grad_scale;
@@ -89,6 +76,4 @@ static __global__ void adamw_ema_kernel(AdamwEma a) {
     }
 }
 
-extern "C" void cuda_adamw_ema(Stream *stream, const AdamwEma *args) {
-    launch(stream, adamw_ema_kernel, grid_of(stream, args->n), *args);
-}
+OPERATION(adamw_ema, AdamwEma, grid_of(stream, args->n))
