@@ -205,14 +205,27 @@ check_runs() {
             bad "training on $ranks ranks: $other, not $first"
         fi
     done
+    check_ahead "$first"
     check_kill "$first"
+}
+
+# With nothing to look at, the host is a step ahead of the GPU.
+ahead=(log.every=0 log.fingerprint_every=0 checkpoint.every=0)
+check_ahead() {
+    local folder=$work/ahead ranks=0
+    give "$folder"
+    if train run.dir="$folder" "${ahead[@]}" && [ "$(fingerprint "$folder")" = "$1" ]; then
+        ok "the host a step ahead: the same"
+    else
+        bad "the host a step ahead: $(fingerprint "$folder"), not $1"
+    fi
 }
 
 # Killed in the midst of its steps, and gone on with.
 check_kill() {
     local folder=$work/killed job i ranks=0
     give "$folder"
-    DYE_DRILL=stop=0@compute:6 "$dye" train "${keys[@]}" "${small[@]}" data.path="$work/latents" \
+    DYE_DRILL=stop=0@compute:8 "$dye" train "${keys[@]}" "${small[@]}" data.path="$work/latents" \
         run.dir="$folder" >"$log" 2>&1 </dev/null &
     job=$!
     for ((i = 0; i < 600; ++i)); do # until it has stopped itself
@@ -223,7 +236,7 @@ check_kill() {
     wait $job 2>/dev/null
     if train run.dir="$folder" && grep -q 'resumed from .*step-000000004' "$log" &&
         [ "$(fingerprint "$folder")" = "$1" ]; then
-        ok "killed in step 6, gone on with from step 4: the same"
+        ok "killed in step 8, gone on with from step 4: the same"
     else
         bad "killed and gone on with: $(fingerprint "$folder"), not $1"
     fi
@@ -238,7 +251,7 @@ export NCCL_HOSTID=rank$OMPI_COMM_WORLD_RANK NCCL_SOCKET_IFNAME=lo NCCL_IB_DISAB
 exec "$@"
 END
     if ! within 90 mpirun --oversubscribe --bind-to none -n 2 bash "$work/rank.sh" "$dye" train "${keys[@]}" \
-        "${small[@]}" data.path="$work/latents" run.dir="$folder" device.exchange=nccl; then
+        "${small[@]}" "${ahead[@]}" data.path="$work/latents" run.dir="$folder" device.exchange=nccl; then
         left_out "two ranks of one GPU by NCCL: $(grep -m 1 -i 'nccl' "$log" || tail -n 1 "$log")"
     elif [ "$(fingerprint "$folder")" = "$(fingerprint "$work/run-0")" ]; then
         ok "two ranks of one GPU by NCCL: the same"

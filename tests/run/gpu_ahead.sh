@@ -10,7 +10,7 @@ export DYE_EMULATED_GPUS=4
 
 keys=("$root/configs/fashion-mnist.yaml" data.path="$work/pictures" device.backend=cuda
     device.products=heuristic eval.every=0 sample.every=0 model.width=32 model.depth=1 model.heads=2
-    model.patch=7 model.precision=bf16 optim.schedule=constant optim.lr=0.01 optim.warmup=0 train.batch=16
+    model.patch=7 model.precision=bf16 optim.schedule=constant optim.lr=0.01 optim.warmup=0 optim.clip=0.1 train.batch=16
     train.grains=8 checkpoint.every=0 log.every=0 log.fingerprint_every=0 train.steps=12)
 train() { run 0 "$2" train "${keys[@]}" "${@:3}" run.dir="$work/$1"; } # NAME RANKS KEY...
 looked_at=(log.every=1)
