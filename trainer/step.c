@@ -242,6 +242,7 @@ static Status run_grains(Trainer *t, const Batch *batch) {
                 t->fetch.on = false;
             }
     TRY(t->fetch.status);
+    t->queued = clock_now();
     if (ahead) TRY(stream_mark(t->engine.lane[0].stream, MARK_ARRIVAL));
     TRY(reducer_meet(t->reducer)); // that is, weights are there, and the step before is over
     return step_meet(t);
@@ -332,8 +333,9 @@ static void put_losses(Trainer *t, const Batch *batch) {
     upload_entries(t, loss, batch->count);
 }
 
-// Times until this rank arrived at the reduction; on a device that is ahead, of the step before,
-// whose computing hides so much of the waiting for data.
+// Times until this rank arrived at the reduction. Where the host is ahead they are the device's, of
+// the step before, whose computing hides so much of the waiting for data; or the host's, if that
+// takes longer to queue a step.
 static Status put_fields(Trainer *t, const Batch *batch, double started, double loaded) {
     double *mine = t->board.rank + comm_rank(t->context.comm) * BOARD_RANK_FIELDS;
     double now = clock_now(), hidden = step_is_ahead(t) ? t->device_seconds : 0;
@@ -341,7 +343,7 @@ static Status put_fields(Trainer *t, const Batch *batch, double started, double 
     actions |= due_actions(t, mine[BOARD_SECONDS_LEFT], now - started);
     mine[BOARD_ACTIONS] = actions;
     mine[BOARD_TIME + SLOW_DATA] = fmax(0, loaded - started - hidden);
-    mine[BOARD_TIME + SLOW_COMPUTE] = t->device_seconds;
+    mine[BOARD_TIME + SLOW_COMPUTE] = fmax(t->device_seconds, t->queued - loaded);
     mine[BOARD_TIME + SLOW_SAVE] = t->save_held;
     t->save_held = 0;
     mine[BOARD_SAVE_SECONDS] = t->save_seconds;

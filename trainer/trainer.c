@@ -215,7 +215,8 @@ static bool is_overdue(const Trainer *t) {
 }
 
 int due_actions(const Trainer *t, double seconds_left, double step_seconds) {
-    bool ends = seconds_left > 0 && seconds_left < save_allowance(t) + 2 * step_seconds;
+    double steps = step_is_ahead(t) ? 4 : 2; // until it ends, and some
+    bool ends = seconds_left > 0 && seconds_left < save_allowance(t) + steps * step_seconds;
     int actions = ends ? ACTION_STOP : 0;
     if (!is_rank_0(t)) return actions;
     const RunSettings *s = &t->settings;

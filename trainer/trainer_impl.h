@@ -107,7 +107,8 @@ struct Trainer {
     int64_t step;          // completed, but for `pending`
     bool pending;          // the last one has not been read: the device may still be at it
     bool bad;              // the last that was read is not finite: it changed nothing
-    double device_seconds; // of its grains, where the device counts them
+    double device_seconds; // of its grains; where the host is ahead, as the device counts them
+    double queued;         // clock_now() of all grains of the newest step being so
     int64_t skipped;
     int skips_in_row;
     SampleSet suspects;        // blamed for the skips in this row
