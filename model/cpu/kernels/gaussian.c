@@ -3,23 +3,22 @@
 
 #include "model/cpu/cpu_impl.h"
 #include "model/cpu/kernels/noise.h"
+#include "model/cpu/kernels/simd.h"
 #include "model/math/gaussian.h"
 
 void CPU_KERNEL(rescale)(Stream *stream, const Rescale *args) {
     (void)stream;
-    uint32_t bits[NOISE_CHUNK];
-    float x[NOISE_CHUNK];
+    uint32_t bits[NOISE_CHUNK] = {0};
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
             int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-            chunk_load(x, args->x + at, n);
-            if (args->width != 0.0f) {
-                noise_bits(args->key, args->sample[s], e / 4, bits);
-                for (int i = 0; i < NOISE_CHUNK; ++i)
-                    x[i] = fmaf(args->width, rng_uniform(bits[i]) - 0.5f, x[i]);
+            if (args->width != 0.0f) noise_bits(args->key, args->sample[s], e / 4, bits);
+            LOOP_INDEPENDENT
+            for (int64_t i = 0; i < n; ++i) {
+                float x = args->x[at + i];
+                if (args->width != 0.0f) x = fmaf(args->width, rng_uniform(bits[i]) - 0.5f, x);
+                args->y[at + i] = fmaf(args->scale, x, args->shift);
             }
-            for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(args->scale, x[i], args->shift);
-            memcpy(args->y + at, x, (size_t)n * sizeof *x);
         }
 }
 
@@ -31,27 +30,19 @@ void CPU_KERNEL(logit)(Stream *stream, const Elementwise *args) {
 
 void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const Gaussian *args) {
     (void)stream;
-    float eps[NOISE_CHUNK], x_0[NOISE_CHUNK], out[NOISE_CHUNK];
+    float eps[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
         const GaussianLevel level = args->level[s];
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
             int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+            const float *x_0 = args->x_0 + at;
             noise_normal(args->key, args->sample[s], e, eps);
-            chunk_load(x_0, args->x_0 + at, n);
-            for (int i = 0; i < NOISE_CHUNK; ++i)
-                out[i] = fmaf(level.noise, eps[i], level.keep * x_0[i]);
-            memcpy(args->x_t + at, out, (size_t)n * sizeof *out);
-            if (args->target == NULL) continue;
-            for (int i = 0; i < NOISE_CHUNK; ++i)
-                out[i] = fmaf(level.target_eps, eps[i], level.target_x0 * x_0[i]);
-            memcpy(args->target + at, out, (size_t)n * sizeof *out);
+            for (int64_t i = 0; i < n; ++i)
+                args->x_t[at + i] = fmaf(level.noise, eps[i], level.keep * x_0[i]);
+            for (int64_t i = 0; i < n && args->target != NULL; ++i)
+                args->target[at + i] = fmaf(level.target_eps, eps[i], level.target_x0 * x_0[i]);
         }
     }
-}
-
-static void square_add(double lane[F64_LANES], const float x[NOISE_CHUNK]) {
-    for (int i = 0; i < NOISE_CHUNK; i += F64_LANES)
-        for (int l = 0; l < F64_LANES; ++l) lane[l] += (double)x[i + l] * (double)x[i + l];
 }
 
 void CPU_KERNEL(gaussian_loss)(Stream *stream, const Gaussian *args) {
@@ -59,16 +50,10 @@ void CPU_KERNEL(gaussian_loss)(Stream *stream, const Gaussian *args) {
     for (int64_t s = 0; s < args->samples; ++s) {
         float weight = args->level[s].weight, twice = 2.0f * weight;
         double lane[F64_LANES] = {0};
-        float out[NOISE_CHUNK], target[NOISE_CHUNK];
-        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-            chunk_load(out, args->out + at, n);
-            chunk_load(target, args->target + at, n);
-            for (int i = 0; i < NOISE_CHUNK; ++i) out[i] -= target[i];
-            square_add(lane, out);
-            if (args->dout == NULL) continue;
-            for (int i = 0; i < NOISE_CHUNK; ++i) out[i] *= twice;
-            memcpy(args->dout + at, out, (size_t)n * sizeof *out);
+        for (int64_t e = 0; e < args->item; ++e) {
+            float gap = args->out[s * args->item + e] - args->target[s * args->item + e];
+            lane[e % F64_LANES] += (double)gap * (double)gap;
+            if (args->dout != NULL) args->dout[s * args->item + e] = gap * twice;
         }
         args->loss[s] = (float)((double)weight * f64_fold(lane) + args->level[s].nats);
     }
@@ -120,51 +105,30 @@ void CPU_KERNEL(gaussian_huber)(Stream *stream, const Gaussian *args) {
     }
 }
 
-// One chunk of a sample; v is 0 where the network gives no variance.
-typedef struct {
-    float x_0[NOISE_CHUNK], x_t[NOISE_CHUNK], out[NOISE_CHUNK], v[NOISE_CHUNK];
-    float target[NOISE_CHUNK], hat[NOISE_CHUNK], dout[NOISE_CHUNK], dv[NOISE_CHUNK];
-} TermChunk;
-
-static double loss_of_chunk(const GaussianLevel *level, TermChunk *c, int64_t n,
-                            double simple[F64_LANES]) {
-    double term[NOISE_CHUNK];
-    for (int64_t i = 0; i < n; ++i) {
-        LossValue value = loss_value(level, c->x_0[i], c->hat[i], c->v[i], c->out[i], c->target[i]);
-        simple[i % F64_LANES] += value.square;
-        term[i] = value.nats, c->dout[i] = value.dout, c->dv[i] = value.dv;
-    }
-    return f64_sum(term, n);
-}
-
-static double error_of_chunk(const GaussianLevel *level, const TermChunk *c, int64_t n) {
-    double term[NOISE_CHUNK];
-    for (int64_t i = 0; i < n; ++i) term[i] = error_value(level, c->x_0[i], c->hat[i], c->v[i]);
-    return f64_sum(term, n);
-}
-
+// Terms are summed in chunks.
 static void terms_of_sample(const Gaussian *args, int64_t s) {
     const GaussianLevel *level = &args->level[s];
     int64_t out_item = args->item * (args->has_variance ? 2 : 1);
-    double simple[F64_LANES] = {0}, loss = 0.0, error = 0.0;
+    double simple[F64_LANES] = {0}, term[NOISE_CHUNK], exact[NOISE_CHUNK], loss = 0.0, error = 0.0;
     bool clip = args->clip && level->term != GAUSSIAN_LEVELS;
-    TermChunk c = {0};
     for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-        int64_t n = chunk_size(args->item, e), at = s * args->item + e, from = s * out_item + e;
-        chunk_load(c.x_0, args->x_0 + at, n);
-        chunk_load(c.x_t, args->x_t + at, n);
-        chunk_load(c.target, args->target + at, n);
-        chunk_load(c.out, args->out + from, n);
-        if (args->has_variance) chunk_load(c.v, args->out + from + args->item, n);
-        for (int i = 0; i < NOISE_CHUNK; ++i)
-            c.hat[i] = hat_of(level->hat_x, c.x_t[i], level->hat_out, c.out[i], clip);
-        if (args->error != NULL) error += error_of_chunk(level, &c, n);
-        if (args->loss == NULL && args->dout == NULL) continue;
-        loss += loss_of_chunk(level, &c, n, simple);
-        if (args->dout == NULL) continue;
-        memcpy(args->dout + from, c.dout, (size_t)n * sizeof *c.dout);
-        if (args->has_variance)
-            memcpy(args->dout + from + args->item, c.dv, (size_t)n * sizeof *c.dv);
+        int64_t n = chunk_size(args->item, e);
+        for (int64_t i = 0; i < n; ++i) {
+            int64_t at = s * args->item + e + i, from = s * out_item + e + i;
+            float out = args->out[from], v = args->has_variance ? args->out[from + args->item] : 0;
+            float x_0 = args->x_0[at];
+            float hat = hat_of(level->hat_x, args->x_t[at], level->hat_out, out, clip);
+            if (args->error != NULL) exact[i] = error_value(level, x_0, hat, v);
+            if (args->loss == NULL && args->dout == NULL) continue;
+            LossValue value = loss_value(level, x_0, hat, v, out, args->target[at]);
+            simple[i % F64_LANES] += value.square;
+            term[i] = value.nats;
+            if (args->dout == NULL) continue;
+            args->dout[from] = value.dout;
+            if (args->has_variance) args->dout[from + args->item] = value.dv;
+        }
+        if (args->error != NULL) error += f64_sum(exact, n);
+        if (args->loss != NULL) loss += f64_sum(term, n);
     }
     if (args->error != NULL) args->error[s] = error;
     if (args->loss != NULL)
@@ -181,24 +145,19 @@ void CPU_KERNEL(gaussian_terms)(Stream *stream, const Gaussian *args) {
 
 static void advance_sample(const GaussianAdvance *args, int64_t s) {
     float hat_x = (float)args->hat_x, hat_out = (float)args->hat_out, std = (float)args->std;
-    float by_x = (float)args->by_x, by_x0 = (float)args->by_x0;
-    float x[NOISE_CHUNK], out[NOISE_CHUNK], v[NOISE_CHUNK], eps[NOISE_CHUNK];
+    float by_x = (float)args->by_x, by_x0 = (float)args->by_x0, eps[NOISE_CHUNK] = {0};
     for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-        int64_t n = chunk_size(args->item, e), at = s * args->item + e;
-        int64_t from = s * args->out_item + e;
-        chunk_load(x, args->x + at, n);
-        chunk_load(out, args->out + from, n);
-        for (int i = 0; i < NOISE_CHUNK; ++i)
-            x[i] = fmaf(by_x, x[i], by_x0 * hat_of(hat_x, x[i], hat_out, out[i], args->clip));
-        if (args->has_variance || std != 0.0f) noise_normal(args->key, args->sample[s], e, eps);
-        if (args->has_variance) {
-            chunk_load(v, args->out + from + args->item, n);
-            for (int64_t i = 0; i < n; ++i)
-                x[i] = fmaf(deviation_of(&args->variance, v[i]), eps[i], x[i]);
-        } else if (std != 0.0f) {
-            for (int i = 0; i < NOISE_CHUNK; ++i) x[i] = fmaf(std, eps[i], x[i]);
+        const float *x = args->x + s * args->item + e, *out = args->out + s * args->out_item + e;
+        float *next = args->next + s * args->item + e;
+        bool noise = args->has_variance || std != 0.0f;
+        if (noise) noise_normal(args->key, args->sample[s], e, eps);
+        for (int64_t i = 0, n = chunk_size(args->item, e); i < n; ++i) {
+            float hat = hat_of(hat_x, x[i], hat_out, out[i], args->clip);
+            float by =
+                args->has_variance ? deviation_of(&args->variance, out[args->item + i]) : std;
+            next[i] = fmaf(by_x, x[i], by_x0 * hat);
+            if (noise) next[i] = fmaf(by, eps[i], next[i]);
         }
-        memcpy(args->next + at, x, (size_t)n * sizeof *x);
     }
 }
 
@@ -214,7 +173,6 @@ void CPU_KERNEL(gaussian_prior)(Stream *stream, const Gaussian *args) {
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
             int64_t n = chunk_size(args->item, e);
             noise_normal(args->key, args->sample[s], e, eps);
-            for (int i = 0; i < NOISE_CHUNK; ++i) eps[i] *= args->std;
-            memcpy(args->x_t + s * args->item + e, eps, (size_t)n * sizeof *eps);
+            for (int64_t i = 0; i < n; ++i) args->x_t[s * args->item + e + i] = args->std * eps[i];
         }
 }

@@ -11,8 +11,7 @@ enum {
     NOISE_CHUNK = 4 * NOISE_BLOCKS, // numbers of one call
 };
 
-// Elements of one sample are worked on NOISE_CHUNK at a time, copied to local arrays and back: that
-// keeps loops free of tails and lets outputs be inputs.
+// Elements of one sample are worked on NOISE_CHUNK at a time.
 static inline int64_t chunk_size(int64_t item, int64_t first) {
     return item - first < NOISE_CHUNK ? item - first : NOISE_CHUNK;
 }
