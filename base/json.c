@@ -118,7 +118,3 @@ json_t *json_numbers(const double *numbers, int64_t count) {
     for (int64_t i = 0; i < count; ++i) json_array_append_new(list, json_real(numbers[i]));
     return list;
 }
-
-const char *json_version(void) {
-    return jansson_version_str();
-}

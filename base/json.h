@@ -28,5 +28,3 @@ Status json_get_numbers(const json_t *object, const char *key, const char *what,
                         double *out);
 json_t *json_hex64(uint64_t value);                         // 16 hex digits as text
 json_t *json_numbers(const double *numbers, int64_t count); // finite ones; NULL: no memory
-
-const char *json_version(void); // of jansson

@@ -20,9 +20,11 @@ typedef struct {
 } LibraryRow;
 
 static const LibraryRow libraries[] = {
-    {"zstd", codec_version},   {"xxHash", codec_hash_version},    {"libyaml", schema_version},
-    {"jansson", json_version}, {"libpng", png_version},           {"libjpeg-turbo", image_version},
-    {"zlib", blob_version},    {"libarchive", container_version}, {"ZeroMQ", wire_version},
+    {"zstd", codec_version},     {"xxHash", codec_hash_version},
+    {"libyaml", schema_version}, {"jansson", jansson_version_str},
+    {"libpng", png_version},     {"libjpeg-turbo", image_version},
+    {"zlib", blob_version},      {"libarchive", container_version},
+    {"ZeroMQ", wire_version},
 };
 
 const char *version_text(void) {

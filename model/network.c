@@ -23,37 +23,22 @@ static Status family_find(const char *name, const NetworkFamily **out) {
     FAIL(BAD_CONFIG, "model.family is '%s'; it must be dit, mlp or fsq", name);
 }
 
-static Status config_check(const NetworkConfig *config) {
-    FAIL_IF(config->width < 4 || config->width % 4 != 0, BAD_CONFIG,
-            "model.width is %d; it must be a multiple of 4", config->width);
+// What data sets, processes and the ranges of a run's keys have seen to.
+static void check_inputs(const NetworkConfig *config, const NetworkShape *shape) {
     REQUIRE(config->depth >= 1 && config->depth <= NETWORK_DEPTH_MOST);
     REQUIRE(config->recompute >= 0 && config->recompute <= config->depth);
-    return STATUS_OK;
-}
-
-static Status shape_check(const NetworkShape *shape) {
-    REQUIRE(shape->out_channels >= 1);
-    FAIL_IF(shape->classes < 0, BAD_CONFIG, "the data has %d classes; it must be 0 or more",
-            shape->classes);
-    if (shape->tokens) {
-        FAIL_IF(shape->vocabulary < 2, BAD_CONFIG,
-                "the data has a vocabulary of %d; it must be 2 or more", shape->vocabulary);
-        FAIL_IF(shape->length < 1, BAD_CONFIG,
-                "the data has sequences of %d tokens; it must be 1 or more", shape->length);
-        return STATUS_OK;
-    }
-    FAIL_IF(shape->channels < 1 || shape->height < 1 || shape->width < 1, BAD_CONFIG,
-            "the data has samples of %d x %d x %d numbers; each must be 1 or more", shape->channels,
-            shape->height, shape->width);
-    return STATUS_OK;
+    REQUIRE(shape->out_channels >= 1 && shape->classes >= 0);
+    REQUIRE(shape->tokens ? shape->vocabulary >= 2 && shape->length >= 1
+                          : shape->channels >= 1 && shape->height >= 1 && shape->width >= 1);
 }
 
 Status network_open(const NetworkConfig *config, const NetworkShape *shape, Params *params,
                     Network **out) {
     const NetworkFamily *family;
     TRY(family_find(config->family, &family));
-    TRY(config_check(config));
-    TRY(shape_check(shape));
+    check_inputs(config, shape);
+    FAIL_IF(config->width < 4 || config->width % 4 != 0, BAD_CONFIG,
+            "model.width is %d; it must be a multiple of 4", config->width);
     FAIL_IF(shape->autoencoder != (family->encode != NULL), BAD_CONFIG,
             "model.family is %s and process.name is %s: fsq and autoencoder go together, and with"
             " nothing else",

@@ -19,11 +19,6 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-static void fill(const ProcessConfig *config, double *step_noise) {
-    (void)config;
-    step_noise[1] = 0;
-}
-
 static void numbers(const Process *process, double t, GaussianNumbers *out) {
     (void)process, (void)t;
     out->hat_out = 1;
@@ -40,6 +35,5 @@ const ProcessSystem system_autoencoder = {
     .choices = {.loss = "vlb"},
     .autoencoder = true,
     .check = check,
-    .fill = fill,
     .own = &own,
 };

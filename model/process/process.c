@@ -45,10 +45,15 @@ const char *process_names(void) {
     return names;
 }
 
-bool process_has_steps(const char *name) {
+static const ProcessSystem *find_system(const char *name) { // NULL: there is none
     for (int i = 0; i < SYSTEMS; ++i)
-        if (word_is(name, systems[i]->name)) return !is_continuous(systems[i]);
-    return true;
+        if (word_is(name, systems[i]->name)) return systems[i];
+    return NULL;
+}
+
+bool process_has_steps(const char *name) {
+    const ProcessSystem *system = find_system(name);
+    return system == NULL || !is_continuous(system);
 }
 
 // ---- opening ----------------------------------------------------------------------------------
@@ -61,14 +66,6 @@ static Status check_choice(const char *key, const char *name, const char *choice
         at += n;
     }
     FAIL(BAD_CONFIG, "%s is \"%s\"; choose one of: %s", key, name, choices);
-}
-
-static Status find_system(const char *name, const ProcessSystem **out) {
-    for (int i = 0; i < SYSTEMS; ++i) {
-        *out = systems[i];
-        if (strcmp(name, systems[i]->name) == 0) return STATUS_OK;
-    }
-    return check_choice("process.name", name, process_names());
 }
 
 Status process_resolve_choice(const char *system, const char *key, const char *choices, char *word,
@@ -123,8 +120,7 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
 static void fill_table(Process *process, size_t rows) {
     double *zeros = process->numbers;
     NoiseTable table = process->table = (NoiseTable){zeros, zeros + rows, zeros + 2 * rows};
-    if (process->system->fill == NULL) return; // continuous time
-    process->system->fill(&process->config, table.step_noise);
+    if (process->system->fill != NULL) process->system->fill(&process->config, table.step_noise);
     table.keep[0] = 1;
     for (size_t t = 1; t < rows; ++t) {
         table.keep[t] = table.keep[t - 1] * (1 - table.step_noise[t]);
@@ -146,8 +142,8 @@ static void fill_proposal(Process *process, size_t rows) {
 
 Status process_open(const ProcessConfig *config, NetworkShape *shape, Process **out) {
     *out = NULL;
-    const ProcessSystem *system;
-    TRY(find_system(config->name, &system));
+    const ProcessSystem *system = find_system(config->name);
+    if (system == NULL) return check_choice("process.name", config->name, process_names());
     return process_open_as(system, config, shape, out);
 }
 

@@ -65,7 +65,8 @@ struct ProcessSystem {
     bool level_centers; // images: levels are (v + 1/2)/128 - 1, a width from the outer two to +-1
     // Rules beyond the choices, with all "auto" resolved. NULL: none.
     Status (*check)(const ProcessConfig *config, const NetworkShape *shape);
-    // [1..steps]; NULL: continuous time, or numbers that a family asks for elsewhere.
+    // [1..steps], zeros at first; NULL: no noise, continuous time, or numbers that a family asks
+    // for elsewhere.
     void (*fill)(const ProcessConfig *config, double *step_noise);
     // Numbers of its own, process->dense: how many, and where out is not NULL, they themselves.
     int64_t (*tables)(const ProcessConfig *config, int classes, double *out);

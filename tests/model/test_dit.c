@@ -296,9 +296,6 @@ static void test_refusals(void) {
     REFUSED(config.heads = 0, "model.heads is 0");
     REFUSED(config.patch = 3, "model.patch is 3; it must divide the image's 4 x 4: 1, 2, 4");
     REFUSED(config.patch = 0, "model.patch is 0");
-    REFUSED(shape.channels = 0, "0 x 4 x 4");
-    REFUSED((shape.tokens = true, shape.length = 4, shape.vocabulary = 1, config.patch = 1),
-            "vocabulary of 1; it must be 2 or more");
     REFUSED((shape.tokens = true, shape.length = 5, shape.vocabulary = 9),
             "model.patch is 2; it must divide data.length 5 and model.width 16: 1");
     REFUSED(strcpy(config.family, "mlp"), "model.family is mlp, which takes vectors");

@@ -27,12 +27,15 @@
 #if defined(__AVX512F__)
 enum { VEC_LANES = 16 };
 typedef __m512 vec;
+#define VEC_OP(name) _mm512_##name##_ps
 #elif defined(__AVX2__)
 enum { VEC_LANES = 8 };
 typedef __m256 vec;
+#define VEC_OP(name) _mm256_##name##_ps
 #else
 enum { VEC_LANES = 4 };
 typedef __m128 vec;
+#define VEC_OP(name) _mm_##name##_ps
 #endif
 
 // The same at any address, over floats.
@@ -44,21 +47,9 @@ typedef struct {
     vec part[V16_PARTS];
 } v16;
 
-static inline vec vec_max(vec a, vec b) {
-#if defined(__AVX512F__)
-    return _mm512_max_ps(a, b);
-#elif defined(__AVX2__)
-    return _mm256_max_ps(a, b);
-#else
-    return _mm_max_ps(a, b);
-#endif
-}
-
 static inline vec vec_fma(vec a, vec b, vec c) {
-#if defined(__AVX512F__)
-    return _mm512_fmadd_ps(a, b, c);
-#elif defined(__AVX2__)
-    return _mm256_fmadd_ps(a, b, c);
+#ifdef __FMA__
+    return VEC_OP(fmadd)(a, b, c);
 #else
     for (int i = 0; i < VEC_LANES; ++i) c[i] = fmaf(a[i], b[i], c[i]);
     return c;
@@ -83,7 +74,7 @@ static inline v16 v16_mul(v16 a, v16 b) {
     V16_EACH(a.part[p] * b.part[p]);
 }
 static inline v16 v16_max(v16 a, v16 b) {
-    V16_EACH(vec_max(a.part[p], b.part[p]));
+    V16_EACH(VEC_OP(max)(a.part[p], b.part[p]));
 }
 // a b + c, rounded once.
 static inline v16 v16_fma(v16 a, v16 b, v16 c) {
