@@ -4,8 +4,16 @@
 // both. A function that only a device calls, or that draws on its threads, stays in model/cuda/.
 #pragma once
 
+#include <stdint.h>
+
 #ifdef __CUDACC__
 #define KERNEL_FN static inline __host__ __device__
 #else
 #define KERNEL_FN static inline
 #endif
+
+// A number and its bits.
+typedef union {
+    float f;
+    uint32_t u;
+} F32Bits;

@@ -89,10 +89,7 @@ KERNEL_FN uint32_t rng_below(uint32_t bits, uint32_t n) {
 // Natural logarithm of a normal, positive fp32 number, by an odd polynomial of our own in
 // s = (m - 1) / (m + 1) with m in [sqrt(1/2), sqrt(2)): relative error below 3e-7.
 KERNEL_FN float rng_log(float x) {
-    union {
-        float f;
-        uint32_t u;
-    } v = {x};
+    F32Bits v = {x};
     int32_t e = (int32_t)(v.u - 0x3F3504F3u) >> 23; // 0x3F3504F3 = sqrt(1/2); arithmetic shift
     v.u -= (uint32_t)e << 23;
     float s = (v.f - 1.0f) / (v.f + 1.0f);

@@ -1,14 +1,7 @@
 // fp32 of every backend: the exponential, activations with their slopes, bf16.
 #pragma once
 
-#include <stdint.h>
-
 #include "base/polynomial.h"
-
-typedef union {
-    float f;
-    uint32_t u;
-} F32Bits;
 
 // e^x with relative error below 2e-7; 1 at 0; 0 below -87.7, infinity above 88.3; NaN stays NaN.
 // x = n ln 2 + r, |r| <= ln(2)/2, and a polynomial in r. Without branches, so that loops vectorize.

@@ -2,16 +2,10 @@
 #include "model/cpu/kernels/activation.h"
 
 #include "model/cpu/cpu_impl.h"
-#include "model/cpu/kernels/half.h"
 
 void CPU_KERNEL(activation_forward)(Stream *stream, const Elementwise *args) {
     (void)stream;
-    float unwanted[PIECE];
-    for (int64_t at = 0; at < args->n; at += PIECE) {
-        int64_t n = args->n - at < PIECE ? args->n - at : PIECE;
-        float *slope = args->slope != NULL ? args->slope + at : unwanted;
-        act_with_slope(args->act, args->x + at, slope, (float *)args->y + at, n);
-    }
+    activate(args->act, args->x, args->slope, args->y, false, args->n);
 }
 
 void CPU_KERNEL(multiply)(Stream *stream, const Elementwise *args) {

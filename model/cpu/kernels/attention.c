@@ -73,20 +73,14 @@ static void rows_product(Stream *stream, const Head *head, const void *a, int64_
                                    .half_in = head->half});
 }
 
-static float row_exp(float *x, float scale, float shift, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) x[i] = exp_f32(fmaf(x[i], scale, -shift));
-    v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
-    return v16_sum(sum);
-}
-
 // Turns a row of products into probabilities; returns the log of the denominator.
 static float row_softmax(float *x, float scale, int64_t tokens, int64_t n) {
     for (int64_t i = tokens; i < n; ++i) x[i] = -INFINITY;
     v16 most = v16_set(-INFINITY);
     for (int64_t i = 0; i < n; i += 16) most = v16_max(most, v16_load_or(x + i, n - i, -INFINITY));
-    float largest = scale * v16_largest(most), sum = row_exp(x, scale, largest, n);
-    float by = 1.0f / sum;
+    float largest = scale * v16_largest(most);
+    for (int64_t i = 0; i < n; ++i) x[i] = exp_f32(fmaf(x[i], scale, -largest));
+    float sum = row_sum(x, n), by = 1.0f / sum;
     for (int64_t i = 0; i < n; ++i) x[i] *= by;
     return largest + rng_log(sum);
 }

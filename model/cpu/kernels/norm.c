@@ -11,12 +11,6 @@ static void row_residual(const float *x, const float *restrict gate, const float
     for (int64_t i = 0; i < n; ++i) sum[i] = fmaf(gate[i], branch[i], x[i]);
 }
 
-static float row_mean(const float *x, int64_t n) {
-    v16 sum = v16_set(0);
-    for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
-    return v16_sum(sum) / (float)n;
-}
-
 static float row_variance(const float *x, float mean, int64_t n) {
     v16 sum = v16_set(0), center = v16_set(mean);
     for (int64_t i = 0; i < n; i += 16) {
@@ -49,7 +43,7 @@ void CPU_KERNEL(residual_norm_forward)(Stream *stream, const ResidualNorm *args)
             }
             float *stats = args->stats + 2 * r;
             float *y = half_room(args->y, args->half, r * width, y_room);
-            stats[0] = row_mean(sum, width);
+            stats[0] = row_sum(sum, width) / (float)width;
             stats[1] = 1.0f / sqrtf(row_variance(sum, stats[0], width) + NORM_EPS);
             row_modulate(sum, shift, scale, stats, y, width);
             half_put(args->y, args->half, r * width, width, y);

@@ -3,11 +3,8 @@
 // Elementwise loops need nothing from here but exp_f32: plain C over `restrict` pointers is
 // vectorized by the compiler, and each element is the same IEEE operations whatever the width. A
 // logarithm is rng_log of base/rng.h. Sums need a fixed order: a v16 is 16 lanes of fp32 on every
-// machine (one register of v4, two of v3, four of v2), and v16_sum folds them in one fixed way:
-//
-//   v16 sum = v16_set(0);
-//   for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
-//   float total = v16_sum(sum);
+// machine (one register of v4, two of v3, four of v2), and v16_sum folds them in one fixed way, as
+// in row_sum below.
 #pragma once
 
 #include <immintrin.h>
@@ -114,4 +111,18 @@ static inline float v16_largest(v16 a) {
         for (int i = 0; i < half; ++i)
             lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
     return lane[0];
+}
+
+// ---- rows -------------------------------------------------------------------------------------
+
+// y = x + add; y may be either.
+static inline void row_add(const float *x, const float *add, float *y, int64_t n) {
+    LOOP_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] + add[i];
+}
+
+static inline float row_sum(const float *x, int64_t n) {
+    v16 sum = v16_set(0);
+    for (int64_t i = 0; i < n; i += 16) sum = v16_add(sum, v16_load(x + i, n - i));
+    return v16_sum(sum);
 }
