@@ -22,12 +22,11 @@ typedef struct {
 
 typedef struct {
     Network base;
-    int64_t width, heads, hidden;
+    int64_t width, hidden;
     // Of a sample: tokens that go through the layers and those of them that are of its output,
     // which differ where a context goes along; places that there are; and those of a process.block,
     // 0: there are no such blocks.
     int64_t tokens, out_tokens, places, group;
-    bool cached;
     int64_t patch_in, patch_out; // numbers of a token before the first and behind the last layer
     Linear patch_embedding;
     int64_t symbol_table; // tokens: [vocabulary, D/p]
@@ -140,17 +139,15 @@ static Status dit_plan(Network *network, Params *params) {
     const NetworkShape *shape = &network->shape;
     int64_t width = config->width, patch = config->patch;
     dit->width = width;
-    dit->heads = config->heads;
     dit->hidden = width * config->mlp_ratio;
     int64_t places = shape->tokens ? patch : patch * patch; // symbols or pixels of a token
     dit->places = (shape->tokens ? shape->length : (int64_t)shape->height * shape->width) / places;
     dit->group = shape->block / patch;
-    dit->cached = shape->cached;
-    dit->out_tokens = dit->cached ? dit->group : dit->places;
-    dit->tokens = dit->group > 0 && !dit->cached ? 2 * dit->places : dit->out_tokens;
+    dit->out_tokens = shape->cached ? dit->group : dit->places;
+    dit->tokens = dit->group > 0 && !shape->cached ? 2 * dit->places : dit->out_tokens;
     dit->patch_in = shape->tokens ? width : channels_in(network) * places;
     dit->patch_out = shape->out_channels * places;
-    network->attended = dit->cached ? dit->places : dit->tokens;
+    network->attended = shape->cached ? dit->places : dit->tokens;
     size_t attention = attention_scratch_bytes(network->attended);
     size_t norm = norm_scratch_bytes(width);
     network->scratch_bytes = attention > norm ? attention : norm;
@@ -215,7 +212,7 @@ static void block_place(const Dit *dit, Bump *bump, int64_t samples, DitLayer la
     layer[1].stats = bump_floats(bump, 2 * rows);
     layer[0].qkv = bump_numbers(bump, rows * 3 * width, half);
     layer[0].attention = bump_numbers(bump, rows * width, half);
-    layer[0].lse = bump_floats(bump, rows * dit->heads);
+    layer[0].lse = bump_floats(bump, rows * dit->base.config.heads);
     layer[1].slope = bump_numbers(bump, rows * dit->hidden, half);
     layer[1].hidden = bump_numbers(bump, rows * dit->hidden, half);
 }
@@ -258,7 +255,7 @@ static size_t dit_place(const Dit *dit, void *base, int64_t samples, bool backwa
         if (shared < 4) entry_place(dit, &bump, samples, layer);
         layer[1].modulation = layer[0].modulation;
     }
-    for (int i = 0; i < depth && dit->cached; ++i)
+    for (int i = 0; i < depth && dit->base.shape.cached; ++i)
         out->layer[2 * i].qkv =
             bump_numbers(&bump, samples * dit->places * 3 * dit->width, dit->base.half);
     *final = (DitLayer){.norm = bump_floats(&bump, rows * dit->width), .stride = 2 * dit->width};
@@ -297,7 +294,7 @@ static Embed symbols_of(const Run *run, const Dit *dit) {
     const NetworkInput *input = run->input;
     int64_t item = network_in_item(run->network), patch = dit->base.config.patch;
     return (Embed){.ids = input->ids + input->at,
-                   .other = dit->cached ? NULL : input->context,
+                   .other = dit->base.shape.cached ? NULL : input->context,
                    .rows = input->samples * dit->tokens * patch,
                    .width = dit->width / patch,
                    .entries = dit->base.shape.vocabulary,
@@ -372,11 +369,11 @@ static Attention attention_of(const Run *run, const Dit *dit, const DitLayer *la
                        .lse = layer->lse,
                        .samples = run->input->samples,
                        .tokens = dit->base.attended,
-                       .heads = dit->heads,
-                       .head_dim = dit->width / dit->heads,
+                       .heads = dit->base.config.heads,
+                       .head_dim = dit->width / dit->base.config.heads,
                        .block = dit->group,
                        .from = run->input->at / dit->base.config.patch,
-                       .cached = dit->cached,
+                       .cached = dit->base.shape.cached,
                        .half = dit->base.half};
 }
 
@@ -386,7 +383,7 @@ static void run_linear_placed(const Run *run, const Dit *dit, const Linear *line
     NetworkInput input = *run->input;
     Run part = *run;
     part.input = &input;
-    if (dit->cached) input.samples = 1;
+    if (dit->base.shape.cached) input.samples = 1;
     int64_t bytes = linear->half ? 2 : 4, at = input.at / dit->base.config.patch;
     for (int64_t s = 0; s < run->input->samples; s += input.samples)
         run_linear(&part, linear, (const char *)x + s * dit->tokens * linear->in * bytes,

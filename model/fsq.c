@@ -152,31 +152,28 @@ static void no_labels(const Run *run, const FsqMemory *memory) {
     }
 }
 
-static void encode(const Run *run, const FsqMemory *memory, int32_t *ids) {
+static void fsq_encode(const Run *run, int32_t *ids) {
     const Fsq *fsq = (const Fsq *)run->network;
-    NetworkMemory encoder = inner(run, memory->encoder);
-    no_labels(run, memory);
-    regroup(run, fsq->base.shape.channels, run->input->x, memory->patches, memory->pixels, false);
-    network_forward(fsq->encoder, run->stream, &encoder, &memory->encoder_in, memory->number);
-    quantise(run->stream, (Quantise){.x = memory->number,
-                                     .y = memory->value,
-                                     .slope = memory->slope,
+    FsqMemory memory = memory_of(run);
+    NetworkMemory encoder = inner(run, memory.encoder);
+    no_labels(run, &memory);
+    regroup(run, fsq->base.shape.channels, run->input->x, memory.patches, memory.pixels, false);
+    network_forward(fsq->encoder, run->stream, &encoder, &memory.encoder_in, memory.number);
+    quantise(run->stream, (Quantise){.x = memory.number,
+                                     .y = memory.value,
+                                     .slope = memory.slope,
                                      .ids = ids,
                                      .samples = run->input->samples,
                                      .digits = fsq->digits,
                                      .places = fsq->places});
 }
 
-static void decode(const Run *run, const FsqMemory *memory, float *out) {
+// From the values of codes, with labels there.
+static void decode_values(const Run *run, const FsqMemory *memory, float *out) {
     const Fsq *fsq = (const Fsq *)run->network;
     NetworkMemory decoder = inner(run, memory->decoder);
     network_forward(fsq->decoder, run->stream, &decoder, &memory->decoder_in, memory->out_pixels);
     regroup(run, fsq->base.shape.out_channels, memory->out_pixels, memory->out_patches, out, true);
-}
-
-static void fsq_encode(const Run *run, int32_t *ids) {
-    FsqMemory memory = memory_of(run);
-    encode(run, &memory, ids);
 }
 
 static void fsq_decode(const Run *run, float *out) {
@@ -188,13 +185,13 @@ static void fsq_decode(const Run *run, float *out) {
                                           .samples = run->input->samples,
                                           .digits = fsq->digits,
                                           .places = fsq->places});
-    decode(run, &memory, out);
+    decode_values(run, &memory, out);
 }
 
 static void fsq_forward(const Run *run, float *out) {
     FsqMemory memory = memory_of(run);
-    encode(run, &memory, NULL);
-    decode(run, &memory, out);
+    fsq_encode(run, NULL);
+    decode_values(run, &memory, out);
 }
 
 // The value passes its gradient on to the number as if it had not been rounded.

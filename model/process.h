@@ -1,7 +1,7 @@
 // A diffusion process: how data is corrupted, what the network is asked, how samples are drawn and
 // how good the model is in bits. Two families do the tensor work once over backend operations,
 // `gaussian` and `categorical` (model/process/); a system is a member of one of them: a file of
-// plain float64 numbers and a row of the table in model/process/process.c.
+// plain float64 numbers and a name in PROCESS_SYSTEMS of model/process/process_impl.h.
 //
 // Times are integers t in 1..T for the discrete-time members of today; they travel as doubles so
 // that continuous-time members fit.

@@ -10,28 +10,9 @@
 
 enum { PROCESS_STEPS_MOST = 100000 };
 
-// clang-format off
-static const ProcessSystem *const systems[] = {
-    &system_ddpm,
-    &system_gaussian2015,
-    &system_score_sde,
-    &system_variational_sde,
-    &system_vdm,
-    &system_flow,
-    &system_edm,
-    &system_consistency,
-    &system_autoencoder,
-    &system_classifier,
-    &system_multinomial,
-    &system_binomial,
-    &system_vq,
-    &system_d3pm,
-    &system_mdlm,
-    &system_sedd,
-    &system_discrete_flow,
-    &system_sundae,
-};
-// clang-format on
+#define SYSTEM_ROW(name) &system_##name
+static const ProcessSystem *const systems[] = {PROCESS_SYSTEMS(SYSTEM_ROW)};
+#undef SYSTEM_ROW
 enum { SYSTEMS = sizeof systems / sizeof systems[0] };
 
 const char *process_names(void) {

@@ -103,12 +103,13 @@ struct ProcessFamily {
 
 extern const ProcessFamily family_gaussian, family_categorical;
 
-extern const ProcessSystem system_ddpm, system_gaussian2015, system_score_sde, // gaussian
-    system_variational_sde, system_vdm, system_autoencoder, system_flow, system_edm,
-    system_consistency;
-extern const ProcessSystem system_classifier;
-extern const ProcessSystem system_multinomial, system_binomial, system_sundae, // categorical
-    system_vq, system_d3pm, system_mdlm, system_sedd, system_discrete_flow;
+// All systems: of numbers, then of symbols.
+#define PROCESS_SYSTEMS(X)                                                                         \
+    X(ddpm), X(gaussian2015), X(score_sde), X(variational_sde), X(vdm), X(flow), X(edm),           \
+        X(consistency), X(autoencoder), X(classifier), X(multinomial), X(binomial), X(vq),         \
+        X(d3pm), X(mdlm), X(sedd), X(discrete_flow), X(sundae)
+#define PROCESS_SYSTEM(name) system_##name
+extern const ProcessSystem PROCESS_SYSTEMS(PROCESS_SYSTEM);
 
 // As process_open, of a system that need not be in the table.
 Status process_open_as(const ProcessSystem *system, const ProcessConfig *config,
