@@ -196,8 +196,8 @@ void process_corrupt_at(const Process *process, const Network *network, Stream *
 //     prior + term(1) + sum over t = 2..T of term(t)     nats
 // where 1 is process_first_time, and in continuous time the sum is an integral over log SNR.
 // Given process_corrupt_at and a forward pass at the samples' times, process_bound_terms queues
-// term(t) into pass->error (float64, nats per sample). process_bound_prior gives what needs no
-// network, on the host.
+// term(t) into pass->error (float64, nats per sample), after which pass->loss may be that of
+// process_loss without a gradient. process_bound_prior gives what needs no network, on the host.
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples);
 double process_bound_prior(const Process *process, const void *x_0_host);
 // The network lets a sample through so many codes, each one of `codes`: part of the prior.

@@ -157,14 +157,10 @@ KERNEL_FN double log_variance_of(const GaussianVariance *variance, double v, dou
     return log_value;
 }
 
-KERNEL_FN float clip_one(float x) {
-    x = x < -1.0f ? -1.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
-
 KERNEL_FN float hat_of(float hat_x, float x, float hat_out, float out, bool clip) {
     float hat = fmaf(hat_x, x, hat_out * out);
-    return clip ? clip_one(hat) : hat;
+    if (clip) hat = hat < -1.0f ? -1.0f : hat > 1.0f ? 1.0f : hat;
+    return hat;
 }
 
 // x0_hat as gaussian_hat and gaussian_huber round it, and what it is away from target.

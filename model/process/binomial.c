@@ -57,8 +57,7 @@ static double null_nats(const Process *process, const void *x_0) {
     return sum;
 }
 
-static const CategoricalSystem own = {
-    .form = CATEGORICAL_DIRECT, .first_form = CATEGORICAL_NOTHING, .base = base};
+static const CategoricalSystem own = {.form = CATEGORICAL_DIRECT, .base = base};
 
 const ProcessSystem system_binomial = {
     .name = "binomial",

@@ -42,18 +42,12 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
                                    .classes = process->null_label});
 }
 
-static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
-    loss(process, stream, pass, samples, false);
-}
-
 static const ProcessFamily family_classifier = {
-    .data = "numbers",
     .level_bytes = sizeof(int32_t),
     .check = check,
     .level = level,
     .corrupt = corrupt,
     .loss = loss,
-    .bound_terms = bound_terms,
 };
 
 const ProcessSystem system_classifier = {

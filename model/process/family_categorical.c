@@ -77,7 +77,8 @@ CategoricalLevel categorical_numbers(const Process *process, double t, double s)
                               .step_keep = table->keep[at] / table->keep[to],
                               .keep_before = table->keep[to],
                               .weight = weight(process, t),
-                              .form = at > 1 ? system->form : system->first_form};
+                              .form = at < first_time(process->system) ? CATEGORICAL_NOTHING
+                                                                       : system->form};
 }
 
 // Tokens that masks are counted among: of a block, or all.
@@ -188,13 +189,8 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
     Categorical args = args_of(process, pass, samples, (RngKey){0});
     args.dlogits = gradient ? pass->dout : NULL;
     args.loss = pass->loss;
+    args.error = gradient ? NULL : pass->error;
     args.accumulate = gradient && pass->number > 0;
-    categorical_loss(stream, args);
-}
-
-static void bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
-    Categorical args = args_of(process, pass, samples, (RngKey){0});
-    args.error = pass->error;
     categorical_loss(stream, args);
 }
 
@@ -262,8 +258,6 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
 }
 
 const ProcessFamily family_categorical = {
-    .data = "symbols",
-    .target = true,
     .level_bytes = sizeof(CategoricalLevel),
     .check = check,
     .level = level,
@@ -271,7 +265,6 @@ const ProcessFamily family_categorical = {
     .bound_time = bound_time,
     .corrupt = corrupt,
     .loss = loss,
-    .bound_terms = bound_terms,
     .next_pass = next_pass,
     .begin = begin,
     .advance = advance,

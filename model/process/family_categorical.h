@@ -11,7 +11,7 @@ typedef struct {
 
 // What tells one system from another.
 typedef struct {
-    CategoricalForm form, first_form; // of steps t >= 2, and of t = 1 where there is no `mass`
+    CategoricalForm form; // where training begins later (starts_late) the first step has none
     double (*base)(const Process *process, int k); // probability of class k; NULL: uniform
     // Systems with a mask (of the mixture form where time is discrete), and all of continuous time:
     // 0 <= t <= T or 1, in the place of the table; keep > 0 where t < T. Zeros may be exact: no

@@ -520,9 +520,7 @@ static void advance(const Sampler *sampler, Stream *stream, Pass *pass, int64_t 
 }
 
 const ProcessFamily family_gaussian = {
-    .data = "numbers",
     .level_bytes = sizeof(GaussianLevel),
-    .target = true,
     .check = check,
     .level = level,
     .weight = weight,

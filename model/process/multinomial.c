@@ -19,8 +19,7 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN,
-                                      .first_form = CATEGORICAL_PLUG_IN};
+static const CategoricalSystem own = {.form = CATEGORICAL_PLUG_IN};
 
 const ProcessSystem system_multinomial = {
     .name = "multinomial",

@@ -20,7 +20,7 @@ static size_t place_device(const Process *process, const Network *network, Pass 
     int64_t out = n * network_out_item(network);
     pass->x_0 = bump_take(&bump, in, 4);
     pass->x_t = bump_take(&bump, in, 4);
-    pass->target = process->system->family->target ? bump_take(&bump, in, 4) : NULL;
+    pass->target = process->system->classifier ? NULL : bump_take(&bump, in, 4);
     pass->out = bump_take(&bump, out, 4);
     pass->dout = bump_take(&bump, out, 4);
     pass->level = bump_take(&bump, n, process->system->family->level_bytes);
@@ -217,5 +217,9 @@ void process_leave_out(const Network *network, Stream *stream, Pass *pass, int64
 }
 
 void process_bound_terms(const Process *process, Stream *stream, Pass *pass, int64_t samples) {
-    process->system->family->bound_terms(process, stream, pass, samples);
+    const ProcessFamily *family = process->system->family;
+    if (family->bound_terms != NULL)
+        family->bound_terms(process, stream, pass, samples);
+    else
+        family->loss(process, stream, pass, samples, false);
 }

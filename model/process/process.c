@@ -80,7 +80,7 @@ static Status check(const ProcessConfig *config, const ProcessSystem *system,
     bool symbols = system->family == &family_categorical;
     FAIL_IF(shape->tokens != symbols, BAD_CONFIG,
             "process.name is \"%s\", which is for %s, but the data are %s; choose %s", system->name,
-            system->family->data, shape->tokens ? "symbols" : "numbers",
+            symbols ? "symbols" : "numbers", shape->tokens ? "symbols" : "numbers",
             shape->tokens ? "multinomial" : "ddpm");
     FAIL_IF(config->block > 0 && (!system->blocks || shape->length % config->block != 0),
             BAD_CONFIG, "process.block is %d; it is for mdlm, and must divide data.length %d",

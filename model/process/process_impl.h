@@ -78,9 +78,7 @@ struct ProcessSystem {
 
 // The tensor work of a family.
 struct ProcessFamily {
-    const char *data; // "numbers", "symbols"
     size_t level_bytes;
-    bool target; // the pass needs room for a regression target
     Status (*check)(const ProcessSystem *system, const ProcessConfig *config, NetworkShape *shape);
     // One host row; the loss is weighted by `scale` times the system's weight for a uniform t.
     void (*level)(const Process *process, double t, double scale, void *row);
@@ -93,6 +91,7 @@ struct ProcessFamily {
                     RngKey key);
     void (*loss)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                  bool gradient);
+    // NULL: `loss` without a gradient leaves them in pass->error as well.
     void (*bound_terms)(const Process *process, Stream *stream, Pass *pass, int64_t samples);
     void (*next_pass)(const Process *process, Stream *stream, Pass *pass, int64_t samples,
                       RngKey key); // of unrolled systems

@@ -143,27 +143,24 @@ void CPU_KERNEL(gaussian_terms)(Stream *stream, const Gaussian *args) {
 
 // ---- sampling ---------------------------------------------------------------------------------
 
-static void advance_sample(const GaussianAdvance *args, int64_t s) {
-    float hat_x = (float)args->hat_x, hat_out = (float)args->hat_out, std = (float)args->std;
-    float by_x = (float)args->by_x, by_x0 = (float)args->by_x0, eps[NOISE_CHUNK] = {0};
-    for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
-        const float *x = args->x + s * args->item + e, *out = args->out + s * args->out_item + e;
-        float *next = args->next + s * args->item + e;
-        bool noise = args->has_variance || std != 0.0f;
-        if (noise) noise_normal(args->key, args->sample[s], e, eps);
-        for (int64_t i = 0, n = chunk_size(args->item, e); i < n; ++i) {
-            float hat = hat_of(hat_x, x[i], hat_out, out[i], args->clip);
-            float by =
-                args->has_variance ? deviation_of(&args->variance, out[args->item + i]) : std;
-            next[i] = fmaf(by_x, x[i], by_x0 * hat);
-            if (noise) next[i] = fmaf(by, eps[i], next[i]);
-        }
-    }
-}
-
 void CPU_KERNEL(gaussian_advance)(Stream *stream, const GaussianAdvance *args) {
     (void)stream;
-    for (int64_t s = 0; s < args->samples; ++s) advance_sample(args, s);
+    float hat_x = (float)args->hat_x, hat_out = (float)args->hat_out, std = (float)args->std;
+    float by_x = (float)args->by_x, by_x0 = (float)args->by_x0, eps[NOISE_CHUNK] = {0};
+    bool learned = args->has_variance, noise = learned || std != 0.0f;
+    for (int64_t s = 0; s < args->samples; ++s)
+        for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
+            int64_t n = chunk_size(args->item, e), at = s * args->item + e;
+            const float *x = args->x + at, *out = args->out + s * args->out_item + e;
+            float *next = args->next + at;
+            if (noise) noise_normal(args->key, args->sample[s], e, eps);
+            for (int64_t i = 0; i < n; ++i) {
+                float hat = hat_of(hat_x, x[i], hat_out, out[i], args->clip);
+                float by = learned ? deviation_of(&args->variance, out[args->item + i]) : std;
+                next[i] = fmaf(by_x, x[i], by_x0 * hat);
+                if (noise) next[i] = fmaf(by, eps[i], next[i]);
+            }
+        }
 }
 
 void CPU_KERNEL(gaussian_prior)(Stream *stream, const Gaussian *args) {

@@ -22,15 +22,12 @@
 #endif
 
 #if defined(__AVX512F__)
-enum { VEC_LANES = 16 };
 typedef __m512 vec;
 #define VEC_OP(name) _mm512_##name##_ps
 #elif defined(__AVX2__)
-enum { VEC_LANES = 8 };
 typedef __m256 vec;
 #define VEC_OP(name) _mm256_##name##_ps
 #else
-enum { VEC_LANES = 4 };
 typedef __m128 vec;
 #define VEC_OP(name) _mm_##name##_ps
 #endif
@@ -38,7 +35,7 @@ typedef __m128 vec;
 // The same at any address, over floats.
 typedef vec vec_loose __attribute__((aligned(4), may_alias));
 
-enum { V16_PARTS = 16 / VEC_LANES };
+enum { VEC_LANES = sizeof(vec) / sizeof(float), V16_PARTS = 16 / VEC_LANES };
 
 typedef struct {
     vec part[V16_PARTS];
