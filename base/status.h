@@ -38,6 +38,9 @@
 #define STATUS_MUST_BE_USED
 #endif
 
+// Before a parameter that an interface has and this function does not need.
+#define UNUSED __attribute__((unused))
+
 typedef enum STATUS_MUST_BE_USED {
 #define STATUS_ENUM(name, code, text) STATUS_##name,
     STATUS_LIST(STATUS_ENUM)

@@ -19,8 +19,7 @@ static Status check(const ProcessConfig *config, const NetworkShape *shape) {
     return STATUS_OK;
 }
 
-static void numbers(const Process *process, double t, GaussianNumbers *out) {
-    (void)process, (void)t;
+static void numbers(UNUSED const Process *process, UNUSED double t, GaussianNumbers *out) {
     out->hat_out = 1;
     out->term = GAUSSIAN_DECODER;
     out->variance = (GaussianVariance){.mul = 1};

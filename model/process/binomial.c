@@ -8,8 +8,7 @@
 
 #include "model/process/family_categorical.h"
 
-static Status check(const ProcessConfig *config, const NetworkShape *shape) {
-    (void)config;
+static Status check(UNUSED const ProcessConfig *config, const NetworkShape *shape) {
     FAIL_IF(shape->vocabulary != 2, BAD_CONFIG,
             "the data have %d symbols; binomial diffusion is for two", shape->vocabulary);
     return STATUS_OK;

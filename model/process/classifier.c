@@ -18,14 +18,12 @@ static Status check(const ProcessSystem *system, const ProcessConfig *config, Ne
 }
 
 // A row is the label that the network is told.
-static void level(const Process *process, double t, double scale, void *row) {
-    (void)t, (void)scale;
+static void level(const Process *process, UNUSED double t, UNUSED double scale, void *row) {
     *(int32_t *)row = process->null_label;
 }
 
 static void corrupt(const Process *process, Stream *stream, Pass *pass, int64_t samples,
-                    RngKey key) {
-    (void)key;
+                    UNUSED RngKey key) {
     axpby(stream,
           (Elementwise){.x = pass->x_0, .y = pass->x_t, .n = samples * process->items, .a = 1});
 }

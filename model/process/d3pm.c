@@ -23,8 +23,7 @@ static CategoricalMass mass(const ProcessConfig *config, double t) {
 }
 
 // The paper's for text and for images.
-static double aux(const Process *process, double t) {
-    (void)t;
+static double aux(const Process *process, UNUSED double t) {
     if (process->config.aux >= 0) return (double)process->config.aux;
     return is_gaussian(&process->config) ? 0.001 : 0.01;
 }

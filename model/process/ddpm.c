@@ -27,8 +27,7 @@ static void fill(const ProcessConfig *config, double *step_noise) {
     }
 }
 
-static Status check(const ProcessConfig *config, const NetworkShape *shape) {
-    (void)shape;
+static Status check(const ProcessConfig *config, UNUSED const NetworkShape *shape) {
     FAIL_IF(word_is(config->schedule, "linear") && config->steps <= 20, BAD_CONFIG,
             "process.steps is %d; the linear schedule needs at least 21, or its last step keeps"
             " nothing",

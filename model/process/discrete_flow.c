@@ -9,8 +9,7 @@ static CategoricalMass mass(const ProcessConfig *config, double t) {
     return (CategoricalMass){1 - t, uniform ? t : 0, uniform ? 0 : t};
 }
 
-static double rate(const ProcessConfig *config, double t) {
-    (void)config;
+static double rate(UNUSED const ProcessConfig *config, double t) {
     return 1 / t;
 }
 

@@ -114,8 +114,7 @@ static double bound_time(const Process *process, double point, double *weight) {
     return t;
 }
 
-double categorical_prior_nats(const Process *process, const void *x_0) {
-    (void)x_0;
+double categorical_prior_nats(const Process *process, UNUSED const void *x_0) {
     const ProcessConfig *config = &process->config;
     double keep = system_of(process)->mass != NULL ? last_mass(process->system, config).keep
                                                    : process->table.keep[config->steps];

@@ -172,8 +172,7 @@ static void loss(const Process *process, Stream *stream, Pass *pass, int64_t sam
 
 // Of a pair: what is said of the lower level is the target at the upper, which has the same noise.
 static void next_pass(const Process *process, Stream *stream, Pass *pass, int64_t samples,
-                      RngKey key) {
-    (void)key;
+                      UNUSED RngKey key) {
     Gaussian args = args_of(process, pass, samples, pass->noise_key);
     gaussian_hat(stream, args);
     stream_upload(stream, pass->level, (GaussianLevel *)pass->host_level + pass->capacity,

@@ -19,8 +19,7 @@ static double stir(const Process *process, double t) {
     return 2 * sqrt(point(process, t).noise);
 }
 
-static Status check(const ProcessConfig *config, const NetworkShape *shape) {
-    (void)shape;
+static Status check(const ProcessConfig *config, UNUSED const NetworkShape *shape) {
     FAIL_IF(
         word_is(config->schedule, "gvp") && word_is(config->head, "velocity"), BAD_CONFIG,
         "process.head is \"velocity\", eps - x_0, which is that of the linear schedule; with gvp"

@@ -6,13 +6,11 @@
 // those before it.
 #include "model/process/family_categorical.h"
 
-static CategoricalMass mass(const ProcessConfig *config, double t) {
-    (void)config;
+static CategoricalMass mass(UNUSED const ProcessConfig *config, double t) {
     return (CategoricalMass){1 - t, 0, t};
 }
 
-static double rate(const ProcessConfig *config, double t) {
-    (void)config;
+static double rate(UNUSED const ProcessConfig *config, double t) {
     return 1 / t;
 }
 

@@ -11,8 +11,7 @@ const double vp_beta_0 = 0.1, vp_beta_1 = 20;
 static const double sigma_0 = 0.01, sigma_1 = 50;
 
 // VP: alpha = e^c, sigma^2 = 1 - e^{2c}, c = -t^2 (vp_beta_1 - vp_beta_0)/4 - t vp_beta_0/2.
-GaussianPoint vp_point(const Process *process, double t) {
-    (void)process;
+GaussianPoint vp_point(UNUSED const Process *process, double t) {
     double c = -0.25 * t * t * (vp_beta_1 - vp_beta_0) - 0.5 * t * vp_beta_0, noise = -expm1(2 * c);
     double half_beta = 0.5 * (vp_beta_0 + t * (vp_beta_1 - vp_beta_0)), keep = exp(2 * c);
     return (GaussianPoint){keep, noise, -half_beta * sqrt(keep), half_beta * keep / sqrt(noise)};
@@ -45,8 +44,7 @@ static double start(const Process *process) {
     return word_is(process->config.schedule, "ve") ? sqrt(ve_point(1).noise) : 1;
 }
 
-static Status check(const ProcessConfig *config, const NetworkShape *shape) {
-    (void)shape;
+static Status check(const ProcessConfig *config, UNUSED const NetworkShape *shape) {
     FAIL_IF(word_is(config->loss, "likelihood") && !word_is(config->head, "eps"), BAD_CONFIG,
             "process.loss is \"likelihood\", which is for process.head: eps");
     return STATUS_OK;

@@ -5,15 +5,13 @@
 // data but not that (`answer-sundae` measures how far): there is no likelihood, and none is told.
 #include "model/process/family_categorical.h"
 
-static Status check(const ProcessConfig *config, const NetworkShape *shape) {
-    (void)shape;
+static Status check(const ProcessConfig *config, UNUSED const NetworkShape *shape) {
     FAIL_IF(config->unroll < 1 || config->unroll > PROCESS_PASSES_MOST, BAD_CONFIG,
             "process.unroll is %d; choose 1 to %d passes", config->unroll, PROCESS_PASSES_MOST);
     return STATUS_OK;
 }
 
-static CategoricalMass mass(const ProcessConfig *config, double t) {
-    (void)config;
+static CategoricalMass mass(UNUSED const ProcessConfig *config, double t) {
     return (CategoricalMass){1 - t, t, 0};
 }
 

@@ -28,13 +28,11 @@ static double density(double t) {
     return ratio(t) / integral(1);
 }
 
-static double distribution(const Process *process, double t) {
-    (void)process;
+static double distribution(UNUSED const Process *process, double t) {
     return integral(t) / integral(1);
 }
 
-static double quantile(const Process *process, double point) {
-    (void)process;
+static double quantile(UNUSED const Process *process, double point) {
     double goal = point * integral(1), beyond = goal - integral(flat),
            slope = vp_beta_1 - vp_beta_0;
     if (beyond <= 0) return goal / ratio(flat);
@@ -45,8 +43,7 @@ static double quantile(const Process *process, double point) {
 // ---- numbers ----------------------------------------------------------------------------------
 
 // The loss is half the square of a sigma/g + eps.
-static void numbers(const Process *process, double t, GaussianNumbers *out) {
-    (void)process, (void)t;
+static void numbers(UNUSED const Process *process, UNUSED double t, GaussianNumbers *out) {
     out->weight = 0.5 * out->noise * out->noise / out->diffusion;
 }
 

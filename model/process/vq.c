@@ -24,8 +24,7 @@ static double aux(const Process *process, double t) {
 }
 
 // KL(q(x_T|x_0) || the mask with C_T, else a uniform class) for each token; the same for all x_0.
-static double prior(const Process *process, const void *x_0) {
-    (void)x_0;
+static double prior(const Process *process, UNUSED const void *x_0) {
     CategoricalMass end = mass(&process->config, process->config.steps);
     double classes = process->vocabulary, each = (1 - end.mask) / classes;
     double rest = end.spread / classes, here = end.keep + rest;

@@ -20,8 +20,7 @@ static int token_likeliest(const double *p, int classes) {
 
 #include "model/math/token_draw.h"
 
-void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_corrupt)(UNUSED Stream *stream, const Categorical *args) {
     enum { TOKENS = NOISE_CHUNK / 2 };
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -36,8 +35,7 @@ void CPU_KERNEL(categorical_corrupt)(Stream *stream, const Categorical *args) {
     }
 }
 
-void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_loss)(UNUSED Stream *stream, const Categorical *args) {
     TokenRoom room;
     for (int64_t s = 0; s < args->samples; ++s) {
         token_sample(&room, args, s);
@@ -52,14 +50,12 @@ void CPU_KERNEL(categorical_loss)(Stream *stream, const Categorical *args) {
     }
 }
 
-void CPU_KERNEL(class_loss)(Stream *stream, const ClassLoss *args) {
-    (void)stream;
+void CPU_KERNEL(class_loss)(UNUSED Stream *stream, const ClassLoss *args) {
     TokenRoom room;
     for (int64_t s = 0; s < args->samples; ++s) token_class_loss(&room, args, s);
 }
 
-void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_advance)(UNUSED Stream *stream, const Categorical *args) {
     TokenRoom room;
     for (int64_t s = 0; s < args->samples; ++s) {
         token_sample(&room, args, s);
@@ -67,8 +63,7 @@ void CPU_KERNEL(categorical_advance)(Stream *stream, const Categorical *args) {
     }
 }
 
-void CPU_KERNEL(categorical_prior)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_prior)(UNUSED Stream *stream, const Categorical *args) {
     uint32_t bits[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
@@ -79,8 +74,7 @@ void CPU_KERNEL(categorical_prior)(Stream *stream, const Categorical *args) {
         }
 }
 
-void CPU_KERNEL(categorical_refresh)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_refresh)(UNUSED Stream *stream, const Categorical *args) {
     TokenRoom room;
     room.classes = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -90,8 +84,7 @@ void CPU_KERNEL(categorical_refresh)(Stream *stream, const Categorical *args) {
     }
 }
 
-void CPU_KERNEL(categorical_reveal)(Stream *stream, const Categorical *args) {
-    (void)stream;
+void CPU_KERNEL(categorical_reveal)(UNUSED Stream *stream, const Categorical *args) {
     TokenRoom room;
     room.classes = args->classes;
     for (int64_t s = 0; s < args->samples; ++s) {

@@ -6,8 +6,7 @@
 #include "model/cpu/kernels/simd.h"
 #include "model/math/gaussian.h"
 
-void CPU_KERNEL(rescale)(Stream *stream, const Rescale *args) {
-    (void)stream;
+void CPU_KERNEL(rescale)(UNUSED Stream *stream, const Rescale *args) {
     uint32_t bits[NOISE_CHUNK] = {0};
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {
@@ -22,14 +21,12 @@ void CPU_KERNEL(rescale)(Stream *stream, const Rescale *args) {
         }
 }
 
-void CPU_KERNEL(logit)(Stream *stream, const Elementwise *args) {
-    (void)stream;
+void CPU_KERNEL(logit)(UNUSED Stream *stream, const Elementwise *args) {
     float *y = args->y;
     for (int64_t i = 0; i < args->n; ++i) y[i] = logit_number(args->x[i], args->inverse);
 }
 
-void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_corrupt)(UNUSED Stream *stream, const Gaussian *args) {
     float eps[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s) {
         const GaussianLevel level = args->level[s];
@@ -45,8 +42,7 @@ void CPU_KERNEL(gaussian_corrupt)(Stream *stream, const Gaussian *args) {
     }
 }
 
-void CPU_KERNEL(gaussian_loss)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_loss)(UNUSED Stream *stream, const Gaussian *args) {
     for (int64_t s = 0; s < args->samples; ++s) {
         float weight = args->level[s].weight, twice = 2.0f * weight;
         double lane[F64_LANES] = {0};
@@ -59,8 +55,7 @@ void CPU_KERNEL(gaussian_loss)(Stream *stream, const Gaussian *args) {
     }
 }
 
-void CPU_KERNEL(schedule_grad)(Stream *stream, const ScheduleGrad *args) {
-    (void)stream;
+void CPU_KERNEL(schedule_grad)(UNUSED Stream *stream, const ScheduleGrad *args) {
     int64_t n = args->parameters, item = args->item, features = args->features;
     memset(args->room, 0, (size_t)n * sizeof *args->room);
     for (int64_t s = 0; s < args->samples; ++s) {
@@ -81,14 +76,12 @@ void CPU_KERNEL(schedule_grad)(Stream *stream, const ScheduleGrad *args) {
         args->grads[k] = (float)args->room[k] + (args->accumulate ? args->grads[k] : 0.0f);
 }
 
-void CPU_KERNEL(gaussian_hat)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_hat)(UNUSED Stream *stream, const Gaussian *args) {
     for (int64_t i = 0; i < args->samples * args->item; ++i)
         args->target[i] = level_hat(&args->level[i / args->item], args->x_t[i], args->out[i]);
 }
 
-void CPU_KERNEL(gaussian_huber)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_huber)(UNUSED Stream *stream, const Gaussian *args) {
     double c = (double)args->std;
     for (int64_t s = 0; s < args->samples; ++s) {
         const GaussianLevel *level = &args->level[s];
@@ -136,15 +129,13 @@ static void terms_of_sample(const Gaussian *args, int64_t s) {
             (float)((double)level->weight * f64_fold(simple) + level->term_weight * loss);
 }
 
-void CPU_KERNEL(gaussian_terms)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_terms)(UNUSED Stream *stream, const Gaussian *args) {
     for (int64_t s = 0; s < args->samples; ++s) terms_of_sample(args, s);
 }
 
 // ---- sampling ---------------------------------------------------------------------------------
 
-void CPU_KERNEL(gaussian_advance)(Stream *stream, const GaussianAdvance *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_advance)(UNUSED Stream *stream, const GaussianAdvance *args) {
     float hat_x = (float)args->hat_x, hat_out = (float)args->hat_out, std = (float)args->std;
     float by_x = (float)args->by_x, by_x0 = (float)args->by_x0, eps[NOISE_CHUNK] = {0};
     bool learned = args->has_variance, noise = learned || std != 0.0f;
@@ -163,8 +154,7 @@ void CPU_KERNEL(gaussian_advance)(Stream *stream, const GaussianAdvance *args) {
         }
 }
 
-void CPU_KERNEL(gaussian_prior)(Stream *stream, const Gaussian *args) {
-    (void)stream;
+void CPU_KERNEL(gaussian_prior)(UNUSED Stream *stream, const Gaussian *args) {
     float eps[NOISE_CHUNK];
     for (int64_t s = 0; s < args->samples; ++s)
         for (int64_t e = 0; e < args->item; e += NOISE_CHUNK) {

@@ -6,8 +6,7 @@
 #include "model/cpu/kernels/simd.h"
 #include "model/math/input.h"
 
-void CPU_KERNEL(embed_forward)(Stream *stream, const Embed *args) {
-    (void)stream;
+void CPU_KERNEL(embed_forward)(UNUSED Stream *stream, const Embed *args) {
     int64_t width = args->width;
     for (int64_t r = 0; r < args->rows; ++r) {
         const float *row = args->table + embed_id(args, r) * width;
@@ -40,36 +39,30 @@ static void patches_copy(const Patches *args, bool to_tokens) {
         }
 }
 
-void CPU_KERNEL(patch_forward)(Stream *stream, const Patches *args) {
-    (void)stream;
+void CPU_KERNEL(patch_forward)(UNUSED Stream *stream, const Patches *args) {
     patches_copy(args, true);
 }
 
-void CPU_KERNEL(patch_back)(Stream *stream, const Patches *args) {
-    (void)stream;
+void CPU_KERNEL(patch_back)(UNUSED Stream *stream, const Patches *args) {
     patches_copy(args, false);
 }
 
-void CPU_KERNEL(fourier_forward)(Stream *stream, const Fourier *args) {
-    (void)stream;
+void CPU_KERNEL(fourier_forward)(UNUSED Stream *stream, const Fourier *args) {
     int64_t n = args->item;
     for (int64_t i = 0; i < args->samples * n; ++i)
         fourier_planes(args->x[i], args->y + fourier_place(i, n), n);
 }
 
-void CPU_KERNEL(fourier_grad)(Stream *stream, const Fourier *args) {
-    (void)stream;
+void CPU_KERNEL(fourier_grad)(UNUSED Stream *stream, const Fourier *args) {
     int64_t n = args->item;
     for (int64_t i = 0; i < args->samples * n; ++i)
         args->dx[i] = fourier_slope(args->x[i], args->dy + fourier_place(i, n), n);
 }
 
-void CPU_KERNEL(quantise)(Stream *stream, const Quantise *args) {
-    (void)stream;
+void CPU_KERNEL(quantise)(UNUSED Stream *stream, const Quantise *args) {
     for (int64_t i = 0; i < args->samples * args->places; ++i) quantise_place(args, i);
 }
 
-void CPU_KERNEL(code_values)(Stream *stream, const CodeValues *args) {
-    (void)stream;
+void CPU_KERNEL(code_values)(UNUSED Stream *stream, const CodeValues *args) {
     for (int64_t i = 0; i < args->samples * args->places; ++i) code_place(args, i);
 }
