@@ -230,13 +230,11 @@ static double time_between(const Process *process, double low, double high, doub
 // learns, and is dear to invert, in time.
 static double bound_time(const Process *process, double point, double *weight) {
     double low = process->system->begin, high = process->system->end;
-    if (process->grid > 0) { // a mean over times
-        *weight = 1;
-        return process_time_at(process, point);
-    }
-    if (process->own_count > 0) {
-        (void)vdm_g(process, process_time_at(process, point), weight);
-        return process_time_at(process, point);
+    if (process->grid > 0 || process->own_count > 0) {
+        double t = process_time_at(process, point);
+        *weight = 1; // a mean over times
+        if (process->grid == 0) (void)vdm_g(process, t, weight);
+        return t;
     }
     *weight = log_noise(process, high) - log_noise(process, low);
     return time_between(process, low, high, point);
