@@ -19,7 +19,8 @@ static inline void act_with_slope(Activation act, const float *x, float *slope, 
     }
 }
 
-// y = act(x), and the slope there; slope NULL, in fp32 alone: nobody wants it. x may be one of both.
+// y = act(x), and the slope there; slope NULL, in fp32 alone: nobody wants it. x may be one of
+// both.
 static inline void activate(Activation act, const void *x, void *slope, void *y, bool half,
                             int64_t n) {
     float room[PIECE], y_room[PIECE];
