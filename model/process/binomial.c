@@ -4,7 +4,6 @@
 // base distribution pi: it costs E[log pi(x_0) - log pi(x_1)] more than q(x_1|x_0), which is 0 on
 // the mean where the rate is that of the data. The bound here is -K in nats with that correction.
 #include <math.h>
-#include <string.h>
 
 #include "model/process/family_categorical.h"
 

@@ -3,7 +3,6 @@
 // the variance of x_0 given x_1 wherever data is smooth at that scale (b~_2, which the released
 // code takes, costs 0.16 bits a dimension on Gaussian data).
 #include <math.h>
-#include <string.h>
 
 #include "model/process/family_gaussian.h"
 

@@ -3,7 +3,6 @@
 #include "model/process/family_gaussian.h"
 
 #include <math.h>
-#include <string.h>
 
 static const GaussianSystem *system_of(const Process *process) {
     return process->system->own;

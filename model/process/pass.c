@@ -82,13 +82,12 @@ static void fill_row(const Process *process, const Network *network, Pass *pass,
     const ProcessFamily *family = process->system->family;
     REQUIRE(is_continuous(process->system) ||
             (time >= 1 && time <= process->config.steps && time == floor(time)));
-    char *level = pass->host_level;
-    family->level(process, time, scale, level + (size_t)i * family->level_bytes);
+    void *level = (char *)pass->host_level + (size_t)i * family->level_bytes;
+    family->level(process, time, scale, level);
     network_time_features(network, process_time_label(process, time),
                           pass->host_time + i * TIME_FEATURES);
     if (process->own_count > 0)
-        learned_level(process, (const float *)batch->x_0 + i * process->items,
-                      level + (size_t)i * family->level_bytes);
+        learned_level(process, (const float *)batch->x_0 + i * process->items, level);
 }
 
 // Sample i of the grain at time t. Of a pair the lower level comes first, and counts nothing; the

@@ -11,7 +11,6 @@
 //                  the last 10 squares, mixed with 0.001 of a uniform law
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/process/process_impl.h"
 
