@@ -129,6 +129,33 @@ static ncclResult_t queue(Transfer transfer, ncclDataType_t type, ncclComm_t com
     return ncclSuccess;
 }
 
+// to[count] = the sum over ranks of what each has for this one, `count` numbers at from + rank *
+// step.
+template <class T>
+static ncclResult_t queue_sum(const T *from, size_t step, T *to, size_t count, ncclRedOp_t op,
+                              ncclComm_t comm, cudaStream_t stream) {
+    if (op != ncclSum || asked != 0 || comm->unasked > 0) return ncclInvalidUsage;
+    size_t rank = (size_t)comm->rank, world = (size_t)comm->world, bytes = count * sizeof(T);
+    auto in = std::make_shared<std::vector<T>>(count * world);
+    comm->open = std::make_shared<Group>();
+    comm->open->stream = stream;
+    for (size_t peer = 0; peer < world; ++peer) {
+        if (peer == rank) continue;
+        comm->open->transfer.push_back({false, &(*in)[peer * count], bytes, (int)peer});
+        comm->open->transfer.push_back({true, (T *)from + peer * step, bytes, (int)peer});
+    }
+    comm->open->sum = [=](bool arrived) {
+        if (!arrived) memcpy(&(*in)[rank * count], from + rank * step, bytes);
+        for (size_t i = 0; arrived && i < count; ++i) {
+            T x = (*in)[(rank + 1) % world * count + i];
+            for (size_t k = 2; k <= world; ++k) x += (*in)[(rank + k) % world * count + i];
+            to[i] = x;
+        }
+    };
+    comm->unasked = UNASKED;
+    return ncclInProgress;
+}
+
 extern "C" {
 
 ncclResult_t ncclGetVersion(int *version) {
@@ -196,54 +223,14 @@ ncclResult_t ncclRecv(void *data, size_t count, ncclDataType_t type, int peer, n
 // Each rank adds up in an order of its own: an order that depends on the number of ranks.
 ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-    if (type != ncclFloat32 || op != ncclSum || asked != 0 || comm->unasked > 0)
-        return ncclInvalidUsage;
-    size_t rank = (size_t)comm->rank, world = (size_t)comm->world, bytes = count * sizeof(float);
-    auto in = std::make_shared<std::vector<float>>(count * world);
-    comm->open = std::make_shared<Group>();
-    comm->open->stream = stream;
-    for (size_t peer = 0; peer < world; ++peer) {
-        if (peer == rank) continue;
-        comm->open->transfer.push_back({false, &(*in)[peer * count], bytes, (int)peer});
-        comm->open->transfer.push_back({true, (float *)from + peer * count, bytes, (int)peer});
-    }
-    comm->open->sum = [=](bool arrived) {
-        float *own = &(*in)[rank * count];
-        if (!arrived) memcpy(own, (const float *)from + rank * count, bytes);
-        for (size_t i = 0; arrived && i < count; ++i) {
-            float x = (*in)[(rank + 1) % world * count + i];
-            for (size_t k = 2; k <= world; ++k) x += (*in)[(rank + k) % world * count + i];
-            ((float *)to)[i] = x;
-        }
-    };
-    comm->unasked = UNASKED;
-    return ncclInProgress;
+    if (type != ncclFloat32) return ncclInvalidUsage;
+    return queue_sum((const float *)from, count, (float *)to, count, op, comm, stream);
 }
-
 // Of boards: sums of which all but one number is 0, so that their order is nobody's business.
 ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-    if (type != ncclFloat64 || op != ncclSum || asked != 0 || comm->unasked > 0)
-        return ncclInvalidUsage;
-    size_t rank = (size_t)comm->rank, world = (size_t)comm->world, bytes = count * sizeof(double);
-    auto in = std::make_shared<std::vector<double>>(count * world);
-    comm->open = std::make_shared<Group>();
-    comm->open->stream = stream;
-    for (size_t peer = 0; peer < world; ++peer) {
-        if (peer == rank) continue;
-        comm->open->transfer.push_back({false, &(*in)[peer * count], bytes, (int)peer});
-        comm->open->transfer.push_back({true, (void *)from, bytes, (int)peer});
-    }
-    comm->open->sum = [=](bool arrived) {
-        if (!arrived) memcpy(&(*in)[rank * count], from, bytes);
-        for (size_t i = 0; arrived && i < count; ++i) {
-            double x = 0;
-            for (size_t k = 0; k < world; ++k) x += (*in)[k * count + i];
-            ((double *)to)[i] = x;
-        }
-    };
-    comm->unasked = UNASKED;
-    return ncclInProgress;
+    if (type != ncclFloat64) return ncclInvalidUsage;
+    return queue_sum((const double *)from, 0, (double *)to, count, op, comm, stream);
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
