@@ -164,6 +164,32 @@ static void test_mark(void) {
     device_close(device);
 }
 
+// Every entry is one rank's, and comes to all with its bits.
+static void test_board(void) {
+    enum { ENTRIES = 1000 };
+    static const double special[] = {NAN, INFINITY, -INFINITY, 5e-324, 1.7e308, -1.0 / 3};
+    double mine[ENTRIES] = {0}, all[ENTRIES];
+    Exchange *marked;
+    Comm *link;
+    Device *device = open_gpu(rank);
+    Stream *stream = device_stream(device, 0);
+    EXPECT_OK(comm_open_device(comm, device, "nccl", &link));
+    for (int i = 0; i < ENTRIES; ++i) {
+        if (i % world == rank) mine[i] = i < 6 ? special[i] : 1e-3 * i;
+        all[i] = -7; // it is not added to what was there
+    }
+    EXPECT_OK(stream_after(device->side, stream));
+    EXPECT_OK(comm_board_start(link, mine, all, ENTRIES));
+    EXPECT_OK(stream_after(stream, device->side));
+    EXPECT_OK(comm_exchange_mark(link, stream, &marked));
+    EXPECT_OK(comm_exchange_wait(link, marked));
+    int wrong = 0;
+    for (int i = 1; i < ENTRIES; ++i) wrong += all[i] != (i < 6 ? special[i] : 1e-3 * i);
+    EXPECT(wrong == 0 && isnan(all[0]));
+    comm_close(link);
+    device_close(device);
+}
+
 static int alarms;
 static char alarm_what[32];
 static void note(void *context, const char *what, double seconds, const int *missing, int count) {
@@ -272,6 +298,7 @@ int main(void) {
     RUN(test_exchanges);
     if (world > 1) {
         RUN(test_mark);
+        RUN(test_board);
         RUN(test_late_rank_rings);
         RUN(test_error_on_the_way);
         RUN(test_end_is_bounded);
