@@ -111,7 +111,8 @@ typedef struct {
 } RunSettings;
 
 // A rank's time to arrive at the reduction is what it spent in reading data, computing, and saving
-// since the last step.
+// since the last step. Of a GPU computing is what its own clock tells, and data are waited for only
+// if that was over.
 typedef enum { SLOW_DATA, SLOW_COMPUTE, SLOW_SAVE, SLOW_CAUSES } SlowCause;
 // Sums over some steps.
 typedef struct {
@@ -183,7 +184,7 @@ typedef struct {
     void (*started)(const RunStart *start); // before trainer_open returns
     void (*say)(const char *line);          // one line for people; set on all ranks, told by rank 0
     void (*warn)(const char *line);         // told by the rank that sees it
-    void (*progress)(const StepReport *report); // each step; rank 0
+    void (*progress)(const StepReport *report); // each step, once it is over; rank 0
     int (*signals)(double *seconds_left);       // pending actions of this rank, see below
     // Make this process the run folder's only writer, and see that it still is (BUSY: somebody
     // else); called on rank 0, NULL: nobody minds. What was taken is released by the caller.
@@ -201,7 +202,8 @@ typedef struct {
 
 // Actions, proposed by any rank and agreed through the step's board. RunContext.signals tells each
 // once, and the seconds until this rank is ended (0: not known), whether it was asked to stop or
-// not. PAUSE: no further step before a save has succeeded.
+// not. They take effect after the same step, or, where steps are queued ahead, two steps later.
+// PAUSE: no further step before a save has succeeded.
 enum { ACTION_STOP = 1, ACTION_SAVE = 2, ACTION_EVAL = 4, ACTION_SAMPLE = 8, ACTION_PAUSE = 16 };
 
 typedef struct Trainer Trainer;
