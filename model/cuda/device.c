@@ -17,7 +17,7 @@
 #include "model/cuda/stream.h"
 
 enum { STREAMS_MOST = 16, TIMINGS = 1024, LANDINGS = 2048, ROUNDS = 2 };
-enum { STAGE_BYTES = 16 << 20, STAGED_MOST = 4 << 20 }; // of a round, of one copy
+enum { STAGE_BYTES = 16 << 20, STAGED_MOST = 8 << 20 }; // of a round, of one copy
 
 typedef struct {
     cudaEvent_t begin, end;
