@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The steady step of an emulated GPU: the host waits for nothing but the step before, with the next one
-# queued behind it; the bits are those of a host that looks at every step, also where a step is not
+# queued behind it, and takes no memory; the bits are those of a host that looks at every step, also where a step is not
 # finite, which the device finds for itself and the host one step later.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -17,26 +17,29 @@ looked_at=(log.every=1)
 
 # ---- waits ----------------------------------------------------------------------------------------
 
-# waits NAME: of how many a host waits for a whole stream, and of how many for an event, in a run.
+# waits NAME RANKS KEY...: a run of which NAME.waits tells what its host waits for and takes.
 waits() {
     export DYE_EMULATED_WAITS=$work/$1.waits
     train "$@"
     unset DYE_EMULATED_WAITS
 }
-streams() { grep -c stream "$work/$1.waits"; }
+count() { grep -c "^$2" "$work/$1.waits"; }
 
 for ranks in 0 4; do
     waits "short-$ranks" $ranks train.steps=10
     waits "long-$ranks" $ranks train.steps=30
-    same "$(streams "long-$ranks")" "$(streams "short-$ranks")" "waits for a stream in 30 steps and in 10, $ranks ranks"
+    for what in stream memory; do
+        same "$(count "long-$ranks" $what)" "$(count "short-$ranks" $what)" "$what in 30 steps and in 10, $ranks ranks"
+    done
     # Of steps 3 to 29: all that is waited for lies before a whole step's grains.
     read -r -a behind < <(awk '$1 == "event" { print $2 }' "$work/long-$ranks.waits" | sort -n | tr '\n' ' ')
     late=$(printf '%s\n' "${behind[@]}" | awk '$1 >= 50 { ++n } END { print n + 0 }')
     [ "$late" -ge 26 ] || die "$ranks ranks: only $late waits have a step's work queued behind them: ${behind[*]}"
-    checked "$ranks ranks: the host waits as often for a stream in 30 steps as in 10; $late times for the step before"
+    checked "$((ranks > 0 ? ranks : 1)) GPUs: in 30 steps as many waits for a stream and calls for memory as in 10; $late waits for the step before"
 done
 waits looked 0 train.steps=30 "${looked_at[@]}"
-[ "$(streams looked)" -gt $(($(streams long-0) + 25)) ] || die "waits are not counted"
+[ "$(count looked stream)" -gt $(($(count long-0 stream) + 25)) ] || die "waits are not counted"
+[ "$(count looked memory)" -gt 10 ] || die "memory is not counted"
 
 # ---- bits -----------------------------------------------------------------------------------------
 

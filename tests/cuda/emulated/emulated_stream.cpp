@@ -2,7 +2,7 @@
 //
 // DYE_EMULATED_WAITS names a file in which rank 0 writes a line each time that the host waits:
 // "stream", for all of one, or "event N" with N pieces of work that are queued behind what it waits
-// for.
+// for; and "memory N" when it asks for N bytes.
 #include "tests/cuda/emulated/emulated_stream.h"
 
 #include <sched.h>
@@ -52,19 +52,19 @@ static void finish(CUstream_st *stream, unsigned long long place) {
     while (!advance(stream, place)) sched_yield();
 }
 
-static void note(const char *what, unsigned long long behind) {
+void emulated_note(const char *what, unsigned long long n) {
     const char *path = getenv("DYE_EMULATED_WAITS"), *rank = getenv("OMPI_COMM_WORLD_RANK");
     FILE *file =
         path == nullptr || (rank != nullptr && strcmp(rank, "0") != 0) ? nullptr : fopen(path, "a");
     if (file == nullptr) return;
-    fprintf(file, "%s %llu\n", what, behind);
+    fprintf(file, "%s %llu\n", what, n);
     fclose(file);
 }
 
 static bool is_over(cudaEvent_t event) {
     if (event->stream == nullptr || streams.count(event->stream) == 0) return true;
     if (event->place <= event->stream->done) return true;
-    if (!event->waited) note("event", end_of(event->stream) - event->place);
+    if (!event->waited) emulated_note("event", end_of(event->stream) - event->place);
     event->waited = true;
     return false;
 }
@@ -106,7 +106,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    note("stream", 0);
+    emulated_note("stream", 0);
     finish(stream, end_of(stream));
     return cudaSuccess;
 }

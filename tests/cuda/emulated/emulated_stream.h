@@ -17,3 +17,5 @@ __attribute__((visibility("default"))) void emulated_queue(cudaStream_t stream, 
 __attribute__((visibility("default"))) void emulated_pass(double seconds);
 // How much has been queued on all other streams so far.
 __attribute__((visibility("default"))) unsigned long long emulated_elsewhere(cudaStream_t stream);
+// Into the file of DYE_EMULATED_WAITS, see emulated_stream.cpp.
+__attribute__((visibility("default"))) void emulated_note(const char *what, unsigned long long n);

@@ -57,6 +57,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all) {
 }
 cudaError_t cudaMalloc(void **out, size_t bytes) {
     *out = nullptr;
+    emulated_note("memory", bytes);
     if (bytes > (size_t)8 << 30) return cudaErrorMemoryAllocation;
     *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (*out == nullptr) return cudaErrorMemoryAllocation;
