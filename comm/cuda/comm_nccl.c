@@ -1,12 +1,12 @@
 // The comm between GPUs: their memory travels by NCCL, over NVLink, PCIe or the network, without a
 // copy through the host. Built as libdye_nccl.so, which comm/comm.c opens when it is asked for.
 //
-// NCCL moves bytes and adds nothing, but where it is told to (comm_sum_start): the order of sums is
-// comm/reduce.h's. Exchanges take their
-// place on the device's side stream, where what comes before and after them is queued too; the host
-// only starts them, and waits for the last. NCCL is told to block nowhere; every wait polls its
-// state and the GPU's, like those of comm_mpi.c. While an exchange is under way nobody talks over
-// MPI (comm/reduce.c), so neither can keep the other from advancing.
+// NCCL moves bytes and adds nothing, but boards, whose sums are exact, and where it is told to
+// (comm_sum_start): the order of sums is comm/reduce.h's. Exchanges take their place on the
+// device's side stream, where what comes before and after them is queued too; the host only starts
+// them, and waits for a mark behind them. NCCL is told to block nowhere; every wait polls its state
+// and the GPU's, like those of comm_mpi.c. While an exchange is under way nobody talks over MPI
+// (comm/reduce.c), so neither can keep the other from advancing.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
