@@ -75,17 +75,14 @@ unset DYE_DRILL
 
 # ---- signals --------------------------------------------------------------------------------------
 
-for ranks in 1 4; do
-    start $ranks train "${keys[@]}" train.steps=100000 run.dir="$work/stopped"
-    wait_for 60 grep -Eq "step [0-9]{2,} of" "$log"
-    mapfile -t pids < <(ranks_of "$job")
-    kill -USR1 "${pids[0]}"
-    finish 75
-    said "stopped at step [0-9]+ of 100000, saved" "a signal in the midst of steps ahead"
-    at=$(step_number "$(newest "$work/stopped")")
-    train stopped $ranks train.steps=$((at + 3))
-    train straight 0 train.steps=$((at + 3))
-    same "$(fingerprint "$work/stopped")" "$(fingerprint "$work/straight")" "stopped at step $at and gone on"
-    rm -r "$work/stopped" "$work/straight"
-    checked "$ranks ranks: stopped by a signal at step $at, gone on with to the same bits"
-done
+start 4 train "${keys[@]}" train.steps=100000 log.plain_seconds=0 run.dir="$work/stopped"
+wait_for 60 grep -Eq "step [0-9]{2,} of" "$log"
+mapfile -t pids < <(ranks_of "$job")
+kill -USR1 "${pids[0]}"
+finish 75
+said "stopped at step [0-9]+ of 100000, saved" "a signal in the midst of steps ahead"
+at=$(step_number "$(newest "$work/stopped")")
+train stopped 0 train.steps=$((at + 3))
+train straight 0 train.steps=$((at + 3))
+same "$(fingerprint "$work/stopped")" "$(fingerprint "$work/straight")" "stopped at step $at and gone on"
+checked "4 ranks: stopped by a signal at step $at, gone on with by one to the same bits"
