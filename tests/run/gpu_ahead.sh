@@ -46,30 +46,29 @@ waits looked 0 train.steps=30 "${looked_at[@]}"
 # What is said of numbers that are not finite, but for who says it and what was saved.
 complaints() { sed -n '/not finite/{s/ (rank [^)]*)//;s/back to step [0-9]*//;s/^\[rank [^]]*\] //;p}' "$log"; }
 
-# everywhere NAME KEY...: one fingerprint, however often steps are looked at, and by whom.
+# everywhere NAME RANKS KEY...: one fingerprint, however often one rank looks at its steps, or these do.
 everywhere() {
-    local name=$1 way
-    shift
+    local name=$1 ranks=$2 way
+    shift 2
     train "$name" 0 "$@" "${looked_at[@]}"
     complaints >"$work/said"
-    for way in "0" "4" "3 checkpoint.every=4"; do
-        # shellcheck disable=SC2086 # words
-        train ways $way "$@"
+    for way in 0 "$ranks"; do
+        train ways "$way" "$@"
         same "$(fingerprint "$work/ways")" "$(fingerprint "$work/$name")" "$name: $way"
         complaints | diff "$work/said" - || die "$name: $way: says otherwise"
         rm -r "$work/ways"
     done
-    checked "$name: $(fingerprint "$work/$name") looked at or ahead, on 1 to 4 ranks"
+    checked "$name: $(fingerprint "$work/$name") looked at or ahead, on 1 and $ranks ranks"
 }
 
-everywhere plain
+everywhere plain 3 checkpoint.every=4
 export DYE_DRILL=nan-step=6
-everywhere glitch
+everywhere glitch 4
 [ "$(fingerprint "$work/glitch")" != "$(fingerprint "$work/plain")" ] || die "no step was left out"
 grep -q "step 6: the gradient is not finite" "$work/said" || die "nothing was said"
 # Named, taken back to the start, left out.
 export DYE_DRILL=nan=8 # which is trained on in step 8
-everywhere sample optim.skips_most=1
+everywhere sample 3 optim.skips_most=1
 grep -q "sample 8 is left out from here" "$work/said" || die "the sample was not found"
 unset DYE_DRILL
 
